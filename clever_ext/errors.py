@@ -1,0 +1,22 @@
+"""The one exception that bad input raises."""
+
+from __future__ import annotations
+
+
+class CleverError(ValueError):
+    """Bad input, found before any work was done.
+
+    Attributes:
+        wrong: What was wrong, with the value that was given.
+        expected: What would have been right.
+        fix: What to do about it.
+    """
+
+    def __init__(self, wrong: str, expected: str, fix: str) -> None:
+        self.wrong = wrong
+        self.expected = expected
+        self.fix = fix
+        super().__init__(f"{wrong}. Expected: {expected}. Fix: {fix}.")
+
+    def __reduce__(self) -> tuple[type[CleverError], tuple[str, str, str]]:
+        return type(self), (self.wrong, self.expected, self.fix)

@@ -1,0 +1,264 @@
+#include "arguments.h"
+
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+namespace clever {
+namespace {
+
+using torch::headeronly::ScalarType;
+
+std::string shape_of(const Tensor& t) {
+  std::string text = "[";
+  for (int64_t dim = 0; dim < t.dim(); ++dim) {
+    text += (dim == 0 ? "" : ", ") + std::to_string(t.size(dim));
+  }
+  return text + "]";
+}
+
+DType dtype_of(const char* op, const char* name, const Tensor& t) {
+  switch (t.scalar_type()) {
+    case ScalarType::Double:
+      return DType::kFloat64;
+    case ScalarType::Float:
+      return DType::kFloat32;
+    case ScalarType::Half:
+      return DType::kFloat16;
+    case ScalarType::BFloat16:
+      return DType::kBFloat16;
+    default:
+      STD_TORCH_CHECK(false, op, ": ", name,
+                      " must be float64, float32, float16 or bfloat16, got scalar type ",
+                      static_cast<int>(t.scalar_type()));
+      return DType::kFloat32;
+  }
+}
+
+void check_same_device(const char* op, const char* name, const Tensor& t, const Tensor& other) {
+  STD_TORCH_CHECK(
+      t.is_cuda() == other.is_cuda() && t.get_device_index() == other.get_device_index(), op, ": ",
+      name, " must be on the same device as the other tensors");
+}
+
+// A contiguous tensor of one type and shape, for what is indexed by number.
+void check_plain(const char* op, const char* name, const Tensor& t, ScalarType type,
+                 const std::vector<int64_t>& shape) {
+  bool same = t.dim() == static_cast<int64_t>(shape.size());
+  std::string expected = "[";
+  for (size_t dim = 0; dim < shape.size(); ++dim) {
+    same = same && t.size(static_cast<int64_t>(dim)) == shape[dim];
+    expected += (dim == 0 ? "" : ", ") + std::to_string(shape[dim]);
+  }
+  STD_TORCH_CHECK(same, op, ": ", name, " must have shape ", expected, "], got ", shape_of(t));
+  STD_TORCH_CHECK(t.scalar_type() == type, op, ": ", name, " must be ",
+                  type == ScalarType::Double ? "float64" : "int64", ", got scalar type ",
+                  static_cast<int>(t.scalar_type()));
+  STD_TORCH_CHECK(t.is_contiguous(), op, ": ", name, " must be contiguous");
+}
+
+void check_norm(const char* op, const char* name, double p) {
+  STD_TORCH_CHECK(p >= 1.0, op, ": ", name, " must be at least 1 (or inf), got ", p);
+}
+
+void check_clip(const char* op, double low, double high) {
+  STD_TORCH_CHECK(low < high, op, ": clip must have low < high, got ", low, " and ", high);
+}
+
+// The layout of points [first_dim..]; strides of dimensions of size 1 say nothing.
+PointLayout point_layout(const char* op, const char* name, const Tensor& t, int64_t first_dim) {
+  const int64_t dims = t.dim() - first_dim;
+  int64_t numel = 1;
+  for (int64_t dim = first_dim; dim < t.dim(); ++dim) numel *= t.size(dim);
+
+  const auto has_strides = [&](int64_t from, int64_t innermost) {
+    int64_t stride = innermost;
+    for (int64_t dim = t.dim() - 1; dim >= from; --dim) {
+      if (t.size(dim) != 1 && t.stride(dim) != stride) return false;
+      stride *= t.size(dim);
+    }
+    return true;
+  };
+  if (numel <= 1 || has_strides(first_dim, 1)) return {numel, std::max<int64_t>(numel, 1), 0, 1};
+  const int64_t channels = t.size(first_dim);
+  const bool channels_last = dims >= 2 && has_strides(first_dim + 1, channels) &&
+                             (channels == 1 || t.stride(first_dim) == 1);
+  STD_TORCH_CHECK(channels_last, op, ": the points of ", name,
+                  " must be contiguous or channels_last; call .contiguous() first");
+  return {numel, numel / channels, 1, channels};
+}
+
+void check_same_points(const char* op, const char* name, const Tensor& t, int64_t first_dim,
+                       const Tensor& like, int64_t like_first_dim) {
+  bool same = t.dim() - first_dim == like.dim() - like_first_dim;
+  for (int64_t dim = 0; same && dim < t.dim() - first_dim; ++dim) {
+    same = t.size(first_dim + dim) == like.size(like_first_dim + dim);
+  }
+  STD_TORCH_CHECK(same, op, ": ", name, " of shape ", shape_of(t),
+                  " does not hold points of the shape in ", shape_of(like));
+}
+
+void check_same_layout(const char* op, const char* name, const PointLayout& a,
+                       const PointLayout& b) {
+  STD_TORCH_CHECK(a.plane_stride == b.plane_stride && a.channel_stride == b.channel_stride, op,
+                  ": ", name, " must have the memory format of the buffer that is written");
+}
+
+// Dimensions from first_dim on, ordered by stride and merged.
+RowLayout row_layout(const char* op, const Tensor& t, int64_t first_dim) {
+  std::vector<std::pair<int64_t, int64_t>> dims;  // stride, size
+  RowLayout row{1, 0, {}, {}};
+  for (int64_t dim = first_dim; dim < t.dim(); ++dim) {
+    row.numel *= t.size(dim);
+    if (t.size(dim) != 1) dims.emplace_back(t.stride(dim), t.size(dim));
+  }
+  std::stable_sort(dims.begin(), dims.end(), [](auto a, auto b) { return a.first > b.first; });
+  for (const auto& [stride, size] : dims) {
+    if (row.ndim > 0 && row.stride[row.ndim - 1] == stride * size) {
+      row.size[row.ndim - 1] *= size;
+      row.stride[row.ndim - 1] = stride;
+      continue;
+    }
+    STD_TORCH_CHECK(row.ndim < kMaxDims, op, ": gradients of more than ", kMaxDims,
+                    " separate dimensions are not supported; call .contiguous() first");
+    row.size[row.ndim] = size;
+    row.stride[row.ndim++] = stride;
+  }
+  if (row.ndim == 0) row = {row.numel, 1, {1}, {1}};
+  return row;
+}
+
+}  // namespace
+
+SampleArguments sample_arguments(Tensor& out, const Tensor& center, double p, double radius,
+                                 int64_t seed, int64_t image_id, int64_t first, double low,
+                                 double high) {
+  constexpr const char* kOp = "sample_lp_ball";
+  check_norm(kOp, "p", p);
+  STD_TORCH_CHECK(radius > 0 && std::isfinite(radius), kOp,
+                  ": radius must be positive and finite, got ", radius);
+  STD_TORCH_CHECK(first >= 0, kOp, ": first must not be negative, got ", first);
+  check_clip(kOp, low, high);
+  STD_TORCH_CHECK(out.dim() >= 1, kOp, ": out must be [n, *center.shape], got a scalar");
+  check_same_device(kOp, "center", center, out);
+  check_same_points(kOp, "out", out, 1, center, 0);
+  STD_TORCH_CHECK(out.scalar_type() == center.scalar_type(), kOp,
+                  ": out and center must have the same dtype");
+  SampleArguments args{};
+  args.dtype = dtype_of(kOp, "out", out);
+  args.point = point_layout(kOp, "out", out, 1);
+  check_same_layout(kOp, "center", point_layout(kOp, "center", center, 0), args.point);
+  args.out = out.mutable_data_ptr();
+  args.center = center.const_data_ptr();
+  args.n = out.size(0);
+  args.row_stride = out.stride(0);
+  args.p = p;
+  args.radius = radius;
+  args.seed = static_cast<uint64_t>(seed);
+  args.image_id = static_cast<uint64_t>(image_id);
+  args.first = static_cast<uint64_t>(first);
+  args.clip = {low, high};
+  return args;
+}
+
+NormArguments norm_arguments(const Tensor& grads, const std::vector<double>& q, Tensor& maxima,
+                             const std::optional<Tensor>& slots) {
+  constexpr const char* kOp = "grad_norm_max";
+  STD_TORCH_CHECK(grads.dim() >= 3, kOp, ": grads must be [G, B, *shape], got ", shape_of(grads));
+  STD_TORCH_CHECK(!q.empty() && q.size() <= kMaxNorms, kOp, ": from 1 to ", kMaxNorms,
+                  " norms in one call, got ", q.size());
+  NormArguments args{};
+  args.dtype = dtype_of(kOp, "grads", grads);
+  args.groups = grads.size(0);
+  args.batch = grads.size(1);
+  args.group_stride = grads.stride(0);
+  args.batch_stride = grads.stride(1);
+  args.row = row_layout(kOp, grads, 2);
+  args.n_norms = static_cast<int>(q.size());
+  for (size_t n = 0; n < q.size(); ++n) {
+    check_norm(kOp, "q", q[n]);
+    args.q[n] = q[n];
+  }
+  args.n_slots = slots.has_value() && maxima.dim() == 2 ? maxima.size(1) : args.groups;
+  check_plain(kOp, "maxima", maxima, ScalarType::Double, {args.n_norms, args.n_slots});
+  check_same_device(kOp, "maxima", maxima, grads);
+  if (slots.has_value()) {
+    check_plain(kOp, "slots", *slots, ScalarType::Long, {args.groups, args.batch});
+    check_same_device(kOp, "slots", *slots, grads);
+    args.slots = static_cast<const int64_t*>(slots->const_data_ptr());
+  }
+  args.grads = grads.const_data_ptr();
+  args.maxima = static_cast<double*>(maxima.mutable_data_ptr());
+  return args;
+}
+
+ResampleArguments resample_arguments(const std::optional<Tensor>& grads, Tensor& x, Tensor& maxima,
+                                     Tensor& cursor, Tensor& slots, const Tensor& centers,
+                                     const Tensor& jobs, const Tensor& radii,
+                                     int64_t batch_samples, double p, double q, int64_t seed,
+                                     double low, double high) {
+  constexpr const char* kOp = "reduce_and_resample";
+  check_norm(kOp, "p", p);
+  check_norm(kOp, "q", q);
+  check_clip(kOp, low, high);
+  STD_TORCH_CHECK(batch_samples > 0, kOp, ": batch_samples must be positive, got ",
+                  batch_samples);
+  STD_TORCH_CHECK(x.dim() >= 2, kOp, ": x must be [B, *shape], got ", shape_of(x));
+  const int64_t batch = x.size(0);
+  STD_TORCH_CHECK(jobs.dim() == 2, kOp, ": jobs must be [J, ", int{kJobColumns}, "], got ",
+                  shape_of(jobs));
+  check_plain(kOp, "jobs", jobs, ScalarType::Long, {jobs.size(0), kJobColumns});
+  check_plain(kOp, "radii", radii, ScalarType::Double, {jobs.size(0)});
+  check_plain(kOp, "cursor", cursor, ScalarType::Long, {batch});
+  check_plain(kOp, "slots", slots, ScalarType::Long, {batch});
+  STD_TORCH_CHECK(maxima.dim() == 1, kOp, ": maxima must be [slots], got ", shape_of(maxima));
+  check_plain(kOp, "maxima", maxima, ScalarType::Double, {maxima.size(0)});
+  STD_TORCH_CHECK(centers.dim() == x.dim(), kOp, ": centers must be [I, *shape], got ",
+                  shape_of(centers));
+  check_same_points(kOp, "centers", centers, 1, x, 1);
+  STD_TORCH_CHECK(x.scalar_type() == centers.scalar_type(), kOp,
+                  ": x and centers must have the same dtype");
+  const Tensor* const others[] = {&maxima, &cursor, &slots, &centers, &jobs, &radii};
+  for (const Tensor* other : others) check_same_device(kOp, "every tensor", *other, x);
+
+  ResampleArguments args{};
+  args.dtype = dtype_of(kOp, "x", x);
+  args.point = point_layout(kOp, "x", x, 1);
+  check_same_layout(kOp, "centers", point_layout(kOp, "centers", centers, 1), args.point);
+  args.norms.batch = batch;
+  args.norms.groups = 1;
+  if (grads.has_value()) {
+    check_same_points(kOp, "grads", *grads, 0, x, 0);
+    check_same_device(kOp, "grads", *grads, x);
+    args.norms.dtype = dtype_of(kOp, "grads", *grads);
+    args.norms.batch_stride = grads->stride(0);
+    args.norms.row = row_layout(kOp, *grads, 1);
+    args.norms.grads = grads->const_data_ptr();
+  }
+  args.norms.n_norms = 1;
+  args.norms.q[0] = q;
+  args.norms.maxima = static_cast<double*>(maxima.mutable_data_ptr());
+  args.norms.n_slots = maxima.size(0);
+  args.slots = static_cast<int64_t*>(slots.mutable_data_ptr());
+  args.norms.slots = args.slots;
+  args.x = x.mutable_data_ptr();
+  args.batch = batch;
+  args.row_stride = x.stride(0);
+  args.centers = centers.const_data_ptr();
+  args.n_centers = centers.size(0);
+  args.center_stride = centers.stride(0);
+  args.jobs = static_cast<const int64_t*>(jobs.const_data_ptr());
+  args.radii = static_cast<const double*>(radii.const_data_ptr());
+  args.n_jobs = jobs.size(0);
+  args.batch_samples = batch_samples;
+  args.cursor = static_cast<int64_t*>(cursor.mutable_data_ptr());
+  args.p = p;
+  args.seed = static_cast<uint64_t>(seed);
+  args.clip = {low, high};
+  return args;
+}
+
+}  // namespace clever

@@ -1,0 +1,78 @@
+// The ops' schemas, and their CPU implementations.
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+
+#include <atomic>
+
+#include "../kernels/cpu/kernels.h"
+#include "arguments.h"
+
+namespace clever {
+namespace {
+
+// Rows for each thread at least, so that small work is not shared out.
+int64_t grain(int64_t numel) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, numel)); }
+
+void sample_lp_ball(Tensor out, Tensor center, double p, double radius, int64_t seed,
+                    int64_t image_id, int64_t first, double low, double high) {
+  const SampleArguments args =
+      sample_arguments(out, center, p, radius, seed, image_id, first, low, high);
+  torch::stable::parallel_for(
+      0, args.n, grain(args.point.numel),
+      [&](int64_t begin, int64_t end) { cpu::sample_lp_ball(args, begin, end); });
+}
+
+void grad_norm_max(Tensor grads, std::vector<double> q, Tensor maxima,
+                   std::optional<Tensor> slots) {
+  const NormArguments args = norm_arguments(grads, q, maxima, slots);
+  std::vector<double> norms(static_cast<size_t>(args.n_norms * args.rows()));
+  torch::stable::parallel_for(
+      0, args.rows(), grain(args.row.numel),
+      [&](int64_t begin, int64_t end) { cpu::grad_norms(args, begin, end, norms.data()); });
+  STD_TORCH_CHECK(cpu::fold_norms(args, norms.data()),
+                  "grad_norm_max: slots names a slot that maxima does not have (", args.n_slots,
+                  " slots)");
+}
+
+void reduce_and_resample(std::optional<Tensor> grads, Tensor x, Tensor maxima, Tensor cursor,
+                         Tensor slots, Tensor centers, Tensor jobs, Tensor radii,
+                         int64_t batch_samples, double p, double q, int64_t seed, double low,
+                         double high) {
+  const ResampleArguments args =
+      resample_arguments(grads, x, maxima, cursor, slots, centers, jobs, radii, batch_samples, p,
+                         q, seed, low, high);
+  std::vector<double> norms(static_cast<size_t>(args.batch));
+  std::atomic<bool> centers_exist = true;
+  torch::stable::parallel_for(
+      0, args.batch, grain(args.point.numel), [&](int64_t begin, int64_t end) {
+        if (!cpu::reduce_and_resample(args, begin, end, norms.data())) centers_exist = false;
+      });
+  STD_TORCH_CHECK(centers_exist, "reduce_and_resample: jobs names a center that centers does not ",
+                  "have (", args.n_centers, " centers)");
+  if (grads.has_value()) {
+    STD_TORCH_CHECK(cpu::fold_norms(args.norms, norms.data()),
+                    "reduce_and_resample: slots names a slot that maxima does not have (",
+                    args.norms.n_slots, " slots)");
+  }
+  cpu::advance_rows(args);
+}
+
+}  // namespace
+}  // namespace clever
+
+STABLE_TORCH_LIBRARY(clever_ext, m) {
+  m.def(
+      "sample_lp_ball(Tensor(a!) out, Tensor center, float p, float radius, int seed, "
+      "int image_id, int first, float low, float high) -> ()");
+  m.def("grad_norm_max(Tensor grads, float[] q, Tensor(a!) maxima, Tensor? slots=None) -> ()");
+  m.def(
+      "reduce_and_resample(Tensor? grads, Tensor(a!) x, Tensor(b!) maxima, Tensor(c!) cursor, "
+      "Tensor(d!) slots, Tensor centers, Tensor jobs, Tensor radii, int batch_samples, float p, "
+      "float q, int seed, float low, float high) -> ()");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(clever_ext, CPU, m) {
+  m.impl("sample_lp_ball", TORCH_BOX(&clever::sample_lp_ball));
+  m.impl("grad_norm_max", TORCH_BOX(&clever::grad_norm_max));
+  m.impl("reduce_and_resample", TORCH_BOX(&clever::reduce_and_resample));
+}

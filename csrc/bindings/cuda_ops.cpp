@@ -1,0 +1,71 @@
+// The ops' CUDA implementations. The emulator's build registers the same functions as an op library
+// of its own for CPU tensors: CLEVER_CUDA_EMULATION says so.
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/macros.h>
+
+#include "../kernels/cuda/kernels.h"
+#include "arguments.h"
+
+#if !defined(CLEVER_CUDA_EMULATION)
+#include <cuda_runtime.h>
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#endif
+
+namespace clever {
+namespace {
+
+// Makes the tensor's device the current one, runs launch(stream), and checks the launch.
+template <class Launch>
+void launch_on(const Tensor& tensor, const Launch& launch) {
+#if defined(CLEVER_CUDA_EMULATION)
+  static_cast<void>(tensor);
+  launch(nullptr);
+#else
+  const torch::stable::accelerator::DeviceGuard guard(tensor.get_device_index());
+  void* stream = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream));
+  launch(stream);
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+#endif
+}
+
+void sample_lp_ball(Tensor out, Tensor center, double p, double radius, int64_t seed,
+                    int64_t image_id, int64_t first, double low, double high) {
+  const SampleArguments args =
+      sample_arguments(out, center, p, radius, seed, image_id, first, low, high);
+  if (args.n == 0 || args.point.numel == 0) return;
+  launch_on(out, [&](void* stream) { cuda::sample_lp_ball(args, stream); });
+}
+
+void grad_norm_max(Tensor grads, std::vector<double> q, Tensor maxima,
+                   std::optional<Tensor> slots) {
+  const NormArguments args = norm_arguments(grads, q, maxima, slots);
+  if (args.rows() == 0) return;
+  launch_on(grads, [&](void* stream) { cuda::grad_norm_max(args, stream); });
+}
+
+void reduce_and_resample(std::optional<Tensor> grads, Tensor x, Tensor maxima, Tensor cursor,
+                         Tensor slots, Tensor centers, Tensor jobs, Tensor radii,
+                         int64_t batch_samples, double p, double q, int64_t seed, double low,
+                         double high) {
+  const ResampleArguments args =
+      resample_arguments(grads, x, maxima, cursor, slots, centers, jobs, radii, batch_samples, p,
+                         q, seed, low, high);
+  if (args.batch == 0) return;
+  launch_on(x, [&](void* stream) { cuda::reduce_and_resample(args, stream); });
+}
+
+}  // namespace
+}  // namespace clever
+
+#if defined(CLEVER_CUDA_EMULATION)
+// The schemas are copied from the library that is being emulated, by Python.
+STABLE_TORCH_LIBRARY_IMPL(clever_ext_emulated, CPU, m) {
+#else
+STABLE_TORCH_LIBRARY_IMPL(clever_ext, CUDA, m) {
+#endif
+  m.impl("sample_lp_ball", TORCH_BOX(&clever::sample_lp_ball));
+  m.impl("grad_norm_max", TORCH_BOX(&clever::grad_norm_max));
+  m.impl("reduce_and_resample", TORCH_BOX(&clever::reduce_and_resample));
+}

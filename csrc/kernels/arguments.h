@@ -1,0 +1,119 @@
+// What each kernel is given: raw pointers, sizes and strides, the same for CPU and CUDA.
+#pragma once
+
+#include <cstdint>
+
+#include "../math/dtypes.h"
+
+namespace clever {
+
+enum class DType { kFloat64, kFloat32, kFloat16, kBFloat16 };
+
+// Calls f(T{}) with the C++ type of a dtype.
+template <class F>
+auto with_dtype(DType dtype, const F& f) {
+  switch (dtype) {
+    case DType::kFloat64:
+      return f(double{});
+    case DType::kFloat32:
+      return f(float{});
+    case DType::kFloat16:
+      return f(half_t{});
+    default:
+      return f(bfloat16_t{});
+  }
+}
+
+// Where the elements of one point lie: element e = c * plane + s, in the order of a contiguous
+// tensor, is at c * channel_stride + s * plane_stride. A contiguous point has one channel; a
+// channels_last one has plane_stride channels. Draws go by e, so that the memory format of a buffer
+// does not change a sample.
+struct PointLayout {
+  int64_t numel, plane, channel_stride, plane_stride;
+
+  CLEVER_HD int64_t offset(int64_t element) const {
+    const int64_t channel = element / plane;
+    return channel * channel_stride + (element - channel * plane) * plane_stride;
+  }
+};
+
+// Where the elements of one gradient lie: any strides, dimensions ordered by stride and merged
+// where they can be, the last one the innermost. A norm does not care for their order.
+constexpr int kMaxDims = 8;
+
+struct RowLayout {
+  int64_t numel;
+  int ndim;
+  int64_t size[kMaxDims], stride[kMaxDims];
+
+  CLEVER_HD bool contiguous() const { return ndim == 1 && stride[0] == 1; }
+  CLEVER_HD int64_t offset(int64_t element) const {
+    int64_t where = 0;
+    for (int dim = ndim - 1; dim >= 0; --dim) {
+      const int64_t outer = element / size[dim];
+      where += (element - outer * size[dim]) * stride[dim];
+      element = outer;
+    }
+    return where;
+  }
+};
+
+// Several norms are taken in one read of the gradients.
+constexpr int kMaxNorms = 4;
+
+struct SampleArguments {
+  void* out;           // [n, *shape]
+  const void* center;  // [*shape], the same layout within a point
+  DType dtype;
+  int64_t n, row_stride;
+  PointLayout point;
+  double p, radius;
+  uint64_t seed, image_id, first;
+  Clip clip;
+};
+
+// Gradients [groups, batch, *shape]; the norm of row (g, i) goes to slots[g * batch + i], or to g.
+struct NormArguments {
+  const void* grads;
+  DType dtype;
+  int64_t groups, batch, group_stride, batch_stride;
+  RowLayout row;
+  int n_norms;
+  double q[kMaxNorms];
+  double* maxima;        // [n_norms, n_slots], folded into
+  const int64_t* slots;  // [groups, batch], negative: the row is skipped; null: the row's group
+  int64_t n_slots;
+
+  CLEVER_HD int64_t rows() const { return groups * batch; }
+  CLEVER_HD int64_t slot(int64_t row) const { return slots == nullptr ? row / batch : slots[row]; }
+  CLEVER_HD int64_t offset(int64_t row) const {
+    const int64_t group = row / batch;
+    return group * group_stride + (row - group * batch) * batch_stride;
+  }
+};
+
+// A job is one batch of samples of one image: N_s of them, whose norms share one slot.
+enum JobColumn { kJobCenter, kJobImageId, kJobBatch, kJobSlot, kJobColumns };
+
+// Sample number c of a list of jobs is sample c % batch_samples of job c / batch_samples.
+struct ResampleArguments {
+  NormArguments norms;  // of the points now in x; norms.grads is null when x holds none yet
+  void* x;              // [batch, *shape]
+  DType dtype;
+  int64_t batch, row_stride;
+  PointLayout point;
+  const void* centers;  // [n_centers, *shape], the layout of x
+  int64_t n_centers, center_stride;
+  const int64_t* jobs;  // [n_jobs, kJobColumns]
+  const double* radii;  // [n_jobs]
+  int64_t n_jobs, batch_samples;
+  int64_t* cursor;  // [batch]: number of the sample that each row gets next
+  int64_t* slots;   // [batch]: slot of the sample that each row holds, -1 for none
+  double p;
+  uint64_t seed;
+  Clip clip;
+
+  CLEVER_HD int64_t n_samples() const { return n_jobs * batch_samples; }
+};
+
+}  // namespace clever

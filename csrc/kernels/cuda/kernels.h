@@ -1,0 +1,12 @@
+// The CUDA kernels. Each launches once on the stream (a cudaStream_t) of the current device.
+#pragma once
+
+#include "../arguments.h"
+
+namespace clever::cuda {
+
+void sample_lp_ball(const SampleArguments& args, void* stream);
+void grad_norm_max(const NormArguments& args, void* stream);
+void reduce_and_resample(const ResampleArguments& args, void* stream);
+
+}  // namespace clever::cuda

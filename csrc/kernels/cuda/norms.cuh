@@ -1,0 +1,90 @@
+// The norms of one row of gradients, found by one block and folded into their maxima.
+#pragma once
+
+#include "../arguments.h"
+#include "block.cuh"
+
+namespace clever::cuda {
+
+constexpr int kStrip = 8;  // elements of one thread that are held while all the norms are taken
+
+// Norms are not negative, and for such numbers the order of float64 is that of their bits, a
+// positive NaN above infinity: an integer maximum is exact, and the same in whatever order.
+__device__ inline void fold_max(double* maximum, double norm) {
+  const double value = norm == norm ? norm : __builtin_bit_cast(double, 0x7ff8000000000000ull);
+  atomicMax(reinterpret_cast<unsigned long long*>(maximum),
+            __builtin_bit_cast(unsigned long long, value));
+}
+
+template <class T>
+__device__ typename Arithmetic<T>::Real size_at(const T* row, const RowLayout& layout,
+                                                int64_t element) {
+  const auto x = load(row + (layout.contiguous() ? element : layout.offset(element)));
+  return x < 0 ? -x : x;
+}
+
+// The norm of a row whose plain sum under- or overflowed: of |x| / max |x|, in float64.
+template <class Norm, class T>
+__device__ double rescaled_norm(const T* row, const RowLayout& layout, double q) {
+  double largest = 0.0;
+  for (int64_t i = threadIdx.x; i < layout.numel; i += kThreads) {
+    largest = max_or_nan(largest, static_cast<double>(size_at(row, layout, i)));
+  }
+  largest = block_reduce<LInf>(largest);
+  if (!(largest > 0.0 && largest <= DBL_MAX)) return largest;
+  double sum = 0.0;
+  for (int64_t i = threadIdx.x; i < layout.numel; i += kThreads) {
+    sum = Norm::scaled_update(sum, static_cast<double>(size_at(row, layout, i)) / largest, q);
+  }
+  return largest * Norm::finish(block_reduce<Norm>(sum), q);
+}
+
+template <class T>
+__device__ void row_norms(const NormArguments& args, int64_t row_number, int64_t slot) {
+  using Real = typename Arithmetic<T>::Real;
+  const RowLayout& layout = args.row;
+  const T* row = static_cast<const T*>(args.grads) + args.offset(row_number);
+  double sums[kMaxNorms] = {};
+  int64_t first = threadIdx.x;
+  while (first < layout.numel) {
+    Real stretch[kMaxNorms] = {};
+    for (int strip = 0; strip < kStretch / kStrip; ++strip, first += kStrip * kThreads) {
+      Real sizes[kStrip];
+#pragma unroll
+      for (int i = 0; i < kStrip; ++i) {
+        const int64_t element = first + i * kThreads;
+        sizes[i] = element < layout.numel ? size_at(row, layout, element) : Real{0};
+      }
+#pragma unroll
+      for (int n = 0; n < kMaxNorms; ++n) {
+        if (n >= args.n_norms) break;
+        with_norm(args.q[n], [&](auto norm) {
+          for (int i = 0; i < kStrip; ++i) {
+            stretch[n] = decltype(norm)::update(stretch[n], sizes[i], args.q[n]);
+          }
+        });
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < kMaxNorms; ++n) {
+      if (n >= args.n_norms) break;
+      with_norm(args.q[n], [&](auto norm) {
+        sums[n] = combine<decltype(norm)>(sums[n], static_cast<double>(stretch[n]));
+      });
+    }
+  }
+#pragma unroll
+  for (int n = 0; n < kMaxNorms; ++n) {
+    if (n >= args.n_norms) break;
+    with_norm(args.q[n], [&](auto norm_tag) {
+      using Norm = decltype(norm_tag);
+      const double sum = block_reduce<Norm>(sums[n]);
+      const double norm = needs_rescale<Norm, Real>(sum)
+                              ? rescaled_norm<Norm>(row, layout, args.q[n])
+                              : Norm::finish(sum, args.q[n]);
+      if (threadIdx.x == 0) fold_max(args.maxima + n * args.n_slots + slot, norm);
+    });
+  }
+}
+
+}  // namespace clever::cuda

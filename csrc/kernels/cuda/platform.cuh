@@ -1,0 +1,15 @@
+// The few words that differ between the CUDA compiler and the emulator in tests/cuda_emulation.
+#pragma once
+
+#if defined(CLEVER_CUDA_EMULATION)
+#include "cuda_emulation.h"
+#else
+#include <cuda_runtime.h>
+#define CLEVER_SHARED(type, name, count) __shared__ type name[count]
+#define CLEVER_LAUNCH(kernel, blocks, threads, stream, ...) \
+  kernel<<<blocks, threads, 0, static_cast<cudaStream_t>(stream)>>>(__VA_ARGS__)
+#endif
+
+// Stops the kernel, as torch's own index checks do: an index read from a tensor is out of range.
+#define CLEVER_DEVICE_CHECK(condition) \
+  if (!(condition)) __trap()

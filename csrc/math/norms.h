@@ -1,0 +1,113 @@
+// The norms, one struct each, and the one list that the switches, both backends' instantiations
+// and the table that Python reads are made from. docs/adding-a-norm.md walks through it.
+//
+// A norm of a vector is reduced as finish(combine(... update(update(0, |x_0|), |x_1|) ...)), in
+// float32 for float32 and smaller inputs and in float64 for float64, with float32 partial results
+// combined in float64. Where that under- or overflows, the caller reduces |x_i| / max |x| instead
+// (scaled_update, in float64): see needs_rescale.
+#pragma once
+
+#include <cfloat>
+#include <cmath>
+
+#include "samplers.h"
+
+namespace clever {
+
+// Largest of two numbers; a NaN wins.
+template <class A>
+CLEVER_HD A max_or_nan(A a, A b) {
+  return (b > a || b != b) ? b : a;
+}
+
+struct L1 {
+  using Sampler = LaplaceSampler;
+  static constexpr const char* kName = "l1";
+  static constexpr double kP = 1.0;
+  static constexpr bool kIsSum = true;
+  template <class A>
+  CLEVER_HD static A update(A acc, A size, double) {
+    return acc + size;
+  }
+  CLEVER_HD static double scaled_update(double acc, double size, double) { return acc + size; }
+  CLEVER_HD static double finish(double acc, double) { return acc; }
+};
+
+struct L2 {
+  using Sampler = NormalSampler;
+  static constexpr const char* kName = "l2";
+  static constexpr double kP = 2.0;
+  static constexpr bool kIsSum = true;
+  CLEVER_HD static float update(float acc, float size, double) { return fmaf(size, size, acc); }
+  CLEVER_HD static double update(double acc, double size, double) { return fma(size, size, acc); }
+  CLEVER_HD static double scaled_update(double acc, double size, double) {
+    return fma(size, size, acc);
+  }
+  CLEVER_HD static double finish(double acc, double) { return sqrt(acc); }
+};
+
+struct LInf {
+  using Sampler = UniformSampler;
+  static constexpr const char* kName = "linf";
+  static constexpr double kP = INFINITY;
+  static constexpr bool kIsSum = false;
+  template <class A>
+  CLEVER_HD static A update(A acc, A size, double) {
+    return max_or_nan(acc, size);
+  }
+  CLEVER_HD static double scaled_update(double acc, double size, double) {
+    return max_or_nan(acc, size);
+  }
+  CLEVER_HD static double finish(double acc, double) { return acc; }
+};
+
+// Every other p: it stands last in the list and matches all that is left.
+struct Lp {
+  using Sampler = GammaSampler;
+  static constexpr const char* kName = "lp";
+  static constexpr double kP = NAN;
+  static constexpr bool kIsSum = true;
+  CLEVER_HD static float update(float acc, float size, double p) {
+    // size - size is NaN for an infinity or a NaN, which the power alone would lose.
+    return acc + (exp_bounded(static_cast<float>(p) * log_positive(size)) + (size - size));
+  }
+  CLEVER_HD static double update(double acc, double size, double p) { return acc + pow(size, p); }
+  CLEVER_HD static double scaled_update(double acc, double size, double p) {
+    return acc + pow(size, p);
+  }
+  CLEVER_HD static double finish(double acc, double p) { return pow(acc, 1.0 / p); }
+};
+
+#define CLEVER_FORALL_NORMS(X) X(L1) X(L2) X(LInf) X(Lp)
+
+template <class Norm>
+CLEVER_HD double combine(double a, double b) {
+  return Norm::kIsSum ? a + b : max_or_nan(a, b);
+}
+
+// Whether a reduced sum may have lost what it should hold: it overflowed, met an infinity or a
+// NaN, or is so small that terms may have vanished below the smallest normal number.
+template <class Norm, class A>
+CLEVER_HD bool needs_rescale(double acc) {
+  constexpr double kTiny = sizeof(A) == 4 ? 1e-24 : 1e-290;
+  return Norm::kIsSum && !(acc > kTiny && acc <= DBL_MAX);
+}
+
+// Calls f(Norm{}) for the norm that p names.
+template <class F>
+CLEVER_HD auto with_norm(double p, const F& f) {
+#define CLEVER_MATCH(Norm) \
+  if (p == Norm::kP || Norm::kP != Norm::kP) return f(Norm{});
+  CLEVER_FORALL_NORMS(CLEVER_MATCH)
+#undef CLEVER_MATCH
+  return f(Lp{});
+}
+
+// How a sample is scaled: radius / (mass + Z)^(1/p), or radius where draws need no normalisation.
+template <class Norm>
+CLEVER_HD double ball_scale(double radius, double mass, const Stream& stream, double p) {
+  if (!Norm::kIsSum) return radius;
+  return radius / Norm::finish(mass + static_cast<double>(exponential_of(stream)), p);
+}
+
+}  // namespace clever

@@ -1,0 +1,92 @@
+// Logarithm, exponential, sine and cosine in float32, from integer steps, sums, products and fma.
+//
+// No library call and no branch: loops over them vectorise on the CPU, and since each step is
+// correctly rounded everywhere (the build forbids contraction), the results are the same bits on
+// every CPU and GPU. Each is within 3 ulp. tools/polynomials.py finds the coefficients.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "platform.h"
+
+namespace clever {
+
+constexpr float kLn2 = 0.693147182464599609375f;
+constexpr float kLn2Low = -1.904654323148236017e-9f;
+
+CLEVER_HD float bits_to_float(int32_t bits) { return __builtin_bit_cast(float, bits); }
+CLEVER_HD int32_t float_to_bits(float x) { return __builtin_bit_cast(int32_t, x); }
+
+// log(x) for normal x > 0. For zero, infinities and NaN the result is finite and means nothing.
+CLEVER_HD float log_positive(float x) {
+  constexpr int32_t kSqrtHalf = 0x3f3504f3;
+  const int32_t shifted = float_to_bits(x) - kSqrtHalf;
+  const float exponent = static_cast<float>(shifted >> 23);
+  const float f = bits_to_float((shifted & 0x007fffff) + kSqrtHalf) - 1.0f;
+  float poly = -7.634492964e-02f;
+  poly = fmaf(poly, f, 1.276157498e-01f);
+  poly = fmaf(poly, f, -1.316018254e-01f);
+  poly = fmaf(poly, f, 1.420175880e-01f);
+  poly = fmaf(poly, f, -1.662335694e-01f);
+  poly = fmaf(poly, f, 2.000122666e-01f);
+  poly = fmaf(poly, f, -2.500081956e-01f);
+  poly = fmaf(poly, f, 3.333333135e-01f);
+  const float square = f * f;
+  const float low = fmaf(exponent, kLn2Low, fmaf(poly, square * f, -0.5f * square));
+  return fmaf(exponent, kLn2, f + low);
+}
+
+// exp(x); below -87 it is held at exp(-87), about 1.6e-38, and above 88.3 it is infinite.
+CLEVER_HD float exp_bounded(float x) {
+  x = x < -87.0f ? -87.0f : (x > 89.0f ? 89.0f : x);
+  constexpr float kRoundToInteger = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const float n = fmaf(x, 1.44269504088896341f, kRoundToInteger) - kRoundToInteger;
+  const float r = fmaf(n, -kLn2Low, fmaf(n, -kLn2, x));
+  float poly = 1.395047875e-03f;
+  poly = fmaf(poly, r, 8.368882351e-03f);
+  poly = fmaf(poly, r, 4.166620597e-02f);
+  poly = fmaf(poly, r, 1.666651964e-01f);
+  poly = fmaf(poly, r, 0.5f);
+  const float value = 1.0f + fmaf(poly, r * r, r);
+  return value * bits_to_float((static_cast<int32_t>(n) + 127) << 23);
+}
+
+// A word as a uniform number in (0, 1].
+CLEVER_HD float uniform_positive(uint32_t word) {
+  return (static_cast<float>(word) + 0.5f) * 0x1p-32f;
+}
+
+// A word as a uniform number in [-1, 1].
+CLEVER_HD float uniform_symmetric(uint32_t word) {
+  return (static_cast<float>(static_cast<int32_t>(word)) + 0.5f) * 0x1p-31f;
+}
+
+// A word as an exponential variable, -log(u).
+CLEVER_HD float exponential(uint32_t word) { return -log_positive(uniform_positive(word)); }
+
+struct SinCos {
+  float sin, cos;
+};
+
+// Sine and cosine of word / 2^32 turns; the quadrant is found in integers, without rounding.
+CLEVER_HD SinCos sincos_turns(uint32_t word) {
+  const uint32_t quadrant = (word + 0x20000000u) >> 30;
+  const int32_t rest = static_cast<int32_t>(word - (quadrant << 30));
+  const float x = static_cast<float>(rest) * 1.46291807926715968e-9f;  // 2 pi / 2^32
+  const float z = x * x;
+  float sin_poly = -1.951528247e-04f;
+  sin_poly = fmaf(sin_poly, z, 8.332160302e-03f);
+  sin_poly = fmaf(sin_poly, z, -1.666665524e-01f);
+  const float sin_x = fmaf(sin_poly, z * x, x);
+  float cos_poly = 2.443845187e-05f;
+  cos_poly = fmaf(cos_poly, z, -1.388736768e-03f);
+  cos_poly = fmaf(cos_poly, z, 4.166664556e-02f);
+  const float cos_x = fmaf(cos_poly, z * z, fmaf(-0.5f, z, 1.0f));
+  const bool swap = (quadrant & 1u) != 0;
+  const float s = swap ? cos_x : sin_x;
+  const float c = swap ? sin_x : cos_x;
+  return {(quadrant & 2u) != 0 ? -s : s, ((quadrant + 1u) & 2u) != 0 ? -c : c};
+}
+
+}  // namespace clever
