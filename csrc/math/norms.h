@@ -93,7 +93,10 @@ CLEVER_HD bool needs_rescale(double acc) {
   return Norm::kIsSum && !(acc > kTiny && acc <= DBL_MAX);
 }
 
-// Calls f(Norm{}) for the norm that p names.
+// Calls f(Norm{}) for the norm that p names; f may be a function of the host or of the device.
+#if defined(__CUDACC__)
+#pragma nv_exec_check_disable
+#endif
 template <class F>
 CLEVER_HD auto with_norm(double p, const F& f) {
 #define CLEVER_MATCH(Norm) \
