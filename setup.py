@@ -1,4 +1,4 @@
-"""Builds the extension: finds torch and nvcc, and calls CMake. Everything else is in pyproject.toml.
+"""Builds the extension: finds torch and nvcc, and calls CMake; the rest is in pyproject.toml.
 
 Environment: CLEVER_WITH_CUDA=auto|0|1 (auto: where torch has CUDA and nvcc is found; 1 without
 them is an error), TORCH_CUDA_ARCH_LIST (as in torch's own extensions), MAX_JOBS (default 2).
@@ -23,8 +23,8 @@ try:
     import torch
 except ImportError:
     sys.exit(
-        "clever_ext is built against the torch that is installed, and none is: install torch first, "
-        "then run `pip install --no-build-isolation .`"
+        "clever_ext is built against the torch that is installed, and none is: install torch "
+        "first, then run `pip install --no-build-isolation .`"
     )
 
 
@@ -86,7 +86,9 @@ class CMakeBuild(build_ext):
             options["CMAKE_CUDA_COMPILER"] = nvcc
         defines = [f"-D{name}={value}" for name, value in options.items()]
         # A build folder that knows another compiler or another place fails: begin it afresh.
-        subprocess.check_call(["cmake", "--fresh", "-G", "Ninja", "-S", ROOT, "-B", build, *defines])
+        subprocess.check_call(
+            ["cmake", "--fresh", "-G", "Ninja", "-S", ROOT, "-B", build, *defines]
+        )
         jobs = os.environ.get("MAX_JOBS", "2")
         subprocess.check_call(["cmake", "--build", build, "--parallel", jobs])
 

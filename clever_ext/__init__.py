@@ -1,0 +1,35 @@
+"""CLEVER robustness scores of image classifiers, with compiled sampling and gradient norms.
+
+>>> import clever_ext as cx, torch
+>>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)).eval()
+>>> result = cx.clever_score(model, torch.rand(2, 3, 2, 2), norm=2, n_batches=20, batch_samples=8)
+>>> result.table[["image_id", "target", "score", "status"]].shape
+(4, 4)
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+__version__ = version("clever_ext")
+
+from .errors import CleverError
+from .evt import ReverseWeibullFit, fit_reverse_weibull
+from .gradients import GradientOracle, TorchOracle
+from .maxima import grad_norm_max
+from .results import CleverResult
+from .sampling import default_radius, sample_lp_ball
+from .scoring import clever_score
+
+__all__ = [
+    "CleverError",
+    "CleverResult",
+    "GradientOracle",
+    "ReverseWeibullFit",
+    "TorchOracle",
+    "clever_score",
+    "default_radius",
+    "fit_reverse_weibull",
+    "grad_norm_max",
+    "sample_lp_ball",
+]

@@ -30,13 +30,13 @@ CLEVER_HD float exponential_of(const Stream& stream) {
 struct NormalSampler {
   CLEVER_HD static Block draw(const Stream& stream, uint32_t block, double) {
     const PhiloxWords words = stream.words(block, kElementDomain);
-    Block out;
-    for (int pair = 0; pair < 4; pair += 2) {
-      const float radius = sqrtf(exponential(words.w[pair]));
-      const SinCos angle = sincos_turns(words.w[pair + 1]);
-      out.t[pair] = radius * angle.cos;
-      out.t[pair + 1] = radius * angle.sin;
-    }
+    const float radius0 = sqrtf(exponential(words.w[0]));
+    const float radius1 = sqrtf(exponential(words.w[2]));
+    const SinCos angle0 = sincos_turns(words.w[1]);
+    const SinCos angle1 = sincos_turns(words.w[3]);
+    Block out{{radius0 * angle0.cos, radius0 * angle0.sin, radius1 * angle1.cos,
+               radius1 * angle1.sin},
+              {}};
     for (int i = 0; i < 4; ++i) out.mass[i] = out.t[i] * out.t[i];
     return out;
   }

@@ -1,0 +1,191 @@
+"""What a scoring call is given, checked before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from . import ops
+from .errors import CleverError
+from .gradients import model_placement
+from .maxima import automatic_device_batch
+from .sampling import FLOATS, check_clip, check_integer, check_norm, check_radius
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides a score besides the model and the images."""
+
+    norms: tuple[float, ...]
+    radii: tuple[float, ...]
+    targets: Any
+    n_batches: int
+    batch_samples: int
+    clip: tuple[float, float]
+    seed: int
+
+    @classmethod
+    def check(
+        cls,
+        norm: Any,
+        radius: Any,
+        targets: Any,
+        n_batches: Any,
+        batch_samples: Any,
+        clip: Any,
+        seed: Any,
+    ) -> Settings:
+        """Check the arguments of these names of `clever_score`."""
+        several = isinstance(norm, Iterable) and not isinstance(norm, str)
+        norms = tuple(check_norm(p) for p in (norm if several else (norm,)))
+        if not norms or len(set(norms)) < len(norms):
+            raise CleverError(
+                f"norm={norm!r} names no norm or one twice", "different norms", "name each once"
+            )
+        if isinstance(radius, Mapping):
+            radius = {check_norm(p): value for p, value in radius.items()}
+        return cls(
+            norms=norms,
+            radii=tuple(check_radius(radius, p) for p in norms),
+            targets=targets,
+            n_batches=check_integer("n_batches", n_batches, 1, 2**31 - 1),
+            batch_samples=check_integer("batch_samples", batch_samples, 1, 2**31 - 1),
+            clip=check_clip(clip),
+            seed=check_integer("seed", seed, -(2**63), 2**63 - 1),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The images of one call, checked and where the model is."""
+
+    images: Tensor  # [N, *shape]
+    labels: npt.NDArray[np.int64] | None  # [N]
+    image_ids: npt.NDArray[np.int64]  # [N]
+    device_batch: int
+
+
+def _check_images(images: Any, model: Any, device: Any, dtype: torch.dtype | None) -> Tensor:
+    try:
+        x = torch.as_tensor(images)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CleverError(
+            f"images of type {type(images).__name__} are no array: {error}",
+            "a float tensor or array [N, *shape]",
+            "stack the images with torch.stack",
+        ) from error
+    if x.dim() < 2 or x.numel() == 0:
+        raise CleverError(
+            f"images have shape {list(x.shape)}",
+            "[N, *shape] with at least one image",
+            "give a single image as images[None]",
+        )
+    if x.dtype not in FLOATS:
+        raise CleverError(
+            f"images are {x.dtype}",
+            "floating point values in the range that the model takes",
+            "convert them, e.g. images.float() / 255",
+        )
+    bad = (~torch.isfinite(x.detach())).flatten(1).any(dim=1).nonzero()
+    if len(bad):
+        raise CleverError(
+            f"image {int(bad[0])} holds NaN or infinite values",
+            "finite values",
+            "leave it out, or repair it",
+        )
+    model_device, model_dtype = model_placement(model)
+    place = _check_device(device, model_device, x.device)
+    if dtype is not None and dtype not in FLOATS:
+        raise CleverError(
+            f"dtype={dtype} is no type to score in",
+            "float32, float64, float16 or bfloat16",
+            "leave it out for the model's own",
+        )
+    return x.detach().to(place, dtype or model_dtype or x.dtype)
+
+
+def _check_device(
+    asked: Any, of_model: torch.device | None, of_images: torch.device
+) -> torch.device:
+    try:
+        device = torch.device(asked) if asked is not None else of_model or of_images
+    except (RuntimeError, TypeError) as error:
+        raise CleverError(
+            f"device={asked!r} is no device", '"cpu" or "cuda"', "check its name"
+        ) from error
+    if of_model is not None and device.type != of_model.type:
+        raise CleverError(
+            f"the model is on {of_model}, but device={asked!r} was asked for",
+            "the model where it shall run",
+            f"move it first: model.to({str(device)!r})",
+        )
+    if device.type == "cuda":
+        if ops.CUDA_MISSING is not None:
+            raise CleverError(
+                f"the model or the images are on {device}, but the CUDA half is not loaded: "
+                f"{ops.CUDA_MISSING}",
+                "the extension built with CUDA",
+                "build it where nvcc and a CUDA build of torch are, or move the model to the CPU; "
+                "`clever-ext doctor` tells more",
+            )
+    elif device.type != "cpu":
+        raise CleverError(
+            f"device {device} is not supported", "cpu or cuda", "move model and images there"
+        )
+    return of_model if of_model is not None and device.index is None else device
+
+
+def check_batch(
+    images: Any,
+    labels: Any,
+    image_ids: Any,
+    device_batch: Any,
+    model: Any,
+    device: Any,
+    dtype: torch.dtype | None,
+) -> Batch:
+    """Check the arguments of these names of `clever_score` and bring the images to the model."""
+    x = _check_images(images, model, device, dtype)
+    ids = np.arange(len(x)) if image_ids is None else _integers("image_ids", image_ids, len(x))
+    if len(np.unique(ids)) < len(ids):
+        raise CleverError(
+            "image_ids holds a number twice",
+            "a different id for each image: it names the image's samples and its rows",
+            "leave image_ids out, or number the images apart",
+        )
+    if device_batch == "auto":
+        device_batch = automatic_device_batch(x.shape[1:], x.device)
+    return Batch(
+        images=x,
+        labels=None if labels is None else _integers("labels", labels, len(x)),
+        image_ids=ids,
+        device_batch=check_integer("device_batch", device_batch, 1, 2**31 - 1),
+    )
+
+
+def _integers(name: str, values: Any, n: int) -> npt.NDArray[np.int64]:
+    array = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
+    if array.shape != (n,) or array.dtype.kind not in "iu":
+        raise CleverError(
+            f"{name} is {array.dtype} of shape {list(array.shape)}",
+            f"{n} integers, one for each image",
+            f"give {name} as a one-dimensional int64 array",
+        )
+    return array.astype(np.int64)
+
+
+def check_labels(labels: npt.NDArray[np.int64] | None, n_classes: int) -> None:
+    """Refuse labels that the model has no logit for."""
+    if labels is not None and ((labels < 0) | (labels >= n_classes)).any():
+        bad = int(labels[(labels < 0) | (labels >= n_classes)][0])
+        raise CleverError(
+            f"label {bad} is out of range",
+            f"classes from 0 to {n_classes - 1}",
+            "number the labels as the model's logits are",
+        )
