@@ -80,7 +80,7 @@ def _gamma_draws(
         w = philox4x32_10((blocks[left], k, b, _REJECTION + 4 * attempt + word), key)
         angle = 2 * np.pi * w[1].astype(np.float64) / 2**32
         x = np.sqrt(-2 * np.log(_uniform(w[0]))) * np.cos(angle)
-        v = np.maximum(1 + x / math.sqrt(9 * d), 1e-300) ** 3
+        v = np.maximum(1 + x / math.sqrt(9 * d), 1e-100) ** 3
         accepted = np.log(_uniform(w[2])) < x * x / 2 + d * (1 - v + np.log(v))
         sign = np.where(w[3] & 1, -1, 1)
         size = _uniform(w[3] | np.uint32(1)) * (d * v) ** (1 / p)

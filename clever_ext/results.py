@@ -123,6 +123,15 @@ class CleverResult:
             for norm, rows in self.table[self.table["norm"].notna()].groupby("norm", sort=False)
         }
 
+    def smallest(self) -> list[pd.Series[Any]]:
+        """Return for each image and norm the row that decides: that of the smallest score.
+
+        Images and norms stand in the order of the table; a score that is NaN counts as smallest.
+        """
+        keys = [self.table["image_id"], self.table["norm"].fillna(0.0)]
+        first = self.table["score"].fillna(-1.0).groupby(keys, sort=False).idxmin()
+        return [self.table.loc[index] for index in first]
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write one Parquet file, settings in its metadata; appears whole or not at all."""
         target = Path(path)

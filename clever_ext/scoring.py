@@ -7,7 +7,6 @@ import platform
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -207,7 +206,12 @@ def _metadata(
     digest = weights_digest(model) if isinstance(model, torch.nn.Module) else None
     return {
         "settings": {
-            **asdict(settings),
+            "norms": [f"{p:g}" for p in settings.norms],
+            "radii": list(settings.radii),
+            "n_batches": settings.n_batches,
+            "batch_samples": settings.batch_samples,
+            "clip": None if math.isinf(settings.clip[0]) else list(settings.clip),
+            "seed": settings.seed,
             "targets": targets if isinstance(targets, (str, int)) else np.asarray(targets).tolist(),
             "shape": list(batch.images.shape[1:]),
             "dtype": str(batch.images.dtype).removeprefix("torch."),

@@ -1,0 +1,196 @@
+"""The command line: `clever-ext score` and `clever-ext doctor`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from .errors import CleverError
+from .results import CleverResult
+
+#: What a score means, in one line; every table of scores ends with it.
+MEANING = (
+    "A score estimates how far the picture can move, in the norm's own units (pixels in [0, 1]; "
+    "for l2 the root of the sum of squared changes), before any attack could reach the target."
+)
+
+_DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="clever-ext", description="CLEVER robustness scores of image classifiers."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    score = commands.add_parser("score", help="score a model on a folder of pictures")
+    score.set_defaults(run=_score)
+    model = score.add_argument_group("model")
+    model.add_argument(
+        "--model", required=True, help="a built-in name, module.path:factory, or a .pt2 program"
+    )
+    model.add_argument("--weights", help="state dict: .safetensors, .pt or .pth")
+    model.add_argument("--image-size", type=int, help="height and width of the model's input")
+    model.add_argument("--resize", type=int, help="short side of a picture before the centre crop")
+    model.add_argument("--mean", type=float, nargs="+", help="of the normalisation, per channel")
+    model.add_argument("--std", type=float, nargs="+", help="of the normalisation, per channel")
+    data = score.add_argument_group("pictures")
+    data.add_argument("--images", required=True, help="folder of pictures")
+    data.add_argument("--include", default="*", help="pattern of the names to take")
+    data.add_argument("--label-pattern", help="regular expression whose first group is the class")
+    how = score.add_argument_group("score")
+    how.add_argument("--norm", nargs="+", default=["2"], help="1, 2, inf or any p between")
+    how.add_argument("--radius", nargs="+", type=float, help="one for each norm, or one for all")
+    how.add_argument(
+        "--targets", default="top-10", help="all, top-K, random, least-likely or class numbers"
+    )
+    how.add_argument("--n-batches", type=int, default=500, help="N_b, the number of batch maxima")
+    how.add_argument("--batch-samples", type=int, default=1024, help="N_s, the samples of each")
+    how.add_argument("--clip", nargs=2, type=float, default=(0.0, 1.0), metavar=("LOW", "HIGH"))
+    how.add_argument("--no-clip", dest="clip", action="store_const", const=None)
+    how.add_argument("--seed", type=int, default=0)
+    machine = score.add_argument_group("machine")
+    machine.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where it can be used")
+    machine.add_argument("--device-batch", default="auto", help="points at once, or auto")
+    machine.add_argument("--dtype", choices=_DTYPES, help="default: the model's own")
+    score.add_argument("--out", required=True, help="folder for the run")
+
+    doctor = commands.add_parser("doctor", help="tell versions and devices, and test the kernels")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _radii(given: Sequence[float] | None, norms: Sequence[str]) -> Any:
+    if given is None or len(given) == 1:
+        return given[0] if given else None
+    if len(given) != len(norms):
+        raise CleverError(
+            f"--radius has {len(given)} numbers for {len(norms)} norms",
+            "one number, or one for each norm",
+            "give as many as --norm has",
+        )
+    return dict(zip(norms, given, strict=True))
+
+
+def _device_batch(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def _score(args: argparse.Namespace) -> int:
+    from .data import ImageFolder
+    from .doctor import devices
+    from .inputs import Settings
+    from .models import load_model
+    from .progress import gradient_bar
+    from .runs import RunFolder, Scorer, score_folder
+    from .targets import parse_targets
+
+    model = load_model(
+        args.model,
+        weights=args.weights,
+        image_size=args.image_size,
+        resize=args.resize,
+        mean=args.mean,
+        std=args.std,
+    )
+    model.model.to(args.device or devices()[-1])
+    settings = Settings.check(
+        norm=args.norm,
+        radius=_radii(args.radius, args.norm),
+        targets=parse_targets(args.targets),
+        n_batches=args.n_batches,
+        batch_samples=args.batch_samples,
+        clip=args.clip,
+        seed=args.seed,
+    )
+    folder = ImageFolder(args.images, include=args.include, label_pattern=args.label_pattern)
+    scorer = Scorer(model, settings, _device_batch(args.device_batch), _DTYPES.get(args.dtype))
+    run = RunFolder(args.out)
+    with gradient_bar() as progress:
+        complete = score_folder(run, folder, scorer, progress)
+    print_scores(run.load(), model.class_names)
+    Console().print(f"Results: {args.out}")
+    return 0 if complete else 130
+
+
+def _name_of(class_names: Sequence[str] | None) -> Callable[[Any], str]:
+    def name(number: Any) -> str:
+        if number is None or number != number:
+            return ""
+        return class_names[int(number)] if class_names else str(number)
+
+    return name
+
+
+def print_scores(result: CleverResult, class_names: Sequence[str] | None = None) -> None:
+    """Print for each image and norm its smallest score over the targets, and what a score means.
+
+    Args:
+        result: Scores.
+        class_names: Name of each logit, or None for numbers.
+    """
+    name = _name_of(class_names)
+    table = Table()
+    for column in ("picture", "predicted", "target", "norm", "margin", "score (95 %)", "status"):
+        table.add_column(column, overflow="fold")
+    for row in result.smallest():
+        if row["status"] == "error":
+            table.add_row(row["image"], "", "", "", "", "", f"error: {row['error']}")
+            continue
+        score = f"{row['score']:.4g} ({row['score_low']:.4g}, {row['score_high']:.4g})"
+        status = ", ".join(filter(None, [row["status"], row["flags"]]))
+        table.add_row(
+            row["image"] or str(row["image_id"]),
+            name(row["predicted"]),
+            name(row["target"]),
+            f"{row['norm']:g}",
+            f"{row['margin']:.3f}",
+            score + (" = R" if row["capped"] else ""),
+            status,
+        )
+    console = Console()
+    console.print(table)
+    console.print(MEANING)
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from .doctor import describe, self_test
+
+    console = Console()
+    facts = Table(show_header=False, box=None)
+    for fact in describe():
+        facts.add_row(*fact)
+    console.print(facts)
+    failed = 0
+    for check in self_test():
+        verdict = "ok" if check.passed else "[red]FAILED[/red]"
+        console.print(f"{check.name}: {verdict} (off by {check.difference:.1e})")
+        failed += not check.passed
+    console.print("all kernels agree with their references" if not failed else f"{failed} failed")
+    return 1 if failed else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit status.
+
+    Status 2 is bad input, said in one message on standard error; 130 an interrupted run, whose
+    finished part is kept.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        status: int = args.run(args)
+    except CleverError as error:
+        print(f"clever-ext: {error}", file=sys.stderr)
+        return 2
+    return status

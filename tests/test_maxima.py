@@ -1,0 +1,177 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import clever_ext as cx
+from clever_ext.gradients import TorchOracle
+from clever_ext.maxima import Sampling, automatic_device_batch, norms_at, sample_maxima
+from clever_ext.sampling import dual_exponent, sample_lp_ball
+
+SHAPE = (3, 5, 4)
+
+
+def ignore(_: int) -> None:
+    """A progress that nobody watches."""
+
+
+def network() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(120, 4)
+    ).eval()
+
+
+def run(images, classes, targets, ids, p=2.0, device_batch=16, counted=None, **changes):
+    settings = {"radius": 0.5, "n_batches": 5, "batch_samples": 7, "seed": 4, "clip": (0.0, 1.0)}
+    sampling = Sampling(p=p, device_batch=device_batch, **(settings | changes))
+    progress = counted.append if counted is not None else ignore
+    found = sample_maxima(
+        TorchOracle(network()), images, classes, targets, np.array(ids), sampling, progress
+    )
+    return np.stack(list(found))
+
+
+@pytest.fixture
+def case():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(3, *SHAPE, generator=generator)
+    return images, torch.tensor([0, 1, 2]), torch.tensor([[1, 2], [2, 3], [0, 3]]), [5, 9, 2]
+
+
+@pytest.mark.parametrize("p", [1.0, 1.5, 2.0, math.inf])
+def test_maxima_are_those_of_the_samples_that_the_public_function_draws(case, p):
+    images, classes, targets, ids = case
+    model = network()
+    found = run(images, classes, targets, ids, p=p)
+    assert found.shape == (3, 2, 5)
+    q = dual_exponent(p)
+    for image in range(3):
+        for b in range(5):
+            x = sample_lp_ball(
+                images[image], 7, p, 0.5, seed=4, image_id=ids[image], first=b << 32, clip=(0, 1)
+            )
+            for t in range(2):
+                x.requires_grad_()
+                logits = model(x)
+                margin = logits[:, classes[image]] - logits[:, targets[image, t]]
+                (gradient,) = torch.autograd.grad(margin.sum(), x)
+                expected = torch.linalg.vector_norm(gradient.flatten(1).double(), q, dim=1).max()
+                # gradients in float32 by kernels of other batch sizes
+                assert found[image, t, b] == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("device_batch", [1, 3, 7, 35, 64, 1000])
+def test_the_device_batch_changes_nothing_but_rounding(case, device_batch):
+    counted = []
+    found = run(*case, device_batch=device_batch, counted=counted)
+    np.testing.assert_allclose(found, run(*case), rtol=1e-5)
+    assert sum(counted) == 3 * 2 * 5 * 7
+
+
+def test_order_and_company_change_nothing(case):
+    images, classes, targets, ids = case
+    together = run(*case)
+    order = [2, 0]
+    subset = run(images[order], classes[order], targets[order], [ids[i] for i in order])
+    np.testing.assert_allclose(subset, together[order], rtol=1e-5)
+
+
+def test_other_targets_change_nothing(case):
+    images, classes, targets, ids = case
+    one = run(images, classes, targets[:, 1:], ids)
+    np.testing.assert_allclose(one[:, 0], run(*case)[:, 1], rtol=1e-5)
+
+
+def test_more_batches_keep_the_first_ones(case):
+    np.testing.assert_allclose(run(*case, n_batches=8)[:, :, :5], run(*case), rtol=1e-5)
+
+
+def test_memory_format_changes_nothing(case):
+    images, *rest = case
+    last = images.contiguous(memory_format=torch.channels_last)
+    np.testing.assert_allclose(run(last, *rest), run(images, *rest), rtol=1e-5)
+
+
+def test_the_same_call_gives_the_same_bits(case):
+    assert np.array_equal(run(*case), run(*case))
+
+
+def test_images_come_as_soon_as_they_are_finished(case):
+    images, classes, targets, ids = case
+    counted = []
+    sampling = Sampling(2.0, 0.5, 5, 7, 0, (-math.inf, math.inf), 16)
+    maxima = sample_maxima(
+        TorchOracle(network()), images, classes, targets, np.array(ids), sampling, counted.append
+    )
+    next(maxima)
+    # 35 samples of the first image take 3 steps of 16, each of two targets.
+    assert counted == [32, 32, 32]
+
+
+def test_a_nan_gradient_is_kept(case):
+    images, classes, targets, ids = case
+
+    class Broken(TorchOracle):
+        def margin_gradients(self, x, classes, targets):
+            for gradient in super().margin_gradients(x, classes, targets):
+                yield torch.where(x.flatten(1)[:, :1, None, None] > 0.9, torch.nan, gradient)
+
+    sampling = Sampling(2.0, 2.0, 5, 7, 0, (-math.inf, math.inf), 16)
+    found = np.stack(
+        list(
+            sample_maxima(
+                Broken(network()), images, classes, targets, np.array(ids), sampling, ignore
+            )
+        )
+    )
+    assert np.isnan(found).any()
+    assert np.isfinite(found).any()
+
+
+def test_norms_at_the_images(case):
+    images, classes, targets, _ = case
+    norms = [1.0, 2.0, math.inf, 3.0, 1.5]  # more than one call of the kernel takes
+    found = norms_at(TorchOracle(network()), images, classes, targets, norms, device_batch=2)
+    assert found.shape == (5, 3, 2)
+    gradients = list(TorchOracle(network()).margin_gradients(images, classes, targets))
+    for n, p in enumerate(norms):
+        for t in range(2):
+            rows = gradients[t].flatten(1).double()
+            expected = torch.linalg.vector_norm(rows, dual_exponent(p), dim=1)
+            np.testing.assert_allclose(found[n, :, t], expected, rtol=1e-5)
+
+
+def test_automatic_device_batch():
+    assert automatic_device_batch(torch.Size((3, 224, 224)), torch.device("cpu")) == 8
+    assert automatic_device_batch(torch.Size((28, 28)), torch.device("cpu")) == 1024
+    assert automatic_device_batch(torch.Size((3, 224, 224)), torch.device("cuda")) == 222
+
+
+def test_public_grad_norm_max():
+    grads = torch.randn(3, 5, 2, 4)
+    for q in (1, 1.5, 2, math.inf):
+        expected = torch.linalg.vector_norm(grads.double().flatten(2), q, dim=2).amax(dim=1)
+        torch.testing.assert_close(cx.grad_norm_max(grads, q=q), expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("grads", "q", "message"),
+    [
+        (torch.rand(3, 4), 2, r"grads is torch.float32 of shape \[3, 4\]"),
+        (torch.ones(1, 2, 3, dtype=torch.int64), 2, "torch.int64"),
+        ([1.0], 2, "grads is list"),
+        (torch.rand(2, 0, 3), 2, "empty groups"),
+        (torch.rand(2, 2, 3), 0.5, "no p-norm"),
+        (torch.rand(2, 2, 3), math.nan, "no p-norm"),
+    ],
+)
+def test_public_grad_norm_max_refuses(grads, q, message):
+    with pytest.raises(cx.CleverError, match=message):
+        cx.grad_norm_max(grads, q=q)
+
+
+def test_public_grad_norm_max_of_no_groups():
+    assert cx.grad_norm_max(torch.rand(0, 2, 3)).shape == (0,)

