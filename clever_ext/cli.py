@@ -90,7 +90,7 @@ def _device_batch(text: str) -> int | str:
 def _score(args: argparse.Namespace) -> int:
     from .data import ImageFolder
     from .doctor import devices
-    from .inputs import Settings
+    from .inputs import Settings, check_device
     from .models import load_model
     from .progress import gradient_bar
     from .runs import RunFolder, Scorer, score_folder
@@ -104,7 +104,8 @@ def _score(args: argparse.Namespace) -> int:
         mean=args.mean,
         std=args.std,
     )
-    model.model.to(args.device or devices()[-1])
+    best = devices()[-1]
+    model.model.to(check_device(args.device, None, best))
     settings = Settings.check(
         norm=args.norm,
         radius=_radii(args.radius, args.norm),

@@ -100,7 +100,7 @@ def _check_images(images: Any, model: Any, device: Any, dtype: torch.dtype | Non
             "leave it out, or repair it",
         )
     model_device, model_dtype = model_placement(model)
-    place = _check_device(device, model_device, x.device)
+    place = check_device(device, model_device, x.device)
     if dtype is not None and dtype not in FLOATS:
         raise CleverError(
             f"dtype={dtype} is no type to score in",
@@ -110,9 +110,10 @@ def _check_images(images: Any, model: Any, device: Any, dtype: torch.dtype | Non
     return x.detach().to(place, dtype or model_dtype or x.dtype)
 
 
-def _check_device(
+def check_device(
     asked: Any, of_model: torch.device | None, of_images: torch.device
 ) -> torch.device:
+    """Return where to run: where it was asked for, else where the model is, else the images."""
     try:
         device = torch.device(asked) if asked is not None else of_model or of_images
     except (RuntimeError, TypeError) as error:
@@ -128,11 +129,16 @@ def _check_device(
     if device.type == "cuda":
         if ops.CUDA_MISSING is not None:
             raise CleverError(
-                f"the model or the images are on {device}, but the CUDA half is not loaded: "
-                f"{ops.CUDA_MISSING}",
+                f"{device} cannot be used: the CUDA half is not loaded, {ops.CUDA_MISSING}",
                 "the extension built with CUDA",
                 "build it where nvcc and a CUDA build of torch are, or move the model to the CPU; "
                 "`clever-ext doctor` tells more",
+            )
+        if not torch.cuda.is_available():
+            raise CleverError(
+                f"{device} cannot be used: torch finds no GPU",
+                "a machine with a GPU and its driver",
+                "run on the CPU, or see what nvidia-smi says",
             )
     elif device.type != "cpu":
         raise CleverError(

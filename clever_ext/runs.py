@@ -16,12 +16,13 @@ import torch
 
 from .data import ImageFolder, ImageRecord, load
 from .errors import CleverError
-from .gradients import check_classifier
-from .inputs import Settings
+from .gradients import TorchOracle, check_classifier
+from .inputs import Settings, check_batch, check_labels
 from .models import LoadedModel
 from .progress import Progress
 from .results import FORMAT, CleverResult, make_table
 from .scoring import clever_score
+from .targets import resolve_targets
 
 #: Pictures that are loaded and scored together, and whose rows make one part.
 PICTURES_PER_PART = 16
@@ -150,14 +151,27 @@ class Scorer:
         return CleverResult(joined.table, joined.metadata | {"complete": complete})
 
     def check(self, folder: ImageFolder) -> None:
-        """Refuse a model that cannot be scored, by the first picture that can be read."""
+        """Refuse what would fail for every picture, by the first one that can be read.
+
+        Raises:
+            CleverError: the model cannot be scored, or settings or labels do not fit it.
+        """
+        model, settings = self.model.model, self.settings
         for record in folder:
             try:
                 pixels = load(record, self.model.preprocessing)
             except CleverError:
                 continue  # becomes a row of its own when its turn comes
-            parameter = next(self.model.model.parameters(), pixels)
-            check_classifier(self.model.model, pixels[None].to(parameter.device, self.dtype))
+            batch = check_batch(
+                pixels[None], None, None, self.device_batch, model, None, self.dtype
+            )
+            check_classifier(model, batch.images)
+            logits = TorchOracle(model).logits(batch.images).double().cpu().numpy()
+            # A target that is this picture's class concerns this picture alone.
+            nothing_scored = np.array([False])
+            resolve_targets(settings.targets, logits, 0, batch.image_ids, nothing_scored)
+            known = [other.label for other in folder if other.label is not None]
+            check_labels(np.array(known, dtype=np.int64), logits.shape[1])
             return
         raise CleverError(
             f"none of the {len(folder)} pictures in {folder.root} can be read",

@@ -37,6 +37,13 @@ __global__ void __launch_bounds__(kThreads) fused_kernel(ResampleArguments args)
 }  // namespace
 
 void reduce_and_resample(const ResampleArguments& args, void* stream) {
+  // Gradients of another type than the points' take a launch of their own.
+  if (args.norms.grads != nullptr && args.norms.dtype != args.dtype) {
+    grad_norm_max(args.norms, stream);
+    ResampleArguments rest = args;
+    rest.norms.grads = nullptr;
+    return reduce_and_resample(rest, stream);
+  }
   with_dtype(args.dtype, [&](auto tag) {
     with_norm(args.p, [&](auto norm) {
       auto* kernel = fused_kernel<decltype(norm), decltype(tag)>;

@@ -1,0 +1,214 @@
+"""The command line through its real entry points, on real files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clever_ext import CleverResult
+from clever_ext.cli import MEANING, main
+from clever_ext.runs import RunFolder
+
+FACTORY = """
+import torch
+
+def net():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(144, 5)
+    )
+
+def mixing():
+    class Mixing(torch.nn.Module):
+        def forward(self, x):
+            return (x - x.mean(dim=0)).flatten(1)[:, :5]
+    return Mixing()
+"""
+FEW = ["--n-batches", "6", "--batch-samples", "4", "--image-size", "8", "--targets", "all"]
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    (tmp_path / "tiny_net.py").write_text(FACTORY)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    noise = np.random.default_rng(0)
+    for number in range(3):
+        pixels = noise.integers(0, 256, (10, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(pictures / f"p{number}_{number}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "tiny_net", raising=False)
+    return tmp_path
+
+
+def score(*arguments):
+    return main(["score", "--model", "tiny_net:net", "--images", "pictures", *FEW, *arguments])
+
+
+def test_score_writes_a_run_and_prints_a_table(workplace, capsys):
+    arguments = ["--norm", "2", "inf", "--targets", "top-3", "--out", "runs/mine"]
+    assert score(*arguments) == 0
+    run = json.loads((workplace / "runs/mine/run.json").read_text())
+    assert run["complete"]
+    assert run["settings"]["norms"] == ["2", "inf"]
+    assert run["settings"]["clip"] == [0, 1]
+    assert run["model"]["name"] == "tiny_net:net"
+    assert len(run["model"]["digest"]) == 64
+    assert run["data"]["images"] == 3
+    assert run["preprocessing"]["image_size"] == 8
+    assert sorted(p.name for p in (workplace / "runs/mine/parts").iterdir()) == [
+        "part-00000.parquet"
+    ]
+    result = RunFolder("runs/mine").load()
+    assert len(result.table) == 3 * 2 * 2
+    assert set(result.table["image"]) == {"p0_0.png", "p1_1.png", "p2_2.png"}
+    captured = capsys.readouterr()
+    assert "p0_0.png" in captured.out
+    assert MEANING[:40] in captured.out
+    assert "gradients/s" in captured.err
+
+
+def test_the_installed_command_and_the_module(workplace):
+    command = [str(Path(sys.executable).with_name("clever-ext")), "score", "--model"]
+    command += ["tiny_net:net", "--images", "pictures", "--out", "a", *FEW]
+    subprocess.run(command, check=True, capture_output=True)
+    module = [sys.executable, "-m", "clever_ext", *command[1:]]
+    module[module.index("a")] = "b"
+    subprocess.run(module, check=True, capture_output=True)
+    first, second = RunFolder(workplace / "a").load(), RunFolder(workplace / "b").load()
+    np.testing.assert_array_equal(first.table["score"], second.table["score"])
+
+
+@pytest.mark.usefixtures("workplace")
+def test_scores_are_those_of_the_python_call():
+    import clever_ext as cx
+    from clever_ext.data import ImageFolder, load
+    from clever_ext.models import load_model
+
+    assert score("--out", "run", "--targets", "all", "--radius", "0.5") == 0
+    model = load_model("tiny_net:net", image_size=8)
+    records = list(ImageFolder("pictures"))
+    import torch
+
+    expected = cx.clever_score(
+        model.model,
+        torch.stack([load(r, model.preprocessing) for r in records]),
+        radius=0.5,
+        n_batches=6,
+        batch_samples=4,
+        clip=(0, 1),
+        image_ids=[r.image_id for r in records],
+    )
+    np.testing.assert_array_equal(RunFolder("run").load().scores[2], expected.scores[2])
+
+
+@pytest.mark.usefixtures("workplace")
+def test_labels_from_names():
+    assert score("--out", "run", "--label-pattern", r"_(\d)\.png") == 0
+    table = RunFolder("run").load().table
+    assert table.groupby("image")["label"].first().tolist() == [0, 1, 2]
+    wrong = table["label"] != table["predicted"]
+    assert ((table["status"] == "misclassified") == wrong).all()
+    assert (table["score"][wrong] == 0).all()
+
+
+def test_a_bad_picture_is_a_row(workplace, capsys):
+    (workplace / "pictures/p1_1.png").write_bytes(b"no picture")
+    assert score("--out", "run") == 0
+    table = RunFolder("run").load().table
+    bad = table[table["image"] == "p1_1.png"]
+    assert bad["status"].tolist() == ["error"]
+    assert "cannot be decoded" in bad["error"].iloc[0]
+    assert (table["status"] != "error").sum() == 2 * 4
+    assert "error" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_target_that_one_picture_has_already_costs_that_picture_alone():
+    assert score("--out", "first", "--targets", "top2") == 0
+    predicted = RunFolder("first").load().table["predicted"]
+    assert score("--out", "run", "--targets", str(predicted.iloc[0])) == 0
+    table = RunFolder("run").load().table
+    assert len(table) == 3
+    assert (table["status"] == "error").sum() == (predicted == predicted.iloc[0]).sum()
+
+
+@pytest.mark.usefixtures("workplace")
+def test_more_pictures_than_a_part_holds(monkeypatch):
+    monkeypatch.setattr("clever_ext.runs.PICTURES_PER_PART", 2)
+    assert score("--out", "run") == 0
+    parts = sorted(Path("run/parts").iterdir())
+    assert [len(CleverResult.load(p).scores[2]) for p in parts] == [2, 1]
+
+
+@pytest.mark.usefixtures("workplace")
+def test_ctrl_c_keeps_what_is_finished(monkeypatch):
+    import clever_ext.scoring as scoring
+
+    finish = scoring.sample_maxima
+
+    def interrupted(*arguments):
+        yield next(finish(*arguments))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scoring, "sample_maxima", interrupted)
+    with pytest.warns(UserWarning, match="interrupted"):
+        assert score("--out", "run", "--targets", "top2") == 130
+    assert not json.loads(Path("run/run.json").read_text())["complete"]
+    assert len(RunFolder("run").load().table) == 1
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "tiny_net:nothing"], "nothing"),
+        (["--model", "lenet"], "lenet"),
+        (["--model", "tiny_net:mixing"], "influence each other"),
+        (["--images", "nowhere"], "'nowhere' is not a folder"),
+        (["--norm", "0.5"], "no p-norm"),
+        (["--norm", "1", "2", "--radius", "1", "2", "3"], "--radius has 3 numbers for 2 norms"),
+        (["--targets", "worst"], "unknown"),
+        (["--targets", "5"], "target 5 is out of range"),
+        (["--include", "p2*", "--label-pattern", "p2_2.p(n)g"], "label"),
+        (["--device", "cuda"], "cuda"),
+        (["--device-batch", "0"], "out of range"),
+        (["--image-size", "0"], "positive number of pixels"),
+        (["--out", "tiny_net.py"], "cannot be made"),
+    ],
+)
+def test_bad_input_ends_with_status_2_and_one_message(capsys, arguments, message):
+    status = score("--out", "run", *arguments)
+    captured = capsys.readouterr()
+    assert status == 2
+    assert message in captured.err
+    assert "Expected:" in captured.err
+    assert "Traceback" not in captured.err
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_run_is_not_overwritten(capsys):
+    assert score("--out", "run") == 0
+    before = Path("run/run.json").read_text()
+    assert score("--out", "run") == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert Path("run/run.json").read_text() == before
+
+
+def test_doctor(capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "CUDA half" in out
+    assert out.count(": ok") >= 12
+
+
+def test_doctor_finds_a_broken_kernel(capsys, monkeypatch):
+    import clever_ext.ops as ops
+
+    monkeypatch.setattr(ops, "grad_norm_max", lambda *_: None)
+    assert main(["doctor"]) == 1
+    assert "FAILED" in capsys.readouterr().out

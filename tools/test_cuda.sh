@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Builds and tests the CUDA half without a GPU. `make test-cuda` calls this; it needs nvcc 13.
+#
+#   ARCH=all         build for all of setup.py's architectures, not two of them and PTX
+#   CUDA_VENV=DIR    the environment with torch's CUDA build; made where it is missing
+#   PYTHON=PROGRAM   the Python to make it with
+#   VENV=DIR         the development environment, in which the emulated kernels are tested
+#
+# What is built goes to build/: neither the CPU build in clever_ext/ nor VENV is touched.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+venv=${VENV:-.venv}
+cuda_venv=${CUDA_VENV:-.venv-cuda}
+step() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
+
+# As setup.py looks for it.
+nvcc=${CUDA_HOME:+$CUDA_HOME/bin/nvcc}
+[[ -x ${nvcc:-} ]] || nvcc=$(command -v nvcc || command -v /usr/local/cuda/bin/nvcc || true)
+if [[ -z $nvcc ]]; then
+  echo "nvcc was not found. Install the CUDA toolkit 13.0 (nvcc and cudart are enough; no GPU and" >&2
+  echo "no driver are needed), and set CUDA_HOME to its folder or put its bin on the PATH." >&2
+  exit 1
+fi
+
+step "environment with torch's CUDA build: $cuda_venv"
+requirements=$("${PYTHON:-$venv/bin/python}" - <<'PYTHON'
+import re
+from pathlib import Path
+
+text = Path("pyproject.toml").read_text()
+listed = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.DOTALL | re.MULTILINE)[1]
+print(" ".join(["torch==2.11.0", *re.findall(r'"(.*?)"', listed), "setuptools>=77", "cmake", "ninja"]))
+PYTHON
+)
+# 4.6 GB: nothing is asked for again while the list stays the same.
+if [[ $(cat "$cuda_venv/.requirements" 2>/dev/null) != "$requirements" ]]; then
+  [[ -x $cuda_venv/bin/python ]] || "${PYTHON:-$venv/bin/python}" -m venv "$cuda_venv"
+  # shellcheck disable=SC2086 # a list of words
+  "$cuda_venv/bin/pip" install --quiet $requirements
+  echo "$requirements" > "$cuda_venv/.requirements"
+fi
+cuda_python=$(cd "$cuda_venv" && pwd)/bin/python
+
+step "_C_cuda with $nvcc"
+if [[ ${ARCH:-} == all ]]; then
+  unset TORCH_CUDA_ARCH_LIST # setup.py's own list
+else
+  export TORCH_CUDA_ARCH_LIST="7.5;9.0+PTX"
+fi
+package=build/cuda-package
+# build_ext alone, and the Python files copied: setup.py's `build` would also take along the CPU
+# library that lies in clever_ext/, under the name of the one that is built here.
+rm -rf "$package"
+mkdir -p "$package"
+PATH="$(dirname "$cuda_python"):$(dirname "$nvcc"):$PATH" CLEVER_WITH_CUDA=1 \
+  "$cuda_python" setup.py --quiet build_ext --build-lib "$package"
+find clever_ext -maxdepth 1 -type f ! -name '*.so' -exec cp {} "$package/clever_ext/" \;
+# The package asks its own metadata for its version.
+"$cuda_python" setup.py --quiet egg_info --egg-base "$package"
+
+step "loading, registration, fakes and checks, without a GPU"
+# Run from elsewhere, so that the checkout's own clever_ext is not found first.
+(cd build && PYTHONPATH=$root/$package PYTHONSAFEPATH=1 \
+  "$cuda_python" "$root/tools/check_cuda_half.py" "$root/$package")
+
+step "the CUDA kernels for the host, under the emulator"
+torch=$("$venv/bin/python" -c 'import torch; print(torch.__path__[0])')
+PATH="$(cd "$venv" && pwd)/bin:$PATH" # cmake and ninja
+for sanitize in OFF ON; do
+  folder=build/emulated-sanitize-$sanitize
+  cmake -G Ninja -S . -B "$folder" -DCLEVER_EMULATION=ON -DCLEVER_SANITIZE=$sanitize \
+    "-DCLEVER_TORCH_DIR=$torch" "-DCLEVER_OUTPUT_DIR=$root/$folder" > /dev/null
+  cmake --build "$folder" --parallel "${MAX_JOBS:-2}"
+done
+
+# The fault tests build copies, so they run with the plain library alone.
+step "their tests, and the seeded faults"
+export CLEVER_EMULATION_LIBRARY=$root/build/emulated-sanitize-OFF/_C_emulated.so
+"$venv/bin/python" -m pytest -m "not cuda" -k "emulated or seeded" tests
+
+step "their comparison with the CPU's under AddressSanitizer"
+# libstdc++ too: AddressSanitizer looks for its functions before anything else loads it.
+LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" \
+  ASAN_OPTIONS=detect_leaks=0 \
+  CLEVER_EMULATION_LIBRARY=$root/build/emulated-sanitize-ON/_C_emulated.so \
+  "$venv/bin/python" -m pytest --capture=no -m "not cuda" -k emulated tests/test_cuda_half.py
+step "done"
