@@ -34,3 +34,11 @@ lint: install ## check style and types
 	$(BIN)/mypy
 	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs $(BIN)/clang-format --dry-run --Werror
 
+test-cuda: install ## build, link, load and emulate the CUDA half (needs nvcc, no GPU; ARCH=all for all GPUs)
+	VENV=$(VENV) bash tools/test_cuda.sh
+
+bench: install ## gradients per second against the model's bare passes
+	$(BIN)/python benchmarks/overhead.py
+
+clean: ## remove what was built, but not .venv
+	rm -rf build clever_ext/*.so $(VENV)/.installed

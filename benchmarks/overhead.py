@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def lenet() -> nn.Module:
 def tiny() -> nn.Module:
     """Four linear layers."""
     sizes = [64, 64, 64, 64, 10]
-    layers = [nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
+    layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
     return nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU()))).eval()
 
 
@@ -141,9 +142,11 @@ def main() -> None:
             found = measure(CASES[name], p, args.rounds)
             results.setdefault(name, []).append(found)
             print(
-                f"{name:20} p={p:<4g} bare {found['bare_gradients_per_s']:10,.1f}/s   "
-                f"ours {found['ours_gradients_per_s']:10,.1f}/s   ratio {found['ratio_median']:.3f} "
-                f"({found['ratio_min']:.3f} to {found['ratio_max']:.3f})",
+                f"{name:20} p={p:<4g}"
+                f" bare {found['bare_gradients_per_s']:10,.1f}/s"
+                f" ours {found['ours_gradients_per_s']:10,.1f}/s"
+                f" ratio {found['ratio_median']:.3f}"
+                f" ({found['ratio_min']:.3f} to {found['ratio_max']:.3f})",
                 flush=True,
             )
     if args.out:

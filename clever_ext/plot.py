@@ -81,6 +81,7 @@ def contact_sheet(
     import matplotlib.pyplot as plt
 
     rows = [row for row in result.smallest() if row["norm"] == norm]
+    columns = max(1, min(columns, len(rows)))
     lines = -(-len(rows) // columns)
     figure, grid = plt.subplots(
         2 * lines,

@@ -131,7 +131,10 @@ def _norms(rows: Tensor, q: float) -> Tensor:
 def grad_norm_max(
     grads: Tensor, q: Sequence[float], maxima: Tensor, slots: Tensor | None = None
 ) -> None:
-    """Fold the q-norms of grads [G, B, *shape] into maxima [len(q), slots], slot g by default."""
+    """Fold the q-norms of grads [G, B, *shape] into maxima [len(q), slots], slot g by default.
+
+    The maxima start at 0 or above: CUDA compares them as the bits of such numbers.
+    """
     groups, batch = grads.shape[:2]
     rows = grads.reshape(groups * batch, -1)
     if slots is None:

@@ -181,7 +181,7 @@ class Scorer:
 
 
 def _error_row(record: ImageRecord, error: CleverError) -> CleverResult:
-    rows = {
+    rows: dict[str, Any] = {
         "image_id": [record.image_id],
         "image": [record.name],
         "label": [record.label],

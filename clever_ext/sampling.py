@@ -14,6 +14,9 @@ from .errors import CleverError
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
+#: Larger ones overflow float32 samples.
+MAX_RADIUS = 1e30
+
 #: Radii for pixels in [0, 1] where none is asked for; see `default_radius`.
 DEFAULT_RADII = {1.0: 100.0, 2.0: 2.0, math.inf: 0.01}
 
@@ -80,10 +83,10 @@ def check_radius(radius: object, p: float) -> float:
         value = float(radius)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         value = math.nan
-    if not (value > 0 and math.isfinite(value)):
+    if not 0 < value <= MAX_RADIUS:
         raise CleverError(
             f"radius={radius!r} is no radius",
-            "a positive finite number, in the units of the images",
+            f"a positive number up to {MAX_RADIUS:g}, in the units of the images",
             f"leave it out for the default of norm {p:g}, {default_radius(p):g}",
         )
     return value

@@ -35,11 +35,11 @@ class Backend:
 def _emulated_ops() -> tuple[Any, torch.library.Library]:
     """Load the emulated kernels, as CPU ops of a namespace that copies clever_ext's schemas."""
     assert EMULATION_LIBRARY is not None
-    library = torch.library.Library("clever_ext_emulated", "DEF")
+    library = torch.library.Library("clever_ext_emulated", "DEF")  # type: ignore[no-untyped-call]
     for op in OPS:
         schema = str(getattr(torch.ops.clever_ext, op).default._schema)
-        library.define(schema.removeprefix("clever_ext::"))
-    torch.ops.load_library(EMULATION_LIBRARY)
+        library.define(schema.removeprefix("clever_ext::"))  # type: ignore[no-untyped-call]
+    torch.ops.load_library(EMULATION_LIBRARY)  # type: ignore[no-untyped-call]
     return torch.ops.clever_ext_emulated, library  # ops go when their library does
 
 

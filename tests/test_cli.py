@@ -175,7 +175,7 @@ def test_ctrl_c_keeps_what_is_finished(monkeypatch):
         (["--targets", "worst"], "unknown"),
         (["--targets", "5"], "target 5 is out of range"),
         (["--include", "p2*", "--label-pattern", "p2_2.p(n)g"], "label"),
-        (["--device", "cuda"], "cuda"),
+        (["--device", "tpu"], "is no device"),
         (["--device-batch", "0"], "out of range"),
         (["--image-size", "0"], "positive number of pixels"),
         (["--out", "tiny_net.py"], "cannot be made"),

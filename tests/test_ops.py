@@ -21,7 +21,8 @@ DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
 # Up to 64 float32 terms are added one to another before float64 takes over: at most 64 half ulps. A
 # power in float32 is exp(q log x), whose exponent is rounded to 2^-24 of itself: the q-th root
-# leaves |log x| of these, at most 60 for what is not rescaled. float64 likewise.
+# leaves |log x| of these, at most 60 for what is not rescaled. float64 has as many terms, and its
+# powers are the machine's library's.
 RTOL = {torch.float64: 130 * 2.0**-53}
 RTOL_FLOAT32 = 130 * 2.0**-24
 
@@ -57,7 +58,6 @@ def norm_max(
     backend, grads: Tensor, q: Sequence[float], maxima: Tensor | None = None, slots=None
 ) -> Tensor:
     """Call the op; without maxima to fold into, into zeros."""
-    # Views keep their strides: .to(device) would make them dense, so views are made on the device.
     if maxima is None:
         maxima = torch.zeros(len(q), len(grads), dtype=torch.float64, device=grads.device)
     backend.ops.grad_norm_max(grads, list(q), maxima, slots)
@@ -131,8 +131,8 @@ def test_rows_of_the_size_of_a_photograph(backend, dtype, layout):
         grads = grads.transpose(3, 4)
     elif layout == "padded":
         grads = torch.nn.functional.pad(grads, (3, 2))[..., 3:-2]
-    # In float64 the 150,525 terms' own sum counts, torch's and ours: at most as many half ulps as a
-    # lane has terms.
+    # In float64 the order of 150,525 additions counts, in torch's sum as in ours: no more than one
+    # half ulp for each of them.
     allowed = max(rtol(dtype), 150525 * 2.0**-53)
     for some in (EXPONENTS[:3], EXPONENTS[3:]):
         got = norm_max(backend, grads, some)
@@ -343,7 +343,7 @@ def start(
     dtype: torch.dtype = torch.float32,
     layout: str = "contiguous",
     batch_samples: int = 3,
-    **settings,
+    **changes,
 ) -> Step:
     """A run over jobs that mix centers, image ids, batches, slots and radii; x holds none yet."""
     jobs = [[1, 70, 0, 4], [0, -8, 3, 1], [1, 70, 1, 0], [2, 2**62, 2**31 - 1, 5], [0, -8, 4, 1]]
@@ -357,7 +357,7 @@ def start(
         jobs=torch.tensor(jobs),
         radii=torch.tensor([0.5, 2.0, 0.25, 1e-3, 7.0], dtype=torch.float64),
         batch_samples=batch_samples,
-        **settings,
+        **changes,
     )
 
 
@@ -403,9 +403,9 @@ def gradients_like(x: Tensor, kind: str, seed: int) -> Tensor:
     return torch.empty_like(x, dtype=dtype).copy_(grads)
 
 
-@pytest.mark.parametrize(("settings", "kind"), RUNS, ids=str)
-def test_steps_against_the_reference(backend, settings, kind):
-    expected = start(**settings)
+@pytest.mark.parametrize(("changes", "kind"), RUNS, ids=str)
+def test_steps_against_the_reference(backend, changes, kind):
+    expected = start(**changes)
     got = expected.copy(backend.device)
     n_samples, batch = len(expected.jobs) * expected.batch_samples, len(expected.x)
     for first in range(0, n_samples + 2 * batch, batch):

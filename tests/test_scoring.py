@@ -185,7 +185,9 @@ def test_a_nan_gradient_makes_the_score_nan():
             return torch.stack([2 + torch.sqrt(x.clamp(min=0)).sum(dim=1), x.sum(dim=1)], dim=1)
 
     images = torch.tensor([[0.01, 0.5], [5.0, 6.0]])
-    result = cx.clever_score(Broken().eval(), images, radius=0.5, targets="all", clip=(0, 10), **FEW)
+    result = cx.clever_score(
+        Broken().eval(), images, radius=0.5, targets="all", clip=(0, 10), **FEW
+    )
     table = result.table.set_index("image_id")
     assert table.loc[0, "status"] == "non-finite"
     assert math.isnan(table.loc[0, "score"])

@@ -1,8 +1,8 @@
 """Checks a build of the CUDA half as far as that goes without a GPU.
 
-`_C_cuda` is loaded, its ops are registered for CUDA, it holds code for the architectures that it was
-built for, fake CUDA tensors pass through the ops, and its own copies of the checks answer. Run by
-tools/test_cuda.sh, in an environment whose torch has CUDA.
+`_C_cuda` is loaded, its ops are registered for CUDA, it holds code for the architectures that it
+was built for, fake CUDA tensors pass through the ops, and its own copies of the checks answer. Run
+by tools/test_cuda.sh, in an environment whose torch has CUDA.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,23 +100,19 @@ def check_messages() -> None:
     for op, position, value, message in wrong:
         args = list(arguments("cpu")[op])
         args[position] = value
+        refusal = "nothing was refused"
         try:
             getattr(torch.ops.clever_ext, op).default.redispatch(cuda, *args)
         except RuntimeError as error:
-            assert message in str(error), f"{op}: expected {message!r}, got {error}"
-        else:
-            raise AssertionError(f"{op} took bad arguments: {message}")
+            refusal = str(error)
+        assert message in refusal, f"{op}: expected {message!r}, got {refusal!r}"
 
 
 def main() -> None:
     """Run all checks; the first that fails ends the program."""
     print(f"clever_ext in {Path(clever_ext.__file__).parent}, torch {torch.__version__}")
     assert Path(clever_ext.__file__).is_relative_to(Path(sys.argv[1]).resolve()), "another build"
-    checks: tuple[Callable[[], None], ...] = (
-        *(check_library, check_architectures),
-        *(check_fakes, check_messages),
-    )
-    for check in checks:
+    for check in (check_library, check_architectures, check_fakes, check_messages):
         check()
         print(f"  {check.__name__}: passed")
 

@@ -49,12 +49,18 @@ else
   export TORCH_CUDA_ARCH_LIST="7.5;9.0+PTX"
 fi
 package=build/cuda-package
-# build_ext alone, and the Python files copied: setup.py's `build` would also take along the CPU
-# library that lies in clever_ext/, under the name of the one that is built here.
-rm -rf "$package"
-mkdir -p "$package"
-PATH="$(dirname "$cuda_python"):$(dirname "$nvcc"):$PATH" CLEVER_WITH_CUDA=1 \
-  "$cuda_python" setup.py --quiet build_ext --build-lib "$package"
+stamp=$package/.architectures
+# setup.py begins each build afresh, which takes minutes here: not while the sources are the same.
+if [[ $(cat "$stamp" 2>/dev/null) != "${TORCH_CUDA_ARCH_LIST:-all}" ]] ||
+  [[ -n $(find csrc CMakeLists.txt setup.py pyproject.toml -type f -newer "$stamp") ]]; then
+  rm -rf "$package"
+  mkdir -p "$package"
+  # build_ext alone, and the Python files copied: setup.py's `build` would also take along the CPU
+  # library that lies in clever_ext/, under the name of the one that is built here.
+  PATH="$(dirname "$cuda_python"):$(dirname "$nvcc"):$PATH" CLEVER_WITH_CUDA=1 \
+    "$cuda_python" setup.py --quiet build_ext --build-lib "$package"
+  echo "${TORCH_CUDA_ARCH_LIST:-all}" > "$stamp"
+fi
 find clever_ext -maxdepth 1 -type f ! -name '*.so' -exec cp {} "$package/clever_ext/" \;
 # The package asks its own metadata for its version.
 "$cuda_python" setup.py --quiet egg_info --egg-base "$package"

@@ -42,13 +42,13 @@ void reduce_and_resample(std::optional<Tensor> grads, Tensor x, Tensor maxima, T
       resample_arguments(grads, x, maxima, cursor, slots, centers, jobs, radii, batch_samples, p,
                          q, seed, low, high);
   std::vector<double> norms(static_cast<size_t>(args.batch));
-  std::atomic<bool> centers_exist = true;
+  std::atomic<bool> jobs_exist = true;
   torch::stable::parallel_for(
       0, args.batch, grain(args.point.numel), [&](int64_t begin, int64_t end) {
-        if (!cpu::reduce_and_resample(args, begin, end, norms.data())) centers_exist = false;
+        if (!cpu::reduce_and_resample(args, begin, end, norms.data())) jobs_exist = false;
       });
-  STD_TORCH_CHECK(centers_exist, "reduce_and_resample: jobs names a center that centers does not ",
-                  "have (", args.n_centers, " centers)");
+  STD_TORCH_CHECK(jobs_exist, "reduce_and_resample: jobs names a center that centers does not have (",
+                  args.n_centers, " centers), or cursor is negative");
   if (grads.has_value()) {
     STD_TORCH_CHECK(cpu::fold_norms(args.norms, norms.data()),
                     "reduce_and_resample: slots names a slot that maxima does not have (",

@@ -13,7 +13,8 @@ void grad_norms(const NormArguments& args, int64_t begin, int64_t end, double* n
 // Folds all the rows' norms into their maxima, in order. False: a slot does not exist.
 bool fold_norms(const NormArguments& args, const double* norms);
 
-// Norms as above, then the next samples of rows begin..end. False: a job names no such center.
+// Norms as above, then the next samples of rows begin..end. False: a job names no such center, or
+// a cursor is negative.
 bool reduce_and_resample(const ResampleArguments& args, int64_t begin, int64_t end, double* norms);
 
 // Moves cursors and slots on, once all rows are resampled and their norms are folded.

@@ -8,6 +8,7 @@ template <class T>
 bool resample_row(const ResampleArguments& args, int64_t row) {
   const int64_t number = args.cursor[row];
   if (number >= args.n_samples()) return true;
+  if (number < 0) return false;
   const int64_t* job = args.jobs + (number / args.batch_samples) * kJobColumns;
   if (job[kJobCenter] < 0 || job[kJobCenter] >= args.n_centers) return false;
   const Stream stream{stream_key(args.seed, static_cast<uint64_t>(job[kJobImageId]), args.p),

@@ -16,6 +16,7 @@ __global__ void __launch_bounds__(kThreads) fused_kernel(ResampleArguments args)
     CLEVER_DEVICE_CHECK(held < args.norms.n_slots);
     row_norms<T>(args.norms, row, held);
   }
+  CLEVER_DEVICE_CHECK(number >= 0);
   const bool has_next = number < args.n_samples();
   const int64_t* job = args.jobs + (number / args.batch_samples) * kJobColumns;
   if (threadIdx.x == 0) {
