@@ -80,15 +80,21 @@ for sanitize in OFF ON; do
   cmake --build "$folder" --parallel "${MAX_JOBS:-2}"
 done
 
-# The fault tests build copies, so they run with the plain library alone.
-step "their tests, and the seeded faults"
-export CLEVER_EMULATION_LIBRARY=$root/build/emulated-sanitize-OFF/_C_emulated.so
-"$venv/bin/python" -m pytest -m "not cuda" -k "emulated or seeded" tests
-
-step "their comparison with the CPU's under AddressSanitizer"
-# libstdc++ too: AddressSanitizer looks for its functions before anything else loads it.
+step "their tests and the seeded faults, and their comparison with the CPU's under AddressSanitizer"
+# Side by side, one core each. libstdc++ too is loaded first: AddressSanitizer looks for its
+# functions before anything else loads it. Nothing is captured: it would be lost in a report.
+sanitized_log=build/emulated-sanitize-ON/pytest.log
 LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" \
   ASAN_OPTIONS=detect_leaks=0 \
   CLEVER_EMULATION_LIBRARY=$root/build/emulated-sanitize-ON/_C_emulated.so \
-  "$venv/bin/python" -m pytest --capture=no -m "not cuda" -k emulated tests/test_cuda_half.py
-step "done"
+  "$venv/bin/python" -m pytest -p no:cacheprovider --capture=no -m "not cuda" -k emulated \
+  tests/test_cuda_half.py > "$sanitized_log" 2>&1 &
+sanitized=$!
+plain_status=0 sanitized_status=0
+CLEVER_EMULATION_LIBRARY=$root/build/emulated-sanitize-OFF/_C_emulated.so \
+  "$venv/bin/python" -m pytest -m "not cuda" -k "emulated or seeded" tests || plain_status=$?
+wait "$sanitized" || sanitized_status=$?
+echo "under AddressSanitizer:"
+cat "$sanitized_log"
+step "done: exit status $plain_status, and $sanitized_status under AddressSanitizer"
+((plain_status == 0 && sanitized_status == 0))
