@@ -85,10 +85,12 @@ class CMakeBuild(build_ext):
         if cuda:
             options["CMAKE_CUDA_COMPILER"] = nvcc
         defines = [f"-D{name}={value}" for name, value in options.items()]
-        # A build folder that knows another compiler or another place fails: begin it afresh.
-        subprocess.check_call(
-            ["cmake", "--fresh", "-G", "Ninja", "-S", ROOT, "-B", build, *defines]
-        )
+        # A build folder that was made for a checkout in another place is begun afresh.
+        cache = build / "CMakeCache.txt"
+        here = f"CMAKE_HOME_DIRECTORY:INTERNAL={ROOT}\n"
+        fresh = ["--fresh"] if cache.exists() and here not in cache.read_text() else []
+        command = ["cmake", *fresh, "-G", "Ninja", "-S", ROOT, "-B", build, *defines]
+        subprocess.check_call(command)
         jobs = os.environ.get("MAX_JOBS", "2")
         subprocess.check_call(["cmake", "--build", build, "--parallel", jobs])
 

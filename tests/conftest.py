@@ -8,10 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 
 import clever_ext.ops
+
+# The same examples on every run, and no limit on their time.
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("fixed")
 
 OPS = ("sample_lp_ball", "grad_norm_max", "reduce_and_resample")
 EMULATION_LIBRARY = os.environ.get("CLEVER_EMULATION_LIBRARY")

@@ -534,10 +534,10 @@ def test_as_points_copies_only_what_it_must():
 
 
 def test_default_radii():
-    assert (default_radius(1), default_radius(2), default_radius(INF)) == (100.0, 2.0, 0.01)
+    assert (default_radius(1), default_radius(2), default_radius(INF)) == (40.0, 2.0, 0.01)
     # log R is linear in 1/p: p = 4 is halfway between 2 and inf, p = 4/3 between 1 and 2.
     assert default_radius(4) == pytest.approx(math.sqrt(2.0 * 0.01))
-    assert default_radius(4 / 3) == pytest.approx(math.sqrt(100.0 * 2.0))
+    assert default_radius(4 / 3) == pytest.approx(math.sqrt(40.0 * 2.0))
     radii = [default_radius(p) for p in (1, 1.01, 1.5, 2, 3, 10, 1e6, INF)]
     assert radii == sorted(radii, reverse=True)
 

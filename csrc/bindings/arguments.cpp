@@ -3,22 +3,15 @@
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
 
-#include <algorithm>
 #include <cmath>
 #include <string>
+
+#include "layouts.h"
 
 namespace clever {
 namespace {
 
 using torch::headeronly::ScalarType;
-
-std::string shape_of(const Tensor& t) {
-  std::string text = "[";
-  for (int64_t dim = 0; dim < t.dim(); ++dim) {
-    text += (dim == 0 ? "" : ", ") + std::to_string(t.size(dim));
-  }
-  return text + "]";
-}
 
 DType dtype_of(const char* op, const char* name, const Tensor& t) {
   switch (t.scalar_type()) {
@@ -68,29 +61,6 @@ void check_clip(const char* op, double low, double high) {
   STD_TORCH_CHECK(low < high, op, ": clip must have low < high, got ", low, " and ", high);
 }
 
-// The layout of points [first_dim..]; strides of dimensions of size 1 say nothing.
-PointLayout point_layout(const char* op, const char* name, const Tensor& t, int64_t first_dim) {
-  const int64_t dims = t.dim() - first_dim;
-  int64_t numel = 1;
-  for (int64_t dim = first_dim; dim < t.dim(); ++dim) numel *= t.size(dim);
-
-  const auto has_strides = [&](int64_t from, int64_t innermost) {
-    int64_t stride = innermost;
-    for (int64_t dim = t.dim() - 1; dim >= from; --dim) {
-      if (t.size(dim) != 1 && t.stride(dim) != stride) return false;
-      stride *= t.size(dim);
-    }
-    return true;
-  };
-  if (numel <= 1 || has_strides(first_dim, 1)) return {numel, std::max<int64_t>(numel, 1), 0, 1};
-  const int64_t channels = t.size(first_dim);
-  const bool channels_last = dims >= 2 && has_strides(first_dim + 1, channels) &&
-                             (channels == 1 || t.stride(first_dim) == 1);
-  STD_TORCH_CHECK(channels_last, op, ": the points of ", name,
-                  " must be contiguous or channels_last; call .contiguous() first");
-  return {numel, numel / channels, 1, channels};
-}
-
 void check_same_points(const char* op, const char* name, const Tensor& t, int64_t first_dim,
                        const Tensor& like, int64_t like_first_dim) {
   bool same = t.dim() - first_dim == like.dim() - like_first_dim;
@@ -101,34 +71,15 @@ void check_same_points(const char* op, const char* name, const Tensor& t, int64_
                   " does not hold points of the shape in ", shape_of(like));
 }
 
+void check_distinct_rows(const char* op, const char* name, const Tensor& t, int64_t numel) {
+  STD_TORCH_CHECK(t.size(0) <= 1 || t.stride(0) >= numel, op, ": the rows of ", name,
+                  " must not overlap; call .contiguous() first");
+}
+
 void check_same_layout(const char* op, const char* name, const PointLayout& a,
                        const PointLayout& b) {
   STD_TORCH_CHECK(a.plane_stride == b.plane_stride && a.channel_stride == b.channel_stride, op,
                   ": ", name, " must have the memory format of the buffer that is written");
-}
-
-// Dimensions from first_dim on, ordered by stride and merged.
-RowLayout row_layout(const char* op, const Tensor& t, int64_t first_dim) {
-  std::vector<std::pair<int64_t, int64_t>> dims;  // stride, size
-  RowLayout row{1, 0, {}, {}};
-  for (int64_t dim = first_dim; dim < t.dim(); ++dim) {
-    row.numel *= t.size(dim);
-    if (t.size(dim) != 1) dims.emplace_back(t.stride(dim), t.size(dim));
-  }
-  std::stable_sort(dims.begin(), dims.end(), [](auto a, auto b) { return a.first > b.first; });
-  for (const auto& [stride, size] : dims) {
-    if (row.ndim > 0 && row.stride[row.ndim - 1] == stride * size) {
-      row.size[row.ndim - 1] *= size;
-      row.stride[row.ndim - 1] = stride;
-      continue;
-    }
-    STD_TORCH_CHECK(row.ndim < kMaxDims, op, ": gradients of more than ", kMaxDims,
-                    " separate dimensions are not supported; call .contiguous() first");
-    row.size[row.ndim] = size;
-    row.stride[row.ndim++] = stride;
-  }
-  if (row.ndim == 0) row = {row.numel, 1, {1}, {1}};
-  return row;
 }
 
 }  // namespace
@@ -150,6 +101,7 @@ SampleArguments sample_arguments(Tensor& out, const Tensor& center, double p, do
   SampleArguments args{};
   args.dtype = dtype_of(kOp, "out", out);
   args.point = point_layout(kOp, "out", out, 1);
+  check_distinct_rows(kOp, "out", out, args.point.numel);
   check_same_layout(kOp, "center", point_layout(kOp, "center", center, 0), args.point);
   args.out = out.mutable_data_ptr();
   args.center = center.const_data_ptr();
@@ -197,15 +149,13 @@ NormArguments norm_arguments(const Tensor& grads, const std::vector<double>& q, 
 
 ResampleArguments resample_arguments(const std::optional<Tensor>& grads, Tensor& x, Tensor& maxima,
                                      Tensor& cursor, Tensor& slots, const Tensor& centers,
-                                     const Tensor& jobs, const Tensor& radii,
-                                     int64_t batch_samples, double p, double q, int64_t seed,
-                                     double low, double high) {
+                                     const Tensor& jobs, const Tensor& radii, int64_t batch_samples,
+                                     double p, double q, int64_t seed, double low, double high) {
   constexpr const char* kOp = "reduce_and_resample";
   check_norm(kOp, "p", p);
   check_norm(kOp, "q", q);
   check_clip(kOp, low, high);
-  STD_TORCH_CHECK(batch_samples > 0, kOp, ": batch_samples must be positive, got ",
-                  batch_samples);
+  STD_TORCH_CHECK(batch_samples > 0, kOp, ": batch_samples must be positive, got ", batch_samples);
   STD_TORCH_CHECK(x.dim() >= 2, kOp, ": x must be [B, *shape], got ", shape_of(x));
   const int64_t batch = x.size(0);
   STD_TORCH_CHECK(jobs.dim() == 2, kOp, ": jobs must be [J, ", int{kJobColumns}, "], got ",
@@ -227,6 +177,7 @@ ResampleArguments resample_arguments(const std::optional<Tensor>& grads, Tensor&
   ResampleArguments args{};
   args.dtype = dtype_of(kOp, "x", x);
   args.point = point_layout(kOp, "x", x, 1);
+  check_distinct_rows(kOp, "x", x, args.point.numel);
   check_same_layout(kOp, "centers", point_layout(kOp, "centers", centers, 1), args.point);
   args.norms.batch = batch;
   args.norms.groups = 1;

@@ -22,8 +22,7 @@ NormArguments norm_arguments(const Tensor& grads, const std::vector<double>& q, 
 
 ResampleArguments resample_arguments(const std::optional<Tensor>& grads, Tensor& x, Tensor& maxima,
                                      Tensor& cursor, Tensor& slots, const Tensor& centers,
-                                     const Tensor& jobs, const Tensor& radii,
-                                     int64_t batch_samples, double p, double q, int64_t seed,
-                                     double low, double high);
+                                     const Tensor& jobs, const Tensor& radii, int64_t batch_samples,
+                                     double p, double q, int64_t seed, double low, double high);
 
 }  // namespace clever

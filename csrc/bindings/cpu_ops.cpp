@@ -17,9 +17,9 @@ void sample_lp_ball(Tensor out, Tensor center, double p, double radius, int64_t 
                     int64_t image_id, int64_t first, double low, double high) {
   const SampleArguments args =
       sample_arguments(out, center, p, radius, seed, image_id, first, low, high);
-  torch::stable::parallel_for(
-      0, args.n, grain(args.point.numel),
-      [&](int64_t begin, int64_t end) { cpu::sample_lp_ball(args, begin, end); });
+  torch::stable::parallel_for(0, args.n, grain(args.point.numel), [&](int64_t begin, int64_t end) {
+    cpu::sample_lp_ball(args, begin, end);
+  });
 }
 
 void grad_norm_max(Tensor grads, std::vector<double> q, Tensor maxima,
@@ -38,16 +38,17 @@ void reduce_and_resample(std::optional<Tensor> grads, Tensor x, Tensor maxima, T
                          Tensor slots, Tensor centers, Tensor jobs, Tensor radii,
                          int64_t batch_samples, double p, double q, int64_t seed, double low,
                          double high) {
-  const ResampleArguments args =
-      resample_arguments(grads, x, maxima, cursor, slots, centers, jobs, radii, batch_samples, p,
-                         q, seed, low, high);
+  const ResampleArguments args = resample_arguments(grads, x, maxima, cursor, slots, centers, jobs,
+                                                    radii, batch_samples, p, q, seed, low, high);
   std::vector<double> norms(static_cast<size_t>(args.batch));
   std::atomic<bool> jobs_exist = true;
-  torch::stable::parallel_for(
-      0, args.batch, grain(args.point.numel), [&](int64_t begin, int64_t end) {
-        if (!cpu::reduce_and_resample(args, begin, end, norms.data())) jobs_exist = false;
-      });
-  STD_TORCH_CHECK(jobs_exist, "reduce_and_resample: jobs names a center that centers does not have (",
+  torch::stable::parallel_for(0, args.batch, grain(args.point.numel),
+                              [&](int64_t begin, int64_t end) {
+                                if (!cpu::reduce_and_resample(args, begin, end, norms.data()))
+                                  jobs_exist = false;
+                              });
+  STD_TORCH_CHECK(jobs_exist,
+                  "reduce_and_resample: jobs names a center that centers does not have (",
                   args.n_centers, " centers), or cursor is negative");
   if (grads.has_value()) {
     STD_TORCH_CHECK(cpu::fold_norms(args.norms, norms.data()),

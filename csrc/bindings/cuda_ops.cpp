@@ -49,9 +49,8 @@ void reduce_and_resample(std::optional<Tensor> grads, Tensor x, Tensor maxima, T
                          Tensor slots, Tensor centers, Tensor jobs, Tensor radii,
                          int64_t batch_samples, double p, double q, int64_t seed, double low,
                          double high) {
-  const ResampleArguments args =
-      resample_arguments(grads, x, maxima, cursor, slots, centers, jobs, radii, batch_samples, p,
-                         q, seed, low, high);
+  const ResampleArguments args = resample_arguments(grads, x, maxima, cursor, slots, centers, jobs,
+                                                    radii, batch_samples, p, q, seed, low, high);
   if (args.batch == 0) return;
   launch_on(x, [&](void* stream) { cuda::reduce_and_resample(args, stream); });
 }

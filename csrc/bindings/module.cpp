@@ -29,8 +29,7 @@ py::dict build_info() {
 // Lets Python draw words for its tests of the streams: sample and block of one image.
 py::tuple stream_words(uint64_t seed, uint64_t image_id, double p, uint64_t sample, uint32_t block,
                        uint32_t domain) {
-  const clever::Stream stream =
-      clever::make_stream(clever::stream_key(seed, image_id, p), sample);
+  const clever::Stream stream = clever::make_stream(clever::stream_key(seed, image_id, p), sample);
   const clever::PhiloxWords words = stream.words(block, domain);
   return py::make_tuple(words.w[0], words.w[1], words.w[2], words.w[3]);
 }

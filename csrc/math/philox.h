@@ -47,10 +47,10 @@ struct Stream {
 // the counter stay free for sample, batch and element.
 CLEVER_HD PhiloxKey stream_key(uint64_t seed, uint64_t image_id, double p) {
   const uint64_t p_bits = __builtin_bit_cast(uint64_t, p);
-  const PhiloxWords words = philox4x32_10(
-      static_cast<uint32_t>(image_id), static_cast<uint32_t>(image_id >> 32),
-      static_cast<uint32_t>(p_bits), static_cast<uint32_t>(p_bits >> 32),
-      {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+  const PhiloxWords words =
+      philox4x32_10(static_cast<uint32_t>(image_id), static_cast<uint32_t>(image_id >> 32),
+                    static_cast<uint32_t>(p_bits), static_cast<uint32_t>(p_bits >> 32),
+                    {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
   return {words.w[0], words.w[1]};
 }
 

@@ -34,9 +34,9 @@ struct NormalSampler {
     const float radius1 = sqrtf(exponential(words.w[2]));
     const SinCos angle0 = sincos_turns(words.w[1]);
     const SinCos angle1 = sincos_turns(words.w[3]);
-    Block out{{radius0 * angle0.cos, radius0 * angle0.sin, radius1 * angle1.cos,
-               radius1 * angle1.sin},
-              {}};
+    Block out{
+        {radius0 * angle0.cos, radius0 * angle0.sin, radius1 * angle1.cos, radius1 * angle1.sin},
+        {}};
     for (int i = 0; i < 4; ++i) out.mass[i] = out.t[i] * out.t[i];
     return out;
   }

@@ -24,6 +24,7 @@
 #define __global__
 #define __device__
 #define __launch_bounds__(...)
+#define CLEVER_OUTLINED
 
 #define CLEVER_LAUNCH(kernel, blocks, threads, stream, ...) \
   (static_cast<void>(stream),                               \

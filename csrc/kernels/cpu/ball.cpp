@@ -66,8 +66,8 @@ CLEVER_VECTORISED void write_run(T* out, const T* center, int64_t stride, const 
 
 // Elements first..first+count, cut where a channel ends.
 template <class T>
-void write_elements(T* out, const T* center, const PointLayout& point, int64_t first,
-                    int64_t count, const float* t, typename Arithmetic<T>::Writer writer) {
+void write_elements(T* out, const T* center, const PointLayout& point, int64_t first, int64_t count,
+                    const float* t, typename Arithmetic<T>::Writer writer) {
   while (count > 0) {
     const int64_t run = std::min(count, point.plane - first % point.plane);
     const int64_t offset = point.offset(first);
@@ -103,8 +103,8 @@ void write_sample(void* out, const void* center, DType dtype, const PointLayout&
   with_dtype(dtype, [&](auto tag) {
     using T = decltype(tag);
     with_norm(p, [&](auto norm) {
-      write_sample_as<decltype(norm)>(static_cast<T*>(out), static_cast<const T*>(center), point,
-                                      p, radius, stream, clip);
+      write_sample_as<decltype(norm)>(static_cast<T*>(out), static_cast<const T*>(center), point, p,
+                                      radius, stream, clip);
     });
   });
 }

@@ -6,8 +6,8 @@
 namespace clever::cpu {
 namespace {
 
-constexpr int kLanes = 32;   // partial results, so that their order is the same for every width
-constexpr int kChunk = 2048; // elements that are held while all the norms are taken of them
+constexpr int kLanes = 32;    // partial results, so that their order is the same for every width
+constexpr int kChunk = 2048;  // elements that are held while all the norms are taken of them
 
 // Sizes |x| of elements first..first+count of a row, in the type that they are computed in.
 template <class T, class Real>

@@ -23,8 +23,7 @@ bool resample_row(const ResampleArguments& args, int64_t row) {
 
 }  // namespace
 
-bool reduce_and_resample(const ResampleArguments& args, int64_t begin, int64_t end,
-                         double* norms) {
+bool reduce_and_resample(const ResampleArguments& args, int64_t begin, int64_t end, double* norms) {
   if (args.norms.grads != nullptr) grad_norms(args.norms, begin, end, norms);
   return with_dtype(args.dtype, [&](auto tag) {
     for (int64_t row = begin; row < end; ++row) {

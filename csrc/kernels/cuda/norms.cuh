@@ -24,19 +24,22 @@ __device__ typename Arithmetic<T>::Real size_at(const T* row, const RowLayout& l
 }
 
 // The norm of a row whose plain sum under- or overflowed: of |x| / max |x|, in float64.
-template <class Norm, class T>
-__device__ double rescaled_norm(const T* row, const RowLayout& layout, double q) {
+template <class T>
+__device__ CLEVER_OUTLINED double rescaled_norm(const T* row, const RowLayout& layout, double q) {
   double largest = 0.0;
   for (int64_t i = threadIdx.x; i < layout.numel; i += kThreads) {
     largest = max_or_nan(largest, static_cast<double>(size_at(row, layout, i)));
   }
   largest = block_reduce<LInf>(largest);
   if (!(largest > 0.0 && largest <= DBL_MAX)) return largest;
-  double sum = 0.0;
-  for (int64_t i = threadIdx.x; i < layout.numel; i += kThreads) {
-    sum = Norm::scaled_update(sum, static_cast<double>(size_at(row, layout, i)) / largest, q);
-  }
-  return largest * Norm::finish(block_reduce<Norm>(sum), q);
+  return with_norm(q, [&](auto norm) {
+    using Norm = decltype(norm);
+    double sum = 0.0;
+    for (int64_t i = threadIdx.x; i < layout.numel; i += kThreads) {
+      sum = Norm::scaled_update(sum, static_cast<double>(size_at(row, layout, i)) / largest, q);
+    }
+    return largest * Norm::finish(block_reduce<Norm>(sum), q);
+  });
 }
 
 template <class T>
@@ -79,9 +82,8 @@ __device__ void row_norms(const NormArguments& args, int64_t row_number, int64_t
     with_norm(args.q[n], [&](auto norm_tag) {
       using Norm = decltype(norm_tag);
       const double sum = block_reduce<Norm>(sums[n]);
-      const double norm = needs_rescale<Norm, Real>(sum)
-                              ? rescaled_norm<Norm>(row, layout, args.q[n])
-                              : Norm::finish(sum, args.q[n]);
+      const double norm = needs_rescale<Norm, Real>(sum) ? rescaled_norm(row, layout, args.q[n])
+                                                         : Norm::finish(sum, args.q[n]);
       if (threadIdx.x == 0) fold_max(args.maxima + n * args.n_slots + slot, norm);
     });
   }

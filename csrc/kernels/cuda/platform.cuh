@@ -5,6 +5,8 @@
 #include "cuda_emulation.h"
 #else
 #include <cuda_runtime.h>
+// Kept out of the callers' code: rarely run, and the longest to compile.
+#define CLEVER_OUTLINED __noinline__
 #define CLEVER_SHARED(type, name, count) __shared__ type name[count]
 #define CLEVER_LAUNCH(kernel, blocks, threads, stream, ...) \
   kernel<<<blocks, threads, 0, static_cast<cudaStream_t>(stream)>>>(__VA_ARGS__)
@@ -12,4 +14,6 @@
 
 // Stops the kernel, as torch's own index checks do: an index read from a tensor is out of range.
 #define CLEVER_DEVICE_CHECK(condition) \
-  if (!(condition)) __trap()
+  do {                                 \
+    if (!(condition)) __trap();        \
+  } while (false)
