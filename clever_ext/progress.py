@@ -19,18 +19,20 @@ def gradient_bar(label: str = "scoring") -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
+    from rich.table import Column
     from rich.text import Text
 
     class Speed(ProgressColumn):
         def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed
-            return Text(f"{speed:,.0f} gradients/s" if speed else "- gradients/s")
+            number = f"{speed:,.0f}" if speed else "-"
+            return Text(f"{number} gradients/s")
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-        Speed(),
+        BarColumn(bar_width=16),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}", table_column=Column(no_wrap=True)),
+        Speed(table_column=Column(no_wrap=True)),
         TimeLeft(),
         TextColumn("left"),
     )

@@ -46,7 +46,7 @@ def main() -> None:
     )
     shutil.rmtree(OUT, ignore_errors=True)  # the demo's own, from the last time
     run = RunFolder(OUT)
-    with gradient_bar(f"EfficientNet-Lite0 on {len(pictures)} photographs") as progress:
+    with gradient_bar(f"{len(pictures)} photographs") as progress:
         score_folder(run, pictures, Scorer(model, settings, "auto", None), progress)
     result = run.load()
     print_scores(result, model.class_names)
