@@ -69,7 +69,8 @@ class CMakeBuild(build_ext):
         nvcc = find_nvcc()
         cuda = with_cuda(nvcc)
         package = "clever_ext"
-        output = ROOT / package if self.editable_mode else Path(self.build_lib).resolve() / package
+        in_place = self.editable_mode or self.inplace
+        output = ROOT / package if in_place else Path(self.build_lib).resolve() / package
         build = ROOT / "build" / f"torch-{torch.__version__}-{sys.implementation.cache_tag}"
         options = {
             "CMAKE_BUILD_TYPE": "Release",

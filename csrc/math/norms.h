@@ -20,6 +20,23 @@ CLEVER_HD A max_or_nan(A a, A b) {
   return (b > a || b != b) ? b : a;
 }
 
+// |x|, without the sign that a NaN may have.
+CLEVER_HD float magnitude(float x) {
+  return __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, x) & 0x7fffffffu);
+}
+CLEVER_HD double magnitude(double x) {
+  return __builtin_bit_cast(double, __builtin_bit_cast(uint64_t, x) & 0x7fffffffffffffffull);
+}
+
+// The larger of two magnitudes; a NaN wins. Their order is that of their bits, with NaN above
+// infinity, and one integer comparison is a third of what max_or_nan costs.
+CLEVER_HD float larger_magnitude(float a, float b) {
+  return __builtin_bit_cast(int32_t, a) < __builtin_bit_cast(int32_t, b) ? b : a;
+}
+CLEVER_HD double larger_magnitude(double a, double b) {
+  return __builtin_bit_cast(int64_t, a) < __builtin_bit_cast(int64_t, b) ? b : a;
+}
+
 struct L1 {
   using Sampler = LaplaceSampler;
   static constexpr const char* kName = "l1";
@@ -53,10 +70,10 @@ struct LInf {
   static constexpr bool kIsSum = false;
   template <class A>
   CLEVER_HD static A update(A acc, A size, double) {
-    return max_or_nan(acc, size);
+    return larger_magnitude(acc, size);
   }
   CLEVER_HD static double scaled_update(double acc, double size, double) {
-    return max_or_nan(acc, size);
+    return larger_magnitude(acc, size);
   }
   CLEVER_HD static double finish(double acc, double) { return acc; }
 };

@@ -34,9 +34,12 @@ struct NormalSampler {
     const float radius1 = sqrtf(exponential(words.w[2]));
     const SinCos angle0 = sincos_turns(words.w[1]);
     const SinCos angle1 = sincos_turns(words.w[3]);
-    Block out{
-        {radius0 * angle0.cos, radius0 * angle0.sin, radius1 * angle1.cos, radius1 * angle1.sin},
-        {}};
+    Block out;
+    out.t[0] = radius0 * angle0.cos;
+    out.t[1] = radius0 * angle0.sin;
+    out.t[2] = radius1 * angle1.cos;
+    out.t[3] = radius1 * angle1.sin;
+    CLEVER_UNROLL
     for (int i = 0; i < 4; ++i) out.mass[i] = out.t[i] * out.t[i];
     return out;
   }
@@ -51,9 +54,10 @@ struct LaplaceSampler {
   CLEVER_HD static Block draw(const Stream& stream, uint32_t block, double) {
     const PhiloxWords words = stream.words(block, kElementDomain);
     Block out;
+    CLEVER_UNROLL
     for (int i = 0; i < 4; ++i) {
       out.mass[i] = exponential(words.w[i] | 1u);
-      out.t[i] = (words.w[i] & 1u) != 0 ? -out.mass[i] : out.mass[i];
+      out.t[i] = flip_sign(out.mass[i], words.w[i]);
     }
     return out;
   }
@@ -69,6 +73,7 @@ struct UniformSampler {
   CLEVER_HD static Block draw(const Stream& stream, uint32_t block, double) {
     const PhiloxWords words = stream.words(block, kElementDomain);
     Block out;
+    CLEVER_UNROLL
     for (int i = 0; i < 4; ++i) {
       out.t[i] = uniform_symmetric(words.w[i]);
       out.mass[i] = 0.0f;
@@ -100,7 +105,7 @@ struct GammaSampler {
         const float log_g = log_positive(d) + log_v;
         const float log_u = -exponential(words.w[3] | 1u);
         const float size = exp_bounded(fmaf(log_g, inverse_p, log_u));
-        out.t[i] = (words.w[3] & 1u) != 0 ? -size : size;
+        out.t[i] = flip_sign(size, words.w[3]);
         out.mass[i] = exp_bounded(fmaf(static_cast<float>(p), log_u, log_g));
         break;
       }

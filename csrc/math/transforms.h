@@ -18,6 +18,11 @@ constexpr float kLn2Low = -1.904654323148236017e-9f;
 CLEVER_HD float bits_to_float(int32_t bits) { return __builtin_bit_cast(float, bits); }
 CLEVER_HD int32_t float_to_bits(float x) { return __builtin_bit_cast(int32_t, x); }
 
+// -x where the lowest bit is set, else x.
+CLEVER_HD float flip_sign(float x, uint32_t bit) {
+  return bits_to_float(float_to_bits(x) ^ static_cast<int32_t>(bit << 31));
+}
+
 // log(x) for normal x > 0. For zero, infinities and NaN the result is finite and means nothing.
 CLEVER_HD float log_positive(float x) {
   constexpr int32_t kSqrtHalf = 0x3f3504f3;
@@ -83,10 +88,12 @@ CLEVER_HD SinCos sincos_turns(uint32_t word) {
   cos_poly = fmaf(cos_poly, z, -1.388736768e-03f);
   cos_poly = fmaf(cos_poly, z, 4.166664556e-02f);
   const float cos_x = fmaf(cos_poly, z * z, fmaf(-0.5f, z, 1.0f));
-  const bool swap = (quadrant & 1u) != 0;
-  const float s = swap ? cos_x : sin_x;
-  const float c = swap ? sin_x : cos_x;
-  return {(quadrant & 2u) != 0 ? -s : s, ((quadrant + 1u) & 2u) != 0 ? -c : c};
+  // Odd quadrants swap the two; signs follow from the quadrant's bits. In bits, not by conditions,
+  // which compilers turn into branches.
+  const int32_t differing = float_to_bits(sin_x) ^ float_to_bits(cos_x);
+  const int32_t swapped = differing & -static_cast<int32_t>(quadrant & 1u);
+  return {flip_sign(bits_to_float(float_to_bits(sin_x) ^ swapped), quadrant >> 1),
+          flip_sign(bits_to_float(float_to_bits(cos_x) ^ swapped), (quadrant + 1u) >> 1)};
 }
 
 }  // namespace clever

@@ -47,6 +47,7 @@ CLEVER_VECTORISED void draw_tile(const Stream& stream, int64_t first, int count,
 #pragma omp simd
   for (int j = 0; j < count; ++j) {
     const Block drawn = Sampler::draw(stream, static_cast<uint32_t>(first + j), p);
+    CLEVER_UNROLL
     for (int i = 0; i < 4; ++i) t[i][j] = drawn.t[i];
   }
 }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels.h"
 #include "vectorised.h"
@@ -6,76 +7,99 @@
 namespace clever::cpu {
 namespace {
 
-constexpr int kLanes = 32;    // partial results, so that their order is the same for every width
+constexpr int kLanes = 64;    // partial results, so that their order is the same for every width
 constexpr int kChunk = 2048;  // elements that are held while all the norms are taken of them
 
-// Sizes |x| of elements first..first+count of a row, in the type that they are computed in.
+// Elements as they are computed with, for rows of other types or strides.
 template <class T, class Real>
-CLEVER_VECTORISED void contiguous_sizes(const T* row, int64_t count, Real* sizes) {
+CLEVER_VECTORISED void convert(const T* row, int64_t stride, int64_t count, Real* out) {
+  if (stride == 1) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) sizes[i] = std::abs(load(row + i));
-}
-
-template <class T, class Real>
-void strided_sizes(const T* row, const RowLayout& layout, int64_t first, int64_t count,
-                   Real* sizes) {
-  const int64_t inner = layout.size[layout.ndim - 1];
-  const int64_t stride = layout.stride[layout.ndim - 1];
-  while (count > 0) {
-    const int64_t run = std::min(count, inner - first % inner);
-    const T* start = row + layout.offset(first);
-    for (int64_t i = 0; i < run; ++i) sizes[i] = std::abs(load(start + i * stride));
-    first += run;
-    count -= run;
-    sizes += run;
+    for (int64_t i = 0; i < count; ++i) out[i] = load(row + i);
+  } else {
+    for (int64_t i = 0; i < count; ++i) out[i] = load(row + i * stride);
   }
 }
 
+// Elements first..first+count of a row, cut where the innermost dimension ends.
+template <class T, class Real>
+void gather(const T* row, const RowLayout& layout, int64_t first, int64_t count, Real* out) {
+  const int64_t inner = layout.size[layout.ndim - 1];
+  while (count > 0) {
+    const int64_t run = std::min(count, inner - first % inner);
+    convert(row + layout.offset(first), layout.stride[layout.ndim - 1], run, out);
+    first += run;
+    count -= run;
+    out += run;
+  }
+}
+
+// Calls f(x, count) for chunk after chunk of a row.
+template <class T, class F>
+void for_chunks(const T* row, const RowLayout& layout, const F& f) {
+  using Real = typename Arithmetic<T>::Real;
+  Real held[kChunk];
+  for (int64_t first = 0; first < layout.numel; first += kChunk) {
+    const int64_t count = std::min<int64_t>(kChunk, layout.numel - first);
+    if constexpr (std::is_same_v<T, Real>) {
+      if (layout.contiguous()) {
+        f(row + first, count);
+        continue;
+      }
+    }
+    gather(row, layout, first, count, held);
+    f(static_cast<const Real*>(held), count);
+  }
+}
+
+// One norm's partial results of a row, a lane for every kLanes-th element.
+struct Lanes {
+  double value[kLanes] = {};
+};
+
+// All lanes together, by halves; what the lanes held is lost.
+template <class Norm>
+CLEVER_VECTORISED double combine_lanes(Lanes& lanes) {
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+#pragma omp simd
+    for (int lane = 0; lane < half; ++lane) {
+      lanes.value[lane] = combine<Norm>(lanes.value[lane], lanes.value[lane + half]);
+    }
+  }
+  return lanes.value[0];
+}
+
 template <class Norm, class Real>
-CLEVER_VECTORISED double reduce_chunk(const Real* sizes, int64_t count, double q) {
+CLEVER_VECTORISED void reduce_chunk(const Real* x, int64_t count, double q, Lanes& totals) {
   Real lanes[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
 #pragma omp simd
     for (int lane = 0; lane < kLanes; ++lane) {
-      lanes[lane] = Norm::update(lanes[lane], sizes[i + lane], q);
+      lanes[lane] = Norm::update(lanes[lane], magnitude(x[i + lane]), q);
     }
   }
   for (int lane = 0; i < count; ++i, ++lane) {
-    lanes[lane] = Norm::update(lanes[lane], sizes[i], q);
+    lanes[lane] = Norm::update(lanes[lane], magnitude(x[i]), q);
   }
-  double total = 0.0;
-  for (const Real lane : lanes) total = combine<Norm>(total, static_cast<double>(lane));
-  return total;
-}
-
-// Calls f(sizes, count) for chunk after chunk of a row.
-template <class T, class F>
-void for_chunks(const T* row, const RowLayout& layout, const F& f) {
-  typename Arithmetic<T>::Real sizes[kChunk];
-  for (int64_t first = 0; first < layout.numel; first += kChunk) {
-    const int64_t count = std::min<int64_t>(kChunk, layout.numel - first);
-    if (layout.contiguous()) {
-      contiguous_sizes(row + first, count, sizes);
-    } else {
-      strided_sizes(row, layout, first, count, sizes);
-    }
-    f(sizes, count);
+#pragma omp simd
+  for (int lane = 0; lane < kLanes; ++lane) {
+    totals.value[lane] = combine<Norm>(totals.value[lane], static_cast<double>(lanes[lane]));
   }
 }
 
 // The norm of a row whose plain sum under- or overflowed: of |x| / max |x|, in float64.
 template <class Norm, class T>
 double rescaled_norm(const T* row, const RowLayout& layout, double q) {
-  double largest = 0.0;
-  for_chunks(row, layout, [&](const auto* sizes, int64_t count) {
-    largest = max_or_nan(largest, reduce_chunk<LInf>(sizes, count, q));
-  });
+  Lanes maxima;
+  for_chunks(row, layout,
+             [&](const auto* x, int64_t count) { reduce_chunk<LInf>(x, count, q, maxima); });
+  const double largest = combine_lanes<LInf>(maxima);
   if (!(largest > 0.0 && largest <= DBL_MAX)) return largest;
   double sum = 0.0;
-  for_chunks(row, layout, [&](const auto* sizes, int64_t count) {
+  for_chunks(row, layout, [&](const auto* x, int64_t count) {
     for (int64_t i = 0; i < count; ++i) {
-      sum = Norm::scaled_update(sum, static_cast<double>(sizes[i]) / largest, q);
+      sum = Norm::scaled_update(sum, static_cast<double>(magnitude(x[i])) / largest, q);
     }
   });
   return largest * Norm::finish(sum, q);
@@ -83,21 +107,20 @@ double rescaled_norm(const T* row, const RowLayout& layout, double q) {
 
 template <class T>
 void row_norms(const T* row, const NormArguments& args, double* norms, int64_t norm_stride) {
-  double sums[kMaxNorms] = {};
-  for_chunks(row, args.row, [&](const auto* sizes, int64_t count) {
+  Lanes totals[kMaxNorms];
+  for_chunks(row, args.row, [&](const auto* x, int64_t count) {
     for (int n = 0; n < args.n_norms; ++n) {
-      with_norm(args.q[n], [&](auto norm) {
-        using Norm = decltype(norm);
-        sums[n] = combine<Norm>(sums[n], reduce_chunk<Norm>(sizes, count, args.q[n]));
-      });
+      with_norm(args.q[n],
+                [&](auto norm) { reduce_chunk<decltype(norm)>(x, count, args.q[n], totals[n]); });
     }
   });
   for (int n = 0; n < args.n_norms; ++n) {
     with_norm(args.q[n], [&](auto norm) {
       using Norm = decltype(norm);
-      norms[n * norm_stride] = needs_rescale<Norm, typename Arithmetic<T>::Real>(sums[n])
+      const double sum = combine_lanes<Norm>(totals[n]);
+      norms[n * norm_stride] = needs_rescale<Norm, typename Arithmetic<T>::Real>(sum)
                                    ? rescaled_norm<Norm>(row, args.row, args.q[n])
-                                   : Norm::finish(sums[n], args.q[n]);
+                                   : Norm::finish(sum, args.q[n]);
     });
   }
 }

@@ -19,8 +19,7 @@ __device__ inline void fold_max(double* maximum, double norm) {
 template <class T>
 __device__ typename Arithmetic<T>::Real size_at(const T* row, const RowLayout& layout,
                                                 int64_t element) {
-  const auto x = load(row + (layout.contiguous() ? element : layout.offset(element)));
-  return x < 0 ? -x : x;
+  return magnitude(load(row + (layout.contiguous() ? element : layout.offset(element))));
 }
 
 // The norm of a row whose plain sum under- or overflowed: of |x| / max |x|, in float64.
