@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from . import memory
 from .errors import CleverError
 from .evt import ReverseWeibullFit, fit_reverse_weibull
 from .gradients import GradientOracle, TorchOracle, check_classifier, frozen
@@ -306,7 +307,9 @@ def clever_score(
         )
     batch = check_batch(images, labels, image_ids, device_batch, model, device, dtype)
     complete = True
-    with frozen(model), gradient_bar() if progress is True else nullcontext(progress) as report:
+    holding = memory.held() if batch.images.device.type == "cpu" else nullcontext()
+    bar = gradient_bar() if progress is True else nullcontext(progress)
+    with frozen(model), holding, bar as report:
         if not is_oracle:
             check_classifier(model, batch.images)
         run = _Run(model if is_oracle else TorchOracle(model), batch, settings)

@@ -2,7 +2,13 @@
 // norms there are.
 #include <pybind11/pybind11.h>
 
+#include <climits>
+
 #include "../kernels/arguments.h"
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 namespace py = pybind11;
 
@@ -26,6 +32,22 @@ py::dict build_info() {
   return info;
 }
 
+// Whether the C library keeps freed memory for the next allocation, or gives it back to the system,
+// as it does by default. False: this C library cannot be told.
+bool hold_freed_memory(bool hold) {
+#if defined(__GLIBC__)
+  constexpr int kMmapMax = 65536, kTrimThreshold = 128 * 1024, kTopPad = 64 * 1024 * 1024;
+  mallopt(M_MMAP_MAX, hold ? 0 : kMmapMax);
+  mallopt(M_TRIM_THRESHOLD, hold ? INT_MAX : kTrimThreshold);
+  mallopt(M_TOP_PAD, hold ? kTopPad : 0);
+  if (!hold) malloc_trim(0);
+  return true;
+#else
+  static_cast<void>(hold);
+  return false;
+#endif
+}
+
 // Lets Python draw words for its tests of the streams: sample and block of one image.
 py::tuple stream_words(uint64_t seed, uint64_t image_id, double p, uint64_t sample, uint32_t block,
                        uint32_t domain) {
@@ -40,6 +62,8 @@ PYBIND11_MODULE(_C, m) {
   m.doc() = "Compiled half of clever_ext: ops in torch.ops.clever_ext";
   m.def("norm_table", &norm_table, "Rows (name, p) of the norms; the last matches any other p.");
   m.def("build_info", &build_info, "How this extension was built.");
+  m.def("hold_freed_memory", &hold_freed_memory,
+        "Tell the C library to keep freed memory, or not; False where it cannot be told.");
   m.def("stream_words", &stream_words, "Four random words of one sample.");
   m.attr("MAX_NORMS") = clever::kMaxNorms;
 }
