@@ -26,9 +26,13 @@ CLEVER_VECTORISED double full_mass(const Stream& stream, int64_t full, double p)
     }
     for (const float lane : lanes) total += static_cast<double>(lane);
   }
-  for (; block < full; ++block) {
-    total += static_cast<double>(Sampler::mass(stream, static_cast<uint32_t>(block), p));
+  const int rest = static_cast<int>(full - block);
+  float last[kLanes];
+#pragma omp simd
+  for (int lane = 0; lane < rest; ++lane) {
+    last[lane] = Sampler::mass(stream, static_cast<uint32_t>(block + lane), p);
   }
+  for (int lane = 0; lane < rest; ++lane) total += static_cast<double>(last[lane]);
   return total;
 }
 

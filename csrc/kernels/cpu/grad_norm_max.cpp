@@ -54,7 +54,7 @@ void for_chunks(const T* row, const RowLayout& layout, const F& f) {
 
 // One norm's partial results of a row, a lane for every kLanes-th element.
 struct Lanes {
-  double value[kLanes] = {};
+  double value[kLanes];
 };
 
 // All lanes together, by halves; what the lanes held is lost.
@@ -91,7 +91,7 @@ CLEVER_VECTORISED void reduce_chunk(const Real* x, int64_t count, double q, Lane
 // The norm of a row whose plain sum under- or overflowed: of |x| / max |x|, in float64.
 template <class Norm, class T>
 double rescaled_norm(const T* row, const RowLayout& layout, double q) {
-  Lanes maxima;
+  Lanes maxima = {};
   for_chunks(row, layout,
              [&](const auto* x, int64_t count) { reduce_chunk<LInf>(x, count, q, maxima); });
   const double largest = combine_lanes<LInf>(maxima);
@@ -108,6 +108,7 @@ double rescaled_norm(const T* row, const RowLayout& layout, double q) {
 template <class T>
 void row_norms(const T* row, const NormArguments& args, double* norms, int64_t norm_stride) {
   Lanes totals[kMaxNorms];
+  for (int n = 0; n < args.n_norms; ++n) totals[n] = {};
   for_chunks(row, args.row, [&](const auto* x, int64_t count) {
     for (int n = 0; n < args.n_norms; ++n) {
       with_norm(args.q[n],
