@@ -3,53 +3,53 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .errors import CleverError
 
-#: The columns of a row, in order. Lengths are in the units of the images.
-SCHEMA = pa.schema(
-    [
-        ("image_id", pa.int64()),
-        ("image", pa.string()),  # where it came from, where that is known
-        ("label", pa.int64()),
-        ("predicted", pa.int64()),
-        ("target", pa.int64()),
-        ("norm", pa.float64()),
-        ("estimator", pa.string()),
-        ("radius", pa.float64()),
-        ("margin", pa.float64()),
-        ("lipschitz", pa.float64()),  # the fitted location
-        ("score", pa.float64()),
-        ("score_low", pa.float64()),  # 95 % interval
-        ("score_high", pa.float64()),
-        ("max_norm", pa.float64()),
-        ("norm_at_image", pa.float64()),
-        ("shape", pa.float64()),
-        ("scale", pa.float64()),
-        ("ks", pa.float64()),
-        ("p_value", pa.float64()),
-        ("n_batches", pa.int64()),
-        ("batch_samples", pa.int64()),
-        ("n_gradients", pa.int64()),
-        ("capped", pa.bool_()),
-        ("status", pa.string()),
-        ("flags", pa.string()),
-        ("error", pa.string()),  # why an image has no score, where the status is "error"
-        ("maxima", pa.list_(pa.float64())),
-    ]
-)
+# pandas and pyarrow are imported where they are used: together they take longer than all the rest.
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+#: The columns of a row, in order, and what they hold. Lengths are in the units of the images.
+COLUMNS = {
+    "image_id": "integer",
+    "image": "string",  # where it came from, where that is known
+    "label": "integer",
+    "predicted": "integer",
+    "target": "integer",
+    "norm": "float",
+    "estimator": "string",
+    "radius": "float",
+    "margin": "float",
+    "lipschitz": "float",  # the fitted location
+    "score": "float",
+    "score_low": "float",  # 95 % interval
+    "score_high": "float",
+    "max_norm": "float",
+    "norm_at_image": "float",
+    "shape": "float",
+    "scale": "float",
+    "ks": "float",
+    "p_value": "float",
+    "n_batches": "integer",
+    "batch_samples": "integer",
+    "n_gradients": "integer",
+    "capped": "boolean",
+    "status": "string",
+    "flags": "string",
+    "error": "string",  # why an image has no score, where the status is "error"
+    "maxima": "floats",
+}
 
 _NULLABLE_INTEGERS = ("label", "predicted", "target")
 _METADATA_KEY = b"clever_ext"
@@ -57,41 +57,56 @@ _METADATA_KEY = b"clever_ext"
 FORMAT = 1
 
 
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    types = {
+        "integer": pa.int64(),
+        "float": pa.float64(),
+        "boolean": pa.bool_(),
+        "string": pa.string(),
+        "floats": pa.list_(pa.float64()),
+    }
+    return pa.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
+
+
 def make_table(rows: dict[str, Sequence[Any] | npt.NDArray[Any]]) -> pd.DataFrame:
     """Build the table from columns; those left out are missing values."""
+    import pandas as pd
+
     n = len(rows["image_id"])
+    missing: dict[str, Callable[[], Any]] = {
+        "integer": lambda: np.zeros(n, dtype=np.int64),
+        "float": lambda: np.full(n, np.nan),
+        "boolean": lambda: np.zeros(n, dtype=bool),
+        "string": lambda: [""] * n,
+        "floats": lambda: [np.empty(0)] * n,
+    }
     columns: dict[str, Any] = {}
-    for column in SCHEMA:
-        values = rows.get(column.name)
-        if column.name in _NULLABLE_INTEGERS:
-            columns[column.name] = pd.array([None] * n if values is None else values, dtype="Int64")
-        elif values is not None:
-            columns[column.name] = list(values) if column.name == "maxima" else values
-        elif pa.types.is_floating(column.type):
-            columns[column.name] = np.full(n, np.nan)
-        elif pa.types.is_integer(column.type):
-            columns[column.name] = np.zeros(n, dtype=np.int64)
-        elif pa.types.is_boolean(column.type):
-            columns[column.name] = np.zeros(n, dtype=bool)
-        elif column.name == "maxima":
-            columns[column.name] = [np.empty(0)] * n
+    for name, kind in COLUMNS.items():
+        values = rows.get(name)
+        if name in _NULLABLE_INTEGERS:
+            columns[name] = pd.array([None] * n if values is None else values, dtype="Int64")
+        elif values is None:
+            columns[name] = missing[kind]()
         else:
-            columns[column.name] = [""] * n
+            columns[name] = list(values) if kind == "floats" else values
     return pd.DataFrame(columns)
 
 
 def _to_arrow(table: pd.DataFrame, metadata: dict[str, Any]) -> pa.Table:
+    import pyarrow as pa
+
+    def values(name: str) -> Any:
+        if COLUMNS[name] in ("floats", "string"):
+            return list(table[name])
+        return table[name].array if name in _NULLABLE_INTEGERS else table[name].to_numpy()
+
     # Column by column: pandas' own way would turn NaN, which is a result here, into null.
-    arrays = [
-        pa.array(list(table[c.name]), c.type)
-        if c.name == "maxima" or pa.types.is_string(c.type)
-        else pa.array(table[c.name].array, c.type)
-        if c.name in _NULLABLE_INTEGERS
-        else pa.array(table[c.name].to_numpy(), c.type)
-        for c in SCHEMA
-    ]
+    schema = _schema()
+    arrays = [pa.array(values(column.name), column.type) for column in schema]
     text = json.dumps({"format": FORMAT, **metadata}, sort_keys=True)
-    return pa.Table.from_arrays(arrays, schema=SCHEMA.with_metadata({_METADATA_KEY: text.encode()}))
+    return pa.Table.from_arrays(arrays, schema=schema.with_metadata({_METADATA_KEY: text.encode()}))
 
 
 @dataclass(frozen=True)
@@ -99,7 +114,7 @@ class CleverResult:
     """Scores with all that they were made from.
 
     Attributes:
-        table: One row per (image, target, norm), columns as in `SCHEMA`. `maxima` holds the N_b
+        table: One row per (image, target, norm), columns as in `COLUMNS`. `maxima` holds the N_b
             batch maxima, so that a row can be fitted again without a gradient.
         metadata: Settings, seed, versions, device, the model's name and a digest of its weights.
     """
@@ -134,6 +149,8 @@ class CleverResult:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one Parquet file, settings in its metadata; appears whole or not at all."""
+        import pyarrow.parquet as pq
+
         target = Path(path)
         partial = target.with_name(target.name + ".partial")
         pq.write_table(_to_arrow(self.table, self.metadata), partial)
@@ -146,6 +163,9 @@ class CleverResult:
         Raises:
             CleverError: the file is missing, is not such a file, or has a later format.
         """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         try:
             arrow = pq.read_table(path)
         except (OSError, pa.ArrowInvalid) as error:
@@ -156,7 +176,7 @@ class CleverResult:
             ) from error
         text = (arrow.schema.metadata or {}).get(_METADATA_KEY)
         metadata = json.loads(text) if text else {}
-        if metadata.pop("format", None) != FORMAT or not arrow.schema.equals(SCHEMA):
+        if metadata.pop("format", None) != FORMAT or not arrow.schema.equals(_schema()):
             raise CleverError(
                 f"{path} is not a file of results that this version reads",
                 f"results of format {FORMAT}, written by CleverResult.save",
@@ -166,12 +186,14 @@ class CleverResult:
             name: arrow.column(name).to_numpy(zero_copy_only=False)
             if name not in _NULLABLE_INTEGERS
             else arrow.column(name).to_pylist()
-            for name in SCHEMA.names
+            for name in COLUMNS
         }
         return cls(make_table(columns), metadata)
 
     @classmethod
     def concatenate(cls, results: Sequence[CleverResult]) -> CleverResult:
         """Join results of different images under one set of settings, those of the first."""
+        import pandas as pd
+
         tables = [result.table for result in results]
         return cls(pd.concat(tables, ignore_index=True), results[0].metadata)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clever_ext import CleverError, CleverResult, clever_score
-from clever_ext.results import SCHEMA, make_table
+from clever_ext.results import COLUMNS, make_table
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_nan_stays_nan_and_missing_stays_missing(tmp_path):
 def test_the_file_is_plain_parquet_with_plain_json(result, tmp_path):
     result.save(tmp_path / "x.parquet")
     table = pd.read_parquet(tmp_path / "x.parquet")
-    assert table.columns.tolist() == SCHEMA.names
+    assert table.columns.tolist() == list(COLUMNS)
     text = pq.read_schema(tmp_path / "x.parquet").metadata[b"clever_ext"]
 
     def no_constant(name):
