@@ -75,22 +75,14 @@ def contact_sheet(
         A matplotlib figure; save it with `.savefig(path)`.
     """
     _check_matplotlib()
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     rows = [row for row in result.smallest() if row["norm"] == norm]
     columns = max(1, min(columns, len(rows)))
     lines = -(-len(rows) // columns)
-    figure, grid = plt.subplots(
-        2 * lines,
-        columns,
-        figsize=(2.4 * columns, 3.6 * lines),
-        height_ratios=[3, 1.2] * lines,
-        squeeze=False,
-        layout="constrained",
-    )
+    # Made without pyplot: it needs no display, and no setting of the user's is touched.
+    figure = Figure(figsize=(2.4 * columns, 3.6 * lines), layout="constrained")
+    grid = figure.subplots(2 * lines, columns, height_ratios=[3, 1.2] * lines, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for number, row in enumerate(rows):

@@ -192,8 +192,16 @@ class CleverResult:
 
     @classmethod
     def concatenate(cls, results: Sequence[CleverResult]) -> CleverResult:
-        """Join results of different images under one set of settings, those of the first."""
+        """Join results of different images under one set of settings.
+
+        The metadata is that of the first result that has any (rows of errors have none); the whole
+        is complete if all of them are.
+        """
         import pandas as pd
 
         tables = [result.table for result in results]
-        return cls(pd.concat(tables, ignore_index=True), results[0].metadata)
+        described = [result.metadata for result in results if result.metadata]
+        metadata = dict(described[0]) if described else {}
+        if "complete" in metadata:
+            metadata["complete"] = all(each["complete"] for each in described)
+        return cls(pd.concat(tables, ignore_index=True), metadata)

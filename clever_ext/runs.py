@@ -145,10 +145,7 @@ class Scorer:
                 good.append(record)
             except CleverError as error:
                 errors.append(_error_row(record, error))
-        results = self._score_or_error(good, pixels, progress) + errors
-        joined = CleverResult.concatenate(results)
-        complete = all(result.metadata.get("complete", True) for result in results)
-        return CleverResult(joined.table, joined.metadata | {"complete": complete})
+        return CleverResult.concatenate(self._score_or_error(good, pixels, progress) + errors)
 
     def check(self, folder: ImageFolder) -> None:
         """Refuse what would fail for every picture, by the first one that can be read.
@@ -238,7 +235,7 @@ def score_folder(
         run.add(number, result)
         description |= result.metadata
         gradients += int(result.table["n_gradients"].sum())
-        complete = bool(result.metadata["complete"])
+        complete = bool(result.metadata.get("complete", True))
         run.describe(description | {"complete": complete and first + len(records) == len(folder)})
         if not complete:
             break

@@ -140,7 +140,7 @@ class _Run:
             "estimator": ["clever"] * len(image),
             "n_batches": np.full(len(image), settings.n_batches),
             "batch_samples": np.full(len(image), settings.batch_samples),
-            "n_gradients": np.where(misclassified, 0, n_gradients),
+            "n_gradients": np.full(len(image), n_gradients),
             "maxima": [
                 np.empty(0) if skipped else row
                 for skipped, row in zip(misclassified, maxima, strict=True)
@@ -153,7 +153,7 @@ def _without_fit(rows: dict[str, Any], misclassified: npt.NDArray[np.bool_]) -> 
     """Give misclassified images, which need no perturbation at all, the score 0 and no fit."""
     values: dict[str, Any] = {
         "score": 0.0, "score_low": 0.0, "score_high": 0.0, "capped": False, "flags": "",
-        "status": "misclassified", "n_batches": 0, "batch_samples": 0,
+        "status": "misclassified", "n_batches": 0, "batch_samples": 0, "n_gradients": 0,
     }  # fmt: skip
     for name in ("lipschitz", "max_norm", "norm_at_image", "shape", "scale", "ks", "p_value"):
         values[name] = math.nan
@@ -211,7 +211,7 @@ def _metadata(
             "radii": list(settings.radii),
             "n_batches": settings.n_batches,
             "batch_samples": settings.batch_samples,
-            "clip": None if math.isinf(settings.clip[0]) else list(settings.clip),
+            "clip": _clip_in_json(settings.clip),
             "seed": settings.seed,
             "targets": targets if isinstance(targets, (str, int)) else np.asarray(targets).tolist(),
             "shape": list(batch.images.shape[1:]),
@@ -228,6 +228,13 @@ def _metadata(
         },
         "complete": complete,
     }
+
+
+def _clip_in_json(clip: tuple[float, float]) -> list[float | str] | None:
+    """JSON has no infinities: no clipping is None, an open side its name."""
+    if clip == (-math.inf, math.inf):
+        return None
+    return [bound if math.isfinite(bound) else f"{bound:g}" for bound in clip]
 
 
 def _device_name(device: torch.device) -> str:

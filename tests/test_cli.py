@@ -135,6 +135,8 @@ def test_a_target_that_one_picture_has_already_costs_that_picture_alone():
     table = RunFolder("run").load().table
     assert len(table) == 3
     assert (table["status"] == "error").sum() == (predicted == predicted.iloc[0]).sum()
+    # The first picture is the refused one; the run's settings are told all the same.
+    assert json.loads(Path("run/run.json").read_text())["settings"]["norms"] == ["2"]
 
 
 @pytest.mark.usefixtures("workplace")

@@ -83,6 +83,14 @@ def test_concatenate(result):
     assert joined.metadata == result.metadata
 
 
+def test_concatenate_takes_settings_where_there_are_any_and_is_complete_with_all(result):
+    error = CleverResult(make_table({"image_id": [9], "status": ["error"]}))
+    cut = CleverResult(result.table, result.metadata | {"complete": False})
+    assert CleverResult.concatenate([error, result]).metadata == result.metadata
+    assert CleverResult.concatenate([result, cut]).metadata == cut.metadata
+    assert CleverResult.concatenate([error, error]).metadata == {}
+
+
 def test_foreign_files_are_refused(tmp_path):
     with pytest.raises(CleverError, match="cannot be read"):
         CleverResult.load(tmp_path / "none.parquet")

@@ -310,6 +310,15 @@ def test_metadata_tells_every_setting():
     assert result.metadata["versions"]["torch"] == torch.__version__
 
 
+@pytest.mark.parametrize(
+    ("clip", "recorded"),
+    [(None, None), ((0, 1), [0, 1]), ((0, math.inf), [0, "inf"]), ((-math.inf, 1), ["-inf", 1])],
+)
+def test_metadata_tells_an_open_side_of_the_clip(clip, recorded):
+    result = cx.clever_score(linear(), torch.rand(1, 6), clip=clip, **FEW)
+    assert result.metadata["settings"]["clip"] == recorded
+
+
 # --- bad input, before any work ----------------------------------------------------------------
 
 GOOD = torch.rand(2, 6)
