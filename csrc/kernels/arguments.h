@@ -32,6 +32,7 @@ struct PointLayout {
   int64_t numel, plane, channel_stride, plane_stride;
 
   CLEVER_HD int64_t offset(int64_t element) const {
+    if (plane == numel) return element * plane_stride;  // one channel: no division
     const int64_t channel = element / plane;
     return channel * channel_stride + (element - channel * plane) * plane_stride;
   }

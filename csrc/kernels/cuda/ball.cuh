@@ -35,8 +35,7 @@ __device__ void write_sample(T* out, const T* center, const PointLayout& point, 
     for (int i = 0; i < 4; ++i) {
       const int64_t element = grid.element(i, block);
       if (element >= grid.numel) break;
-      const int64_t offset =
-          point.plane == point.numel ? element * point.plane_stride : point.offset(element);
+      const int64_t offset = point.offset(element);
       store(out + offset, writer(load(center + offset), drawn.t[i]));
     }
   }
