@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from .errors import CleverError
+from .preparation import OPTIONS
 from .results import CleverResult
+from .sampling import check_integer
 
 #: What a score means, in one line; every table of scores ends with it.
 MEANING = (
@@ -64,6 +66,14 @@ def _parser() -> argparse.ArgumentParser:
     machine.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where it can be used")
     machine.add_argument("--device-batch", default="auto", help="points at once, or auto")
     machine.add_argument("--dtype", choices=_DTYPES, help="default: the model's own")
+    machine.add_argument(
+        "--prepare",
+        nargs="+",
+        default=["auto"],
+        metavar="OPTION",
+        help=f"auto, none, or some of {', '.join(OPTIONS)}",
+    )
+    machine.add_argument("--threads", type=int, help="of the CPU; default: torch's own choice")
     score.add_argument("--out", required=True, help="folder for the run")
 
     doctor = commands.add_parser("doctor", help="tell versions and devices, and test the kernels")
@@ -87,6 +97,11 @@ def _device_batch(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
+def _set_threads(n: int | None) -> None:
+    if n is not None:
+        torch.set_num_threads(check_integer("threads", n, 1, 4096))
+
+
 def _score(args: argparse.Namespace) -> int:
     from .data import ImageFolder
     from .doctor import devices
@@ -96,6 +111,7 @@ def _score(args: argparse.Namespace) -> int:
     from .runs import RunFolder, Scorer, score_folder
     from .targets import parse_targets
 
+    _set_threads(args.threads)
     model = load_model(
         args.model,
         weights=args.weights,
@@ -116,7 +132,13 @@ def _score(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     folder = ImageFolder(args.images, include=args.include, label_pattern=args.label_pattern)
-    scorer = Scorer(model, settings, _device_batch(args.device_batch), _DTYPES.get(args.dtype))
+    scorer = Scorer(
+        model,
+        settings,
+        device_batch=_device_batch(args.device_batch),
+        dtype=_DTYPES.get(args.dtype),
+        prepare=args.prepare,
+    )
     run = RunFolder(args.out)
     with gradient_bar() as progress:
         complete = score_folder(run, folder, scorer, progress)

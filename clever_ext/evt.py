@@ -19,7 +19,8 @@ optimum, and where it wins there is no fit. docs/fit.md has the measured bias an
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,6 +74,16 @@ class ReverseWeibullFit:
     ci_low: Array
     ci_high: Array
     status: npt.NDArray[np.str_]
+
+    def rows(self, which: Any) -> ReverseWeibullFit:
+        """Return some of the samples' fits, by an index into the leading dimension."""
+        return ReverseWeibullFit(*(getattr(self, f.name)[which] for f in fields(self)))
+
+    @classmethod
+    def concatenate(cls, fits: Sequence[ReverseWeibullFit]) -> ReverseWeibullFit:
+        """Join fits along the leading dimension."""
+        names = [f.name for f in fields(cls)]
+        return cls(*(np.concatenate([getattr(fit, name) for fit in fits]) for name in names))
 
 
 class _Optimum(NamedTuple):

@@ -34,12 +34,20 @@ class GradientOracle(Protocol):
 class TorchOracle:
     """Logits and margin gradients of a torch module, or of a callable that torch can differentiate.
 
-    One forward pass serves all the targets of a point; each target takes one backward pass, with
-    respect to the input only.
+    One forward pass serves all the targets of a point. Each target takes one backward pass, with
+    respect to the input only; or one pass, batched by `torch.vmap`, takes all of them at once,
+    which is faster for small networks and holds the gradients of all targets together.
+
+    Args:
+        model: [B, *shape] -> logits [B, K].
+        batched_backward: Whether one backward pass takes all the targets.
     """
 
-    def __init__(self, model: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self, model: Callable[[Tensor], Tensor], *, batched_backward: bool = False
+    ) -> None:
         self.model = model
+        self.batched_backward = batched_backward
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits [B, K] of points x [B, *shape], without a graph."""
@@ -54,6 +62,11 @@ class TorchOracle:
             margins = logits.gather(1, classes[:, None]) - logits.gather(1, targets)
             sums = margins.sum(dim=0)  # rows do not influence each other: each gets its own
         last = targets.shape[1] - 1
+        if self.batched_backward and last > 0:
+            each = torch.eye(last + 1, dtype=sums.dtype, device=sums.device)
+            (gradients,) = torch.autograd.grad(sums, leaf, each, is_grads_batched=True)
+            yield from gradients
+            return
         for t in range(last + 1):
             (gradient,) = torch.autograd.grad(sums[t], leaf, retain_graph=t < last)
             yield gradient
@@ -123,6 +136,12 @@ def _run(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return logits
 
 
+def probe_points(images: Tensor) -> Tensor:
+    """Return three points [3, *shape] at and beside the images, to compare passes at."""
+    # Neighbouring points stand in where there are too few images; one image alone tells nothing.
+    return torch.cat([images[:1], images[:1] * 0.5, images[-1:] * 0.75]).contiguous()
+
+
 def check_classifier(model: Any, images: Tensor) -> None:
     """Refuse a model that cannot be scored, by a few passes over up to three points.
 
@@ -136,8 +155,7 @@ def check_classifier(model: Any, images: Tensor) -> None:
     if module is not None:
         _check_eval_mode(module)
     rng = torch.random.get_rng_state()
-    # Neighbouring points stand in where there are too few images; one image alone tells nothing.
-    x = torch.cat([images[:1], images[:1] * 0.5, images[-1:] * 0.75]).contiguous()
+    x = probe_points(images)
     with torch.enable_grad():
         leaf = x.clone().requires_grad_()
         logits = _run(model, leaf)

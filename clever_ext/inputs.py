@@ -14,7 +14,6 @@ from torch import Tensor
 from . import ops
 from .errors import CleverError
 from .gradients import model_placement
-from .maxima import automatic_device_batch
 from .sampling import FLOATS, check_clip, check_integer, check_norm, check_radius
 
 
@@ -54,7 +53,7 @@ class Settings:
             norms=norms,
             radii=tuple(check_radius(radius, p) for p in norms),
             targets=targets,
-            n_batches=check_integer("n_batches", n_batches, 1, 2**31 - 1),
+            n_batches=check_integer("n_batches", n_batches, 2, 2**31 - 1),
             batch_samples=check_integer("batch_samples", batch_samples, 1, 2**31 - 1),
             clip=check_clip(clip),
             seed=check_integer("seed", seed, -(2**63), 2**63 - 1),
@@ -68,7 +67,6 @@ class Batch:
     images: Tensor  # [N, *shape]
     labels: npt.NDArray[np.int64] | None  # [N]
     image_ids: npt.NDArray[np.int64]  # [N]
-    device_batch: int
 
 
 def _check_images(images: Any, model: Any, device: Any, dtype: torch.dtype | None) -> Tensor:
@@ -151,7 +149,6 @@ def check_batch(
     images: Any,
     labels: Any,
     image_ids: Any,
-    device_batch: Any,
     model: Any,
     device: Any,
     dtype: torch.dtype | None,
@@ -165,14 +162,18 @@ def check_batch(
             "a different id for each image: it names the image's samples and its rows",
             "leave image_ids out, or number the images apart",
         )
-    if device_batch == "auto":
-        device_batch = automatic_device_batch(x.shape[1:], x.device)
     return Batch(
         images=x,
         labels=None if labels is None else _integers("labels", labels, len(x)),
         image_ids=ids,
-        device_batch=check_integer("device_batch", device_batch, 1, 2**31 - 1),
     )
+
+
+def check_device_batch(device_batch: Any) -> int | str:
+    """Return "auto" or the number of points that go through the model at once."""
+    if isinstance(device_batch, str) and device_batch == "auto":
+        return device_batch
+    return check_integer("device_batch", device_batch, 1, 2**31 - 1)
 
 
 def _integers(name: str, values: Any, n: int) -> npt.NDArray[np.int64]:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from . import ops
+from . import graphs, ops
 from .errors import CleverError
 from .gradients import GradientOracle
 from .sampling import FLOATS, as_points, check_norm, dual_exponent, points_like
 
-#: Elements of a device batch of points, where the batch is chosen here: on a CPU about what its
-#: caches hold of the first layers' activations, on a GPU what keeps one busy.
-_AUTO_ELEMENTS = {"cpu": 2**20, "cuda": 2**25}
+#: Steps before one is captured as a CUDA graph: libraries choose their kernels in the first ones.
+_WARM_UP_STEPS = 3
+#: Steps that must be left for a capture, which costs about as much as a few, to pay.
+_STEPS_WORTH_CAPTURING = 20
+#: Steps that the host may be ahead of a GPU: enough to keep it busy, few enough for Ctrl-C.
+_STEPS_AHEAD = 16
 
 
 def grad_norm_max(grads: Tensor, q: float = 2) -> Tensor:
@@ -73,103 +77,257 @@ class Sampling:
     batch_samples: int
     seed: int
     clip: tuple[float, float]
+
+
+@dataclass
+class Plan:
+    """How the passes are made. Nothing here changes a sample.
+
+    Attributes:
+        oracle: Gives the margin gradients.
+        device_batch: How many points go through the model at once; halved when memory runs out.
+        fixed_batch: Whether every device batch must have that size, as for a compiled model; rows
+            beyond the last sample are computed and not used.
+        capture: Whether to record the step as a CUDA graph; False once that has failed.
+        notes: What was left out or changed on the way, and why.
+    """
+
+    oracle: GradientOracle
     device_batch: int
+    fixed_batch: bool = False
+    capture: bool = False
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def recover(self, error: RuntimeError, size: int) -> None:
+        """Halve the device batch after a pass over `size` points ran out of memory.
+
+        Raises:
+            RuntimeError: the error itself, if it is another one or one point alone is too much.
+        """
+        if not is_out_of_memory(error) or size == 1:
+            raise error
+        self.device_batch = max(1, size // 2)
+        self.notes["device_batch"] = f"halved to {self.device_batch}: out of memory"
 
 
-def automatic_device_batch(shape: torch.Size, device: torch.device) -> int:
-    """Choose how many points go through the model at once, from their size."""
-    elements = _AUTO_ELEMENTS.get(device.type, _AUTO_ELEMENTS["cpu"])
-    return max(8, min(1024, elements // max(1, shape.numel())))
+class _Work:
+    """The samples to be drawn around some images, as a list of jobs, and their maxima.
+
+    Every batch of samples of every image is one job; its number is its slot among the maxima.
+    """
+
+    def __init__(
+        self,
+        centers: Tensor,
+        classes: Tensor,
+        targets: Tensor,
+        image_ids: npt.NDArray[np.int64],
+        sampling: Sampling,
+    ) -> None:
+        self.centers, self.classes, self.targets = as_points(centers, 1), classes, targets
+        self.sampling, device = sampling, centers.device
+        n_jobs = len(centers) * sampling.n_batches
+        slot = np.arange(n_jobs, dtype=np.int64)
+        center, batch = np.divmod(slot, sampling.n_batches)
+        jobs = np.stack([center, image_ids[center], batch, slot], axis=1)
+        self.jobs = torch.from_numpy(jobs).to(device)
+        self.centers_of_jobs = self.jobs[:, 0].contiguous()
+        self.radii = torch.full((n_jobs,), sampling.radius, dtype=torch.float64, device=device)
+        self.maxima = torch.zeros(targets.shape[1], n_jobs, dtype=torch.float64, device=device)
+        self.per_image = sampling.n_batches * sampling.batch_samples
+        self.n_samples = n_jobs * sampling.batch_samples
+
+    def of_image(self, number: int) -> Tensor:
+        """Return the maxima [T, N_b] of one image."""
+        first = number * self.sampling.n_batches
+        return self.maxima[:, first : first + self.sampling.n_batches]
+
+
+class _DeviceBatch:
+    """Points in static buffers: which sample each row holds, and which it gets next.
+
+    Rows take sample after sample from the list of jobs, so one batch mixes images and batches of
+    samples, and what a row holds does not change any sample.
+    """
+
+    def __init__(self, oracle: GradientOracle, work: _Work, size: int, first: int) -> None:
+        self.oracle, self.work, self.size = oracle, work, size
+        device = work.centers.device
+        self.x = points_like(work.centers[0], size)
+        self.cursor = torch.arange(first, first + size, device=device)
+        self.slots = torch.full((size,), -1, device=device)
+        self._resample(None, 0, size)
+
+    @property
+    def written(self) -> list[Tensor]:
+        """All that a step writes."""
+        return [self.x, self.cursor, self.slots, self.work.maxima]
+
+    def step(self, rows: int) -> None:
+        """Differentiate at the first rows, fold the norms into their maxima, draw new samples."""
+        work, q = self.work, dual_exponent(self.work.sampling.p)
+        held = self.slots[:rows]
+        image = work.centers_of_jobs[held]
+        targets = work.targets[image]
+        gradients = self.oracle.margin_gradients(self.x[:rows], work.classes[image], targets)
+        last = targets.shape[1] - 1
+        for target, gradient in enumerate(gradients):
+            if target < last:
+                maxima = work.maxima[target, None]
+                ops.grad_norm_max(gradient[None], [q], maxima, held[None])
+            else:
+                self._resample(gradient, target, rows)
+
+    def _resample(self, gradient: Tensor | None, target: int, rows: int) -> None:
+        work, sampling = self.work, self.work.sampling
+        ops.reduce_and_resample(
+            gradient, self.x[:rows], work.maxima[target], self.cursor[:rows], self.slots[:rows],
+            work.centers, work.jobs, work.radii, sampling.batch_samples, sampling.p,
+            dual_exponent(sampling.p), sampling.seed, *sampling.clip,
+        )  # fmt: skip
+
+
+class _Runner:
+    """Takes one device batch through the samples from a given one on."""
+
+    def __init__(self, plan: Plan, work: _Work, first: int) -> None:
+        left = work.n_samples - first
+        size = plan.device_batch if plan.fixed_batch else min(plan.device_batch, left)
+        self.plan, self.work, self.next = plan, work, first
+        self.batch = _DeviceBatch(plan.oracle, work, size, first)
+        self.steps = 0
+        self.replay: Callable[[], None] | None = None
+        self.ahead: deque[torch.cuda.Event] = deque()
+
+    def step(self) -> int:
+        """Make one step; return for how many samples."""
+        samples = min(self.batch.size, self.work.n_samples - self.next)
+        if self.replay is not None:
+            self.replay()
+        elif not (self._worth_capturing() and self._capture()):
+            self.batch.step(self.batch.size if self.plan.fixed_batch else samples)
+        self.steps += 1
+        self.next += samples
+        self._wait_for_an_older_step()
+        return samples
+
+    def _worth_capturing(self) -> bool:
+        left = (self.work.n_samples - self.next) // self.batch.size
+        ready = self.plan.capture and self.steps == _WARM_UP_STEPS
+        return ready and left >= _STEPS_WORTH_CAPTURING
+
+    def _capture(self) -> bool:
+        """Make one step and record it; False: nothing was done."""
+        try:
+            self.replay = graphs.capture(
+                lambda: self.batch.step(self.batch.size), self.batch.written
+            )
+        except graphs.CannotCaptureError as error:
+            self.plan.capture = False
+            self.plan.notes["cuda_graph"] = str(error)
+            return False
+        return True
+
+    def _wait_for_an_older_step(self) -> None:
+        if self.batch.x.is_cuda:
+            self.ahead.append(torch.cuda.current_stream(self.batch.x.device).record_event())
+            if len(self.ahead) > _STEPS_AHEAD:
+                self.ahead.popleft().synchronize()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether torch could not allocate memory, on a GPU or on the host."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def sample_maxima(
-    oracle: GradientOracle,
+    plan: Plan,
     centers: Tensor,
     classes: Tensor,
     targets: Tensor,
     image_ids: npt.NDArray[np.int64],
     sampling: Sampling,
     progress: Callable[[int], None],
-) -> Iterator[npt.NDArray[np.float64]]:
-    """Yield the batch maxima of image after image, each as soon as it is finished.
+) -> Iterator[Callable[[], npt.NDArray[np.float64]]]:
+    """Yield the batch maxima of image after image, each as soon as its last step is on its way.
 
-    Every batch of samples of every image is one job. Rows of the device batch take sample after
-    sample from the list of jobs, so one batch mixes images and batches of samples, and what a row
-    holds does not change any sample. Nothing is copied from the device until an image is finished.
+    Nothing is copied from the device until an image is finished, and then beside the next steps.
+    Where memory runs out the device batch is halved and goes on from the same sample.
 
     Args:
-        oracle: Gives the margin gradients.
+        plan: How the passes are made.
         centers: [I, *shape], the images, on the oracle's device.
         classes: [I] int64, their predicted classes.
         targets: [I, T] int64.
         image_ids: [I].
-        sampling: Norm, radius, counts, seed, clip and device batch.
+        sampling: Norm, radius, counts, seed and clip.
         progress: Called with the number of gradient evaluations of each step.
 
     Yields:
-        [T, N_b] float64 for each image, in order.
+        For each image, in order, a function that waits for its maxima and returns them, [T, N_b]
+        float64; it may be called from another thread.
     """
-    centers = as_points(centers, 1)
-    device, n_targets = centers.device, targets.shape[1]
-    jobs = _jobs(len(centers), image_ids, sampling.n_batches, device)
-    radii = torch.full((len(jobs),), sampling.radius, dtype=torch.float64, device=device)
-    n_samples = len(jobs) * sampling.batch_samples
-    batch = min(sampling.device_batch, n_samples)
-    x = points_like(centers[0], batch)
-    cursor = torch.arange(batch, device=device)
-    slots = torch.full((batch,), -1, device=device)
-    maxima = torch.zeros(n_targets, len(jobs), dtype=torch.float64, device=device)
-    q = dual_exponent(sampling.p)
-
-    def resample(gradient: Tensor | None, target: int, rows: int) -> None:
-        ops.reduce_and_resample(
-            gradient, x[:rows], maxima[target], cursor[:rows], slots[:rows], centers, jobs, radii,
-            sampling.batch_samples, sampling.p, q, sampling.seed, *sampling.clip,
-        )  # fmt: skip
-
-    resample(None, 0, batch)
-    finished = 0
-    for start in range(0, n_samples, batch):
-        rows = min(batch, n_samples - start)
-        held = slots[:rows]
-        image = jobs[:, 0][held]
-        gradients = oracle.margin_gradients(x[:rows], classes[image], targets[image])
-        for target, gradient in enumerate(gradients):
-            if target < n_targets - 1:
-                ops.grad_norm_max(gradient[None], [q], maxima[target, None], held[None])
-            else:
-                resample(gradient, target, rows)
-        progress(rows * n_targets)
-        while (finished + 1) * sampling.n_batches * sampling.batch_samples <= start + rows:
-            first = finished * sampling.n_batches
-            yield maxima[:, first : first + sampling.n_batches].cpu().numpy()
+    work = _Work(centers, classes, targets, image_ids, sampling)
+    runner: _Runner | None = None
+    done = finished = 0
+    while done < work.n_samples:
+        try:
+            runner = runner or _Runner(plan, work, done)
+            samples = runner.step()
+        except RuntimeError as error:
+            plan.recover(error, runner.batch.size if runner else plan.device_batch)
+            samples, runner = 0, None
+        done += samples
+        progress(samples * targets.shape[1])
+        while (finished + 1) * work.per_image <= done:
+            yield _on_host(work.of_image(finished))
             finished += 1
 
 
-def _jobs(
-    n_images: int, image_ids: npt.NDArray[np.int64], n_batches: int, device: torch.device
-) -> Tensor:
-    """One row (center, image id, batch, slot) for each batch of each image, [I * N_b, 4]."""
-    center, batch = np.divmod(np.arange(n_images * n_batches, dtype=np.int64), n_batches)
-    slot = np.arange(n_images * n_batches, dtype=np.int64)
-    table = np.stack([center, image_ids[center], batch, slot], axis=1)
-    return torch.from_numpy(table).to(device)
+def _on_host(values: Tensor) -> Callable[[], npt.NDArray[np.float64]]:
+    """Start to copy values to the host; the function returned waits for them."""
+    if not values.is_cuda:
+        return values.numpy
+    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    stream = torch.cuda.Stream(values.device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(values.device))
+    with torch.cuda.stream(stream):
+        host.copy_(values, non_blocking=True)
+        copied = stream.record_event()
+
+    def wait(_: Tensor = values) -> npt.NDArray[np.float64]:  # keeps the source until it is copied
+        copied.synchronize()
+        return host.numpy()
+
+    return wait
+
+
+def in_batches(plan: Plan, n: int, work: Callable[[slice], None]) -> None:
+    """Work on slices of 0..n of the device batch's size, smaller ones where memory runs out."""
+    done = 0
+    while done < n:
+        part = slice(done, min(n, done + plan.device_batch))
+        try:
+            work(part)
+        except RuntimeError as error:
+            plan.recover(error, part.stop - part.start)
+        else:
+            done = part.stop
 
 
 def norms_at(
-    oracle: GradientOracle,
+    plan: Plan,
     images: Tensor,
     classes: Tensor,
     targets: Tensor,
     norms: list[float],
-    device_batch: int,
 ) -> npt.NDArray[np.float64]:
     """Return the gradient norms at the images themselves, [len(norms), I, T] float64."""
     duals = [dual_exponent(p) for p in norms]
     out = torch.zeros(len(norms), len(images), targets.shape[1], dtype=torch.float64)
-    for start in range(0, len(images), device_batch):
-        part = slice(start, start + device_batch)
-        gradients = oracle.margin_gradients(images[part], classes[part], targets[part])
+
+    def work(part: slice) -> None:
+        gradients = plan.oracle.margin_gradients(images[part], classes[part], targets[part])
         for target, gradient in enumerate(gradients):
             for first in range(0, len(duals), ops.MAX_NORMS):
                 group = slice(first, first + ops.MAX_NORMS)
@@ -178,4 +336,6 @@ def norms_at(
                 )
                 ops.grad_norm_max(gradient[:, None], duals[group], found)
                 out[group, part, target] = found.cpu()
+
+    in_batches(plan, len(images), work)
     return out.numpy()

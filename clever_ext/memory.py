@@ -1,11 +1,12 @@
-"""Keeping a model's freed memory for its next pass, on the CPU."""
+"""Memory of the CPU: keeping what a model frees for its next pass, and how much is left."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from . import _C
 
@@ -44,3 +45,26 @@ def held() -> Iterator[None]:
             _holders -= 1
             if _holders == 0:
                 _C.hold_freed_memory(False)
+
+
+def resident() -> int:
+    """Return the bytes that this process holds in memory; 0 where the system does not tell."""
+    with suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def available() -> float:
+    """Return the bytes that this process may still take; infinite where the system tells nothing.
+
+    The smaller of what the machine has left and what the process's control group allows.
+    """
+    left = [float("inf")]
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        left.append(1024 * int(next(x for x in lines if x.startswith("MemAvailable:")).split()[1]))
+    with suppress(OSError, ValueError):  # ValueError: "max", no limit
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())
+        left.append(limit - int((group / "memory.current").read_text()))
+    return min(left)

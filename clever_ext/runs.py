@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ import numpy as np
 import torch
 
 from .data import ImageFolder, ImageRecord, load
+from .engine import Engine
 from .errors import CleverError
-from .gradients import TorchOracle, check_classifier
-from .inputs import Settings, check_batch, check_labels
+from .gradients import TorchOracle
+from .inputs import Settings, check_batch, check_device_batch, check_labels
 from .models import LoadedModel
 from .progress import Progress
 from .results import FORMAT, CleverResult, make_table
-from .scoring import clever_score
+from .scoring import score_batch
 from .targets import resolve_targets
 
 #: Pictures that are loaded and scored together, and whose rows make one part.
@@ -98,28 +100,26 @@ class Scorer:
     settings: Settings
     device_batch: int | str
     dtype: torch.dtype | None
+    prepare: str | Sequence[str]
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What makes the passes, for all the parts."""
+        return Engine(self.model.model, self.prepare, check_device_batch(self.device_batch))
 
     def _score(
         self, records: Sequence[ImageRecord], pixels: Sequence[torch.Tensor], progress: Progress
     ) -> CleverResult:
-        settings, labels = self.settings, [record.label for record in records]
-        result = clever_score(
-            self.model.model,
+        labels = [record.label for record in records]
+        batch = check_batch(
             torch.stack(list(pixels)),
-            norm=settings.norms,
-            radius=dict(zip(settings.norms, settings.radii, strict=True)),
-            targets=settings.targets,
-            labels=None if None in labels else np.array(labels),
-            n_batches=settings.n_batches,
-            batch_samples=settings.batch_samples,
-            clip=settings.clip,
-            seed=settings.seed,
-            image_ids=np.array([record.image_id for record in records]),
-            device_batch=self.device_batch,
-            dtype=self.dtype,
-            progress=progress,
-            model_name=self.model.name,
+            None if None in labels else np.array(labels),
+            np.array([record.image_id for record in records]),
+            self.model.model,
+            None,
+            self.dtype,
         )
+        result = score_batch(self.engine, batch, self.settings, progress, self.model.name)
         names = {record.image_id: record.name for record in records}
         result.table["image"] = [names[u] for u in result.table["image_id"]]
         return result
@@ -159,10 +159,8 @@ class Scorer:
                 pixels = load(record, self.model.preprocessing)
             except CleverError:
                 continue  # becomes a row of its own when its turn comes
-            batch = check_batch(
-                pixels[None], None, None, self.device_batch, model, None, self.dtype
-            )
-            check_classifier(model, batch.images)
+            batch = check_batch(pixels[None], None, None, model, None, self.dtype)
+            self.engine.check(batch.images)
             logits = TorchOracle(model).logits(batch.images).double().cpu().numpy()
             # A target that is this picture's class concerns this picture alone.
             nothing_scored = np.array([False])

@@ -130,6 +130,13 @@ def points_like(center: Tensor, n: int) -> Tensor:
     )
 
 
+def as_layout(points: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """Return points [N, *shape] in a memory format, copied only if need be."""
+    if memory_format == torch.contiguous_format:
+        return points  # as they are: sampling takes either
+    return points.contiguous(memory_format=memory_format)
+
+
 def as_points(points: Tensor, first_dim: int) -> Tensor:
     """Return points whose elements are contiguous or channels_last, copied only if need be."""
     if points.dim() - first_dim == 3:

@@ -7,6 +7,7 @@ import platform
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from . import memory
+from .engine import Engine
 from .errors import CleverError
-from .evt import ReverseWeibullFit, fit_reverse_weibull
-from .gradients import GradientOracle, TorchOracle, check_classifier, frozen
-from .inputs import Batch, Settings, check_batch, check_labels
-from .maxima import Sampling, norms_at, sample_maxima
+from .evt import ReverseWeibullFit
+from .fitting import BackgroundFits, Fitted
+from .inputs import Batch, Settings, check_batch, check_device_batch, check_labels
+from .maxima import Sampling, in_batches, norms_at, sample_maxima
 from .progress import Progress, gradient_bar, silent
 from .results import CleverResult, make_table
+from .sampling import as_layout
 from .targets import resolve_targets
-from .weights import weights_digest
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,51 +32,51 @@ Floats = npt.NDArray[np.float64]
 _MAXIMA_ON_DEVICE = 2**23
 #: Images whose samples are drawn in one go.
 _IMAGES_AT_ONCE = 64
+#: How far gradient norms move, relative to themselves, with the way in which a pass is made.
+_ROUNDING = 1e-3
 
 
-def _all_logits(oracle: GradientOracle, batch: Batch) -> npt.NDArray[np.float64]:
-    parts = [
-        oracle.logits(batch.images[start : start + batch.device_batch])
-        for start in range(0, len(batch.images), batch.device_batch)
-    ]
-    for part in parts:
-        if not isinstance(part, Tensor) or part.dim() != 2 or part.shape[1] < 2:
+def _all_logits(engine: Engine, batch: Batch) -> npt.NDArray[np.float64]:
+    parts: dict[int, Tensor] = {}
+
+    def work(part: slice) -> None:
+        parts[part.start] = engine.own.oracle.logits(batch.images[part])
+
+    in_batches(engine.own, len(batch.images), work)
+    for logits in parts.values():
+        if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[1] < 2:
             raise CleverError(
                 "the oracle's logits are no [B, K] with K of at least 2",
                 "one row of logits for each point",
                 "return a two-dimensional tensor",
             )
-    return torch.cat(parts).double().cpu().numpy()
+    return torch.cat(list(parts.values())).double().cpu().numpy()
 
 
 class _Run:
-    """One call's work: what is known of the images, and the maxima as they come in."""
+    """One call's work: what is known of the images, and the fits as they come in."""
 
-    def __init__(self, oracle: GradientOracle, batch: Batch, settings: Settings) -> None:
-        self.oracle, self.batch, self.settings = oracle, batch, settings
-        logits = _all_logits(oracle, batch)
+    def __init__(self, engine: Engine, batch: Batch, settings: Settings) -> None:
+        self.engine, self.batch, self.settings = engine, batch, settings
+        logits = _all_logits(engine, batch)
         check_labels(batch.labels, logits.shape[1])
         self.predicted = np.argmax(logits, axis=1).astype(np.int64)
         correct = np.ones(len(logits), dtype=bool)
         if batch.labels is not None:
             correct = self.predicted == batch.labels
-        self.scored = np.flatnonzero(correct)
+        self.scored, self.skipped = np.flatnonzero(correct), np.flatnonzero(~correct)
         self.targets = resolve_targets(
             settings.targets, logits, settings.seed, batch.image_ids, correct
         )
         rows = np.arange(len(logits))[:, None]
         self.margins = logits[rows, self.predicted[:, None]] - logits[rows, self.targets]
-        n_targets = self.targets.shape[1]
-        n_norms = len(settings.norms)
-        self.at_image = np.full((n_norms, len(logits), n_targets), np.nan)
-        self.maxima = np.full((n_norms, len(logits), n_targets, settings.n_batches), np.nan)
-        self.done = np.zeros((n_norms, len(logits)), dtype=bool)
-        self.done[:, ~correct] = True
+        self.n_targets = self.targets.shape[1]
+        self.at_image = np.full((len(settings.norms), *self.targets.shape), np.nan)
 
-    def sample(self, progress: Progress) -> None:
+    def sample(self, fits: BackgroundFits, progress: Progress) -> None:
         """Draw all the maxima, some images at a time, norm after norm."""
-        settings, n_targets = self.settings, self.targets.shape[1]
-        each = settings.n_batches * n_targets
+        settings, engine = self.settings, self.engine
+        each = settings.n_batches * self.n_targets
         at_once = max(1, min(_IMAGES_AT_ONCE, _MAXIMA_ON_DEVICE // each))
         total = len(self.scored) * len(settings.norms) * each * settings.batch_samples
         counted = 0
@@ -86,6 +87,9 @@ class _Run:
             progress(counted, total)
 
         count(0)
+        for n in range(len(settings.norms)):
+            for image in self.skipped:  # none of these zeros is kept, nor is the fit to them
+                fits.add((n, int(image)), partial(np.zeros, (self.n_targets, settings.n_batches)))
         device = self.batch.images.device
         for start in range(0, len(self.scored), at_once):
             these = self.scored[start : start + at_once]
@@ -93,8 +97,10 @@ class _Run:
             classes = torch.from_numpy(self.predicted[these]).to(device)
             targets = torch.from_numpy(self.targets[these]).to(device)
             self.at_image[:, these] = norms_at(
-                self.oracle, images, classes, targets, list(settings.norms), self.batch.device_batch
+                engine.own, images, classes, targets, list(settings.norms)
             )
+            engine.ready(images, classes, targets, total)
+            images = as_layout(images, engine.memory_format)
             for n, (p, radius) in enumerate(zip(settings.norms, settings.radii, strict=True)):
                 sampling = Sampling(
                     p=p,
@@ -103,32 +109,28 @@ class _Run:
                     batch_samples=settings.batch_samples,
                     seed=settings.seed,
                     clip=settings.clip,
-                    device_batch=self.batch.device_batch,
                 )
                 ids = self.batch.image_ids[these]
-                found = sample_maxima(self.oracle, images, classes, targets, ids, sampling, count)
+                found = sample_maxima(engine.plan, images, classes, targets, ids, sampling, count)
                 for image, maxima in zip(these, found, strict=True):
-                    self.maxima[n, image] = maxima
-                    self.done[n, image] = True
+                    fits.add((n, int(image)), maxima)
 
-    def table(self) -> Any:
-        """Fit what is done and build the rows: image after image, target after target."""
-        norm, image, target = np.nonzero(
-            np.broadcast_to(self.done[:, :, None], self.at_image.shape)
-        )
+    def table(self, fitted: Fitted) -> Any:
+        """Build the rows: image after image, target after target, norm after norm."""
+        keys = np.array(fitted.keys, dtype=np.int64).reshape(-1, 2)
+        norm, image = np.repeat(keys, self.n_targets, axis=0).T
+        target = np.tile(np.arange(self.n_targets), len(keys))
         order = np.lexsort((norm, target, image))
         norm, image, target = norm[order], image[order], target[order]
         misclassified = np.isin(image, self.scored, invert=True)
-        maxima = self.maxima[norm, image, target]
-        maxima[misclassified] = 0.0  # they have none; of these rows no fit is kept
-        fit = fit_reverse_weibull(maxima)
+        maxima = fitted.maxima[order]
         labels, settings = self.batch.labels, self.settings
         rows = score_columns(
             margin=self.margins[image, target],
             radius=np.array(settings.radii)[norm],
             max_norm=maxima.max(axis=1, initial=0.0),
             norm_at_image=self.at_image[norm, image, target],
-            fit=fit,
+            fit=fitted.fit.rows(order),
         )
         n_gradients = settings.n_batches * settings.batch_samples
         rows |= {
@@ -177,7 +179,7 @@ def score_columns(
 
     scores = score(fit.location)
     far = np.where(fit.location > 2 * max_norm, "far-location", "")
-    below = np.where(fit.location < norm_at_image, "below-image", "")
+    below = np.where(fit.location < norm_at_image * (1 - _ROUNDING), "below-image", "")
     both = (far != "") & (below != "")
     return {
         "radius": radius,
@@ -199,12 +201,11 @@ def score_columns(
 
 
 def _metadata(
-    settings: Settings, batch: Batch, model: Any, name: str | None, complete: bool
+    engine: Engine, batch: Batch, settings: Settings, name: str | None, complete: bool
 ) -> dict[str, Any]:
     from . import __version__
 
     targets = settings.targets
-    digest = weights_digest(model) if isinstance(model, torch.nn.Module) else None
     return {
         "settings": {
             "norms": [f"{p:g}" for p in settings.norms],
@@ -216,10 +217,10 @@ def _metadata(
             "targets": targets if isinstance(targets, (str, int)) else np.asarray(targets).tolist(),
             "shape": list(batch.images.shape[1:]),
             "dtype": str(batch.images.dtype).removeprefix("torch."),
-            "device_batch": batch.device_batch,
         },
+        "engine": engine.description(),
         "device": _device_name(batch.images.device),
-        "model": {"name": name or type(model).__name__, "digest": digest},
+        "model": {"name": name or type(engine.model).__name__, "digest": engine.digest},
         "versions": {
             "clever_ext": __version__,
             "torch": torch.__version__,
@@ -260,6 +261,7 @@ def clever_score(
     dtype: torch.dtype | None = None,
     progress: bool | Progress = False,
     model_name: str | None = None,
+    prepare: str | Sequence[str] = "auto",
 ) -> CleverResult:
     """Score how far images may be moved before a classifier changes its answer.
 
@@ -287,10 +289,15 @@ def clever_score(
         seed: Samples depend on it, the image's id and the norm, and on nothing else of the run.
         image_ids: [N] different int64 numbers; default 0..N-1.
         device: Where to run; default: where the model is.
-        device_batch: How many points go through the model at once; does not change any sample.
+        device_batch: How many points go through the model at once; changes no sample. "auto" finds
+            the fastest by a few trials where the work is long enough, else goes by their size.
         dtype: Of images and samples; default: the model's.
         progress: True for a bar on standard error, or a function of (done, total) gradients.
         model_name: What the result's metadata calls the model; default: its class.
+        prepare: How to make the model's passes faster: "auto", "none", or some of
+            "fold_batch_norm", "channels_last", "bfloat16", "float16", "compile", "tf32" and
+            "cuda_graph", "auto" among them or not. A copy is changed, never the model. "auto" uses
+            what changes rounding alone and is measured to be faster. See docs/performance.md.
 
     Returns:
         A CleverResult: `.scores` {p: [N]}, the minimum over the targets, and `.table`.
@@ -305,24 +312,39 @@ def clever_score(
     (2,)
     """
     settings = Settings.check(norm, radius, targets, n_batches, batch_samples, clip, seed)
-    is_oracle = isinstance(model, GradientOracle) and not isinstance(model, torch.nn.Module)
-    if not is_oracle and not callable(model):
-        raise CleverError(
-            f"model of type {type(model).__name__} cannot be called",
-            "a torch.nn.Module, a callable or a GradientOracle",
-            "pass the model itself",
-        )
-    batch = check_batch(images, labels, image_ids, device_batch, model, device, dtype)
-    complete = True
-    holding = memory.held() if batch.images.device.type == "cpu" else nullcontext()
+    engine = Engine(model, prepare, check_device_batch(device_batch))
+    batch = check_batch(images, labels, image_ids, model, device, dtype)
     bar = gradient_bar() if progress is True else nullcontext(progress)
-    with frozen(model), holding, bar as report:
-        if not is_oracle:
-            check_classifier(model, batch.images)
-        run = _Run(model if is_oracle else TorchOracle(model), batch, settings)
-        try:
-            run.sample(report if callable(report) else silent)
-        except KeyboardInterrupt:
-            complete = False
-            warnings.warn("interrupted: the result holds the images finished so far", stacklevel=2)
-    return CleverResult(run.table(), _metadata(settings, batch, model, model_name, complete))
+    with bar as report:
+        return score_batch(
+            engine, batch, settings, report if callable(report) else silent, model_name
+        )
+
+
+def score_batch(
+    engine: Engine,
+    batch: Batch,
+    settings: Settings,
+    progress: Progress,
+    model_name: str | None = None,
+) -> CleverResult:
+    """Score checked images with an engine, which keeps what it found out for the next ones.
+
+    Ctrl-C ends the run with what is finished; `metadata["complete"]` is then False.
+
+    Raises:
+        CleverError: the model, or its number of classes, is unfit.
+    """
+    complete = True
+    with engine.running(batch.images.device):
+        engine.check(batch.images)
+        run = _Run(engine, batch, settings)
+        with BackgroundFits(run.n_targets, settings.n_batches) as fits:
+            try:
+                run.sample(fits, progress)
+            except KeyboardInterrupt:
+                complete = False
+                message = "interrupted: the result holds the images finished so far"
+                warnings.warn(message, stacklevel=3)
+            table = run.table(fits.finish())
+    return CleverResult(table, _metadata(engine, batch, settings, model_name, complete))

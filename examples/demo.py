@@ -47,7 +47,8 @@ def main() -> None:
     shutil.rmtree(OUT, ignore_errors=True)  # the demo's own, from the last time
     run = RunFolder(OUT)
     with gradient_bar(f"{len(pictures)} photographs") as progress:
-        score_folder(run, pictures, Scorer(model, settings, "auto", None), progress)
+        scorer = Scorer(model, settings, device_batch="auto", dtype=None, prepare="auto")
+        score_folder(run, pictures, scorer, progress)
     result = run.load()
     print_scores(result, model.class_names)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 import torch
 
+import clever_ext.graphs
 import clever_ext.ops
 
 # The same examples on every run, and no limit on their time.
@@ -87,3 +88,23 @@ def own_global_state() -> Iterator[None]:
     if torch.is_grad_enabled() != grad_mode:
         torch.set_grad_enabled(grad_mode)
         pytest.fail("the test left torch's grad mode changed")
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Put a stand-in for CUDA graphs in their place, and return its class."""
+
+    class Recorder:
+        """Repeats a step by calling it again."""
+
+        replays = 0
+
+        def record(self, step: Callable[[], None]) -> None:
+            self.step = step
+
+        def replay(self) -> None:
+            Recorder.replays += 1
+            self.step()
+
+    monkeypatch.setattr(clever_ext.graphs, "CudaGraph", Recorder)
+    return Recorder

@@ -7,7 +7,7 @@ from torch import nn
 
 import clever_ext as cx
 from clever_ext.gradients import TorchOracle
-from clever_ext.maxima import Sampling, automatic_device_batch, norms_at, sample_maxima
+from clever_ext.maxima import Plan, Sampling, norms_at, sample_maxima
 from clever_ext.sampling import dual_exponent, sample_lp_ball
 
 SHAPE = (3, 5, 4)
@@ -24,14 +24,12 @@ def network() -> nn.Module:
     ).eval()
 
 
-def run(images, classes, targets, ids, p=2.0, device_batch=16, counted=None, **changes):
+def run(images, classes, targets, ids, p=2.0, plan=None, progress=ignore, **changes):
     settings = {"radius": 0.5, "n_batches": 5, "batch_samples": 7, "seed": 4, "clip": (0.0, 1.0)}
-    sampling = Sampling(p=p, device_batch=device_batch, **(settings | changes))
-    progress = counted.append if counted is not None else ignore
-    found = sample_maxima(
-        TorchOracle(network()), images, classes, targets, np.array(ids), sampling, progress
-    )
-    return np.stack(list(found))
+    sampling = Sampling(p=p, **(settings | changes))
+    plan = plan or Plan(TorchOracle(network()), 16)
+    found = sample_maxima(plan, images, classes, targets, np.array(ids), sampling, progress)
+    return np.stack([maxima() for maxima in found])
 
 
 @pytest.fixture
@@ -66,7 +64,8 @@ def test_maxima_are_those_of_the_samples_that_the_public_function_draws(case, p)
 @pytest.mark.parametrize("device_batch", [1, 3, 7, 35, 64, 1000])
 def test_the_device_batch_changes_nothing_but_rounding(case, device_batch):
     counted = []
-    found = run(*case, device_batch=device_batch, counted=counted)
+    plan = Plan(TorchOracle(network()), device_batch)
+    found = run(*case, plan=plan, progress=counted.append)
     np.testing.assert_allclose(found, run(*case), rtol=1e-5)
     assert sum(counted) == 3 * 2 * 5 * 7
 
@@ -102,31 +101,21 @@ def test_the_same_call_gives_the_same_bits(case):
 def test_images_come_as_soon_as_they_are_finished(case):
     images, classes, targets, ids = case
     counted = []
-    sampling = Sampling(2.0, 0.5, 5, 7, 0, (-math.inf, math.inf), 16)
-    maxima = sample_maxima(
-        TorchOracle(network()), images, classes, targets, np.array(ids), sampling, counted.append
-    )
+    sampling = Sampling(2.0, 0.5, 5, 7, 0, (-math.inf, math.inf))
+    plan = Plan(TorchOracle(network()), 16)
+    maxima = sample_maxima(plan, images, classes, targets, np.array(ids), sampling, counted.append)
     next(maxima)
     # 35 samples of the first image take 3 steps of 16, each of two targets.
     assert counted == [32, 32, 32]
 
 
 def test_a_nan_gradient_is_kept(case):
-    images, classes, targets, ids = case
-
     class Broken(TorchOracle):
         def margin_gradients(self, x, classes, targets):
             for gradient in super().margin_gradients(x, classes, targets):
                 yield torch.where(x.flatten(1)[:, :1, None, None] > 0.9, torch.nan, gradient)
 
-    sampling = Sampling(2.0, 2.0, 5, 7, 0, (-math.inf, math.inf), 16)
-    found = np.stack(
-        list(
-            sample_maxima(
-                Broken(network()), images, classes, targets, np.array(ids), sampling, ignore
-            )
-        )
-    )
+    found = run(*case, plan=Plan(Broken(network()), 16), radius=2.0, clip=(-math.inf, math.inf))
     assert np.isnan(found).any()
     assert np.isfinite(found).any()
 
@@ -134,7 +123,7 @@ def test_a_nan_gradient_is_kept(case):
 def test_norms_at_the_images(case):
     images, classes, targets, _ = case
     norms = [1.0, 2.0, math.inf, 3.0, 1.5]  # more than one call of the kernel takes
-    found = norms_at(TorchOracle(network()), images, classes, targets, norms, device_batch=2)
+    found = norms_at(Plan(TorchOracle(network()), 2), images, classes, targets, norms)
     assert found.shape == (5, 3, 2)
     gradients = list(TorchOracle(network()).margin_gradients(images, classes, targets))
     for n, p in enumerate(norms):
@@ -142,12 +131,6 @@ def test_norms_at_the_images(case):
             rows = gradients[t].flatten(1).double()
             expected = torch.linalg.vector_norm(rows, dual_exponent(p), dim=1)
             np.testing.assert_allclose(found[n, :, t], expected, rtol=1e-5)
-
-
-def test_automatic_device_batch():
-    assert automatic_device_batch(torch.Size((3, 224, 224)), torch.device("cpu")) == 8
-    assert automatic_device_batch(torch.Size((28, 28)), torch.device("cpu")) == 1024
-    assert automatic_device_batch(torch.Size((3, 224, 224)), torch.device("cuda")) == 222
 
 
 def test_public_grad_norm_max():
@@ -175,3 +158,116 @@ def test_public_grad_norm_max_refuses(grads, q, message):
 
 def test_public_grad_norm_max_of_no_groups():
     assert cx.grad_norm_max(torch.rand(0, 2, 3)).shape == (0,)
+
+
+class Limited(TorchOracle):
+    """Runs out of memory for more than so many points, as torch does on a GPU and on a CPU."""
+
+    def __init__(self, limit, error):
+        super().__init__(network())
+        self.limit, self.error, self.seen = limit, error, []
+
+    def margin_gradients(self, x, classes, targets):
+        gradients = super().margin_gradients(x, classes, targets)
+        yield next(gradients)
+        if len(x) > self.limit:
+            raise self.error
+        self.seen.append(len(x))
+        yield from gradients
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_out_of_memory_halves_the_batch_and_goes_on(case, error):
+    counted, oracle = [], Limited(5, error)
+    plan = Plan(oracle, 16)
+    found = run(*case, plan=plan, progress=counted.append)
+    assert plan.device_batch == 4
+    assert "halved to 4" in plan.notes["device_batch"]
+    assert sum(counted) == 2 * sum(oracle.seen) == 3 * 2 * 5 * 7  # each sample once
+    same_batch = run(*case, plan=Plan(TorchOracle(network()), 4))
+    assert np.array_equal(found, same_batch)
+
+
+def test_out_of_memory_in_the_middle_of_the_work(case):
+    class Growing(Limited):
+        def margin_gradients(self, x, classes, targets):
+            if len(self.seen) == 3:
+                self.limit = 4
+            return super().margin_gradients(x, classes, targets)
+
+    counted, oracle = [], Growing(1000, torch.OutOfMemoryError("no memory"))
+    found = run(*case, plan=Plan(oracle, 16), progress=counted.append)
+    assert oracle.seen == [16, 16, 16] + [4] * 14 + [1]
+    assert sum(counted) == 3 * 2 * 5 * 7
+    np.testing.assert_allclose(found, run(*case), rtol=1e-5)
+
+
+def test_one_point_too_much_is_an_error(case):
+    with pytest.raises(torch.OutOfMemoryError):
+        run(*case, plan=Plan(Limited(0, torch.OutOfMemoryError("no memory")), 16))
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(case):
+    with pytest.raises(RuntimeError, match="broken"):
+        run(*case, plan=Plan(Limited(5, RuntimeError("broken")), 16))
+
+
+def test_norms_at_the_images_go_on_with_smaller_batches(case):
+    images, classes, targets, _ = case
+    plan = Plan(Limited(1, torch.OutOfMemoryError("no memory")), 3)
+    found = norms_at(plan, images, classes, targets, [2.0])
+    expected = norms_at(Plan(TorchOracle(network()), 3), images, classes, targets, [2.0])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("device_batch", [3, 16, 200])
+def test_a_fixed_batch_sees_one_size_only(case, device_batch):
+    oracle = Limited(1000, RuntimeError())
+    found = run(*case, plan=Plan(oracle, device_batch, fixed_batch=True))
+    assert set(oracle.seen) == {device_batch}
+    np.testing.assert_allclose(found, run(*case), rtol=1e-5)
+
+
+def test_one_backward_pass_for_all_targets(case):
+    found = run(*case, plan=Plan(TorchOracle(network(), batched_backward=True), 16))
+    np.testing.assert_allclose(found, run(*case), rtol=1e-5)
+
+
+@pytest.mark.parametrize("device_batch", [2, 4])  # 105 samples: the last batch is not full
+def test_maxima_from_replays(case, recorder, device_batch):
+    counted = []
+    plan = Plan(TorchOracle(network()), device_batch, capture=True)
+    found = run(*case, plan=plan, progress=counted.append)
+    steps = -(-105 // device_batch)
+    assert recorder.replays == steps - 3  # three plain ones; one replay is checked by a plain step
+    assert sum(counted) == 3 * 2 * 5 * 7
+    np.testing.assert_allclose(found, run(*case), rtol=1e-5)
+
+
+def test_short_work_is_not_recorded(case, recorder):
+    run(*case, plan=Plan(TorchOracle(network()), 16, capture=True))
+    assert recorder.replays == 0
+
+
+@pytest.mark.usefixtures("recorder")
+def test_a_model_that_computes_in_python_falls_back_and_says_why(case):
+    class Counting(TorchOracle):
+        calls = 0
+
+        def margin_gradients(self, x, classes, targets):
+            type(self).calls += 1
+            factor = 2.0 if self.calls == 4 else 1.0  # as recorded: the fourth call, in a graph
+            for gradient in super().margin_gradients(x, classes, targets):
+                yield factor * gradient
+
+    plan = Plan(Counting(network()), 2, capture=True)
+    found = run(*case, plan=plan)
+    assert not plan.capture
+    assert "something else" in plan.notes["cuda_graph"]
+    np.testing.assert_allclose(found, run(*case), rtol=1e-5)
