@@ -1,20 +1,24 @@
-"""The command line: `clever-ext score` and `clever-ext doctor`."""
+"""The command line: `clever-ext score`, `clever-ext bench` and `clever-ext doctor`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from .errors import CleverError
+from .gradients import model_placement
 from .preparation import OPTIONS
 from .results import CleverResult
 from .sampling import check_integer
+
+if TYPE_CHECKING:
+    from .models import LoadedModel
 
 #: What a score means, in one line; every table of scores ends with it.
 MEANING = (
@@ -30,15 +34,8 @@ _DTYPES = {
 }
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="clever-ext", description="CLEVER robustness scores of image classifiers."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    score = commands.add_parser("score", help="score a model on a folder of pictures")
-    score.set_defaults(run=_score)
-    model = score.add_argument_group("model")
+def _add_model(command: argparse.ArgumentParser) -> None:
+    model = command.add_argument_group("model")
     model.add_argument(
         "--model", required=True, help="a built-in name, module.path:factory, or a .pt2 program"
     )
@@ -47,6 +44,32 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("--resize", type=int, help="short side of a picture before the centre crop")
     model.add_argument("--mean", type=float, nargs="+", help="of the normalisation, per channel")
     model.add_argument("--std", type=float, nargs="+", help="of the normalisation, per channel")
+
+
+def _add_machine(command: argparse.ArgumentParser) -> None:
+    machine = command.add_argument_group("machine")
+    machine.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where it can be used")
+    machine.add_argument("--device-batch", default="auto", help="points at once, or auto")
+    machine.add_argument("--dtype", choices=_DTYPES, help="default: the model's own")
+    machine.add_argument(
+        "--prepare",
+        nargs="+",
+        default=["auto"],
+        metavar="OPTION",
+        help=f"auto, none, or some of {', '.join(OPTIONS)}",
+    )
+    machine.add_argument("--threads", type=int, help="of the CPU; default: torch's own choice")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="clever-ext", description="CLEVER robustness scores of image classifiers."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    score = commands.add_parser("score", help="score a model on a folder of pictures")
+    score.set_defaults(run=_score)
+    _add_model(score)
     data = score.add_argument_group("pictures")
     data.add_argument("--images", required=True, help="folder of pictures")
     data.add_argument("--include", default="*", help="pattern of the names to take")
@@ -62,19 +85,16 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--clip", nargs=2, type=float, default=(0.0, 1.0), metavar=("LOW", "HIGH"))
     how.add_argument("--no-clip", dest="clip", action="store_const", const=None)
     how.add_argument("--seed", type=int, default=0)
-    machine = score.add_argument_group("machine")
-    machine.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where it can be used")
-    machine.add_argument("--device-batch", default="auto", help="points at once, or auto")
-    machine.add_argument("--dtype", choices=_DTYPES, help="default: the model's own")
-    machine.add_argument(
-        "--prepare",
-        nargs="+",
-        default=["auto"],
-        metavar="OPTION",
-        help=f"auto, none, or some of {', '.join(OPTIONS)}",
-    )
-    machine.add_argument("--threads", type=int, help="of the CPU; default: torch's own choice")
+    _add_machine(score)
     score.add_argument("--out", required=True, help="folder for the run")
+
+    bench = commands.add_parser("bench", help="tell what a model's score costs, stage by stage")
+    bench.set_defaults(run=_bench)
+    _add_model(bench)
+    bench.add_argument("--norm", default="2", help="1, 2, inf or any p between")
+    bench.add_argument("--n-targets", type=int, default=1, help="targets of each point")
+    bench.add_argument("--rounds", type=int, default=5, help="how often each stage is measured")
+    _add_machine(bench)
 
     doctor = commands.add_parser("doctor", help="tell versions and devices, and test the kernels")
     doctor.set_defaults(run=_doctor)
@@ -97,21 +117,14 @@ def _device_batch(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
-def _set_threads(n: int | None) -> None:
-    if n is not None:
-        torch.set_num_threads(check_integer("threads", n, 1, 4096))
-
-
-def _score(args: argparse.Namespace) -> int:
-    from .data import ImageFolder
+def _load(args: argparse.Namespace) -> LoadedModel:
+    """Load the model that the arguments name, onto the device that they name."""
     from .doctor import devices
-    from .inputs import Settings, check_device
+    from .inputs import check_device
     from .models import load_model
-    from .progress import gradient_bar
-    from .runs import RunFolder, Scorer, score_folder
-    from .targets import parse_targets
 
-    _set_threads(args.threads)
+    if args.threads is not None:
+        torch.set_num_threads(check_integer("threads", args.threads, 1, 4096))
     model = load_model(
         args.model,
         weights=args.weights,
@@ -121,7 +134,18 @@ def _score(args: argparse.Namespace) -> int:
         std=args.std,
     )
     best = devices()[-1]
-    model.model.to(check_device(args.device, None, best))
+    model.model.to(check_device(args.device, None, best), _DTYPES.get(args.dtype))
+    return model
+
+
+def _score(args: argparse.Namespace) -> int:
+    from .data import ImageFolder
+    from .inputs import Settings
+    from .progress import gradient_bar
+    from .runs import RunFolder, Scorer, score_folder
+    from .targets import parse_targets
+
+    model = _load(args)
     settings = Settings.check(
         norm=args.norm,
         radius=_radii(args.radius, args.norm),
@@ -185,6 +209,37 @@ def print_scores(result: CleverResult, class_names: Sequence[str] | None = None)
     console = Console()
     console.print(table)
     console.print(MEANING)
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from .bench import measure
+    from .inputs import check_device_batch
+    from .sampling import check_norm
+
+    loaded = _load(args)
+    device, dtype = model_placement(loaded.model)
+    size = loaded.image_size
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 3, size, size, generator=generator).to(device, dtype)
+    costs = measure(
+        loaded.model,
+        image,
+        p=check_norm(args.norm),
+        n_targets=check_integer("n-targets", args.n_targets, 1, 2**20),
+        prepare=args.prepare,
+        device_batch=check_device_batch(_device_batch(args.device_batch)),
+        rounds=check_integer("rounds", args.rounds, 1, 10**6),
+    )
+    console, table = Console(), Table(title="microseconds for each gradient evaluation")
+    for column in ("stage", "floor", "ours", "floor / ours"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for stage in costs.stages:
+        floor, ours = stage.medians()
+        table.add_row(stage.name, f"{floor:,.2f}", f"{ours:,.2f}", f"{floor / ours:.2f}")
+    console.print(table)
+    for name, value in costs.facts.items():
+        console.print(f"{name}: {value}")
+    return 0
 
 
 def _doctor(_: argparse.Namespace) -> int:

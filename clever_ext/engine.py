@@ -47,6 +47,15 @@ def first_device_batch(shape: torch.Size, device: torch.device) -> int:
     return max(8, min(1024, elements // max(1, shape.numel())))
 
 
+def pass_seconds(oracle: GradientOracle, points: Tensor, classes: Tensor, targets: Tensor) -> float:
+    """Return the seconds of one pass: the gradients of all targets' margins at all points."""
+    begin = time.perf_counter()
+    deque(oracle.margin_gradients(points, classes, targets), maxlen=0)
+    if points.is_cuda:
+        torch.cuda.synchronize(points.device)
+    return time.perf_counter() - begin
+
+
 class _Trials:
     """Times passes like those of the work to come, as long as that is worth it."""
 
@@ -69,11 +78,7 @@ class _Trials:
         times = []
         try:
             for _ in range(3):
-                begin = time.perf_counter()
-                deque(oracle.margin_gradients(points, classes, targets), maxlen=0)
-                if points.is_cuda:
-                    torch.cuda.synchronize(points.device)
-                times.append(time.perf_counter() - begin)
+                times.append(pass_seconds(oracle, points, classes, targets))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

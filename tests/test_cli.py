@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from clever_ext import CleverResult
@@ -214,3 +215,42 @@ def test_doctor_finds_a_broken_kernel(capsys, monkeypatch):
     monkeypatch.setattr(ops, "grad_norm_max", lambda *_: None)
     assert main(["doctor"]) == 1
     assert "FAILED" in capsys.readouterr().out
+
+
+def bench(*arguments):
+    return main(["bench", "--model", "tiny_net:net", "--image-size", "8", *arguments])
+
+
+def test_bench_prints_every_stage(workplace, capsys):  # noqa: ARG001
+    few = ["--rounds", "2", "--device-batch", "8"]
+    assert bench("--norm", "inf", "--n-targets", "2", *few) == 0
+    said = capsys.readouterr().out
+    for words in ("forward and backward", "sampling", "norm", "fit", "the loop", "bandwidth"):
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--n-targets", "0"], ["--n-targets", "5"], ["--prepare", "magic"]]
+)
+def test_bench_refuses(workplace, capsys, arguments):  # noqa: ARG001
+    assert bench(*arguments) == 2
+    assert capsys.readouterr().err.startswith("clever-ext: ")
+
+
+def test_the_model_takes_the_dtype_that_is_asked_for(workplace):
+    assert score("--dtype", "float64", "--out", "run") == 0
+    assert json.loads((workplace / "run/run.json").read_text())["settings"]["dtype"] == "float64"
+    assert set(RunFolder("run").load().table["status"]) <= {"ok", "max-fallback"}
+
+
+def test_preparation_and_threads(workplace):
+    before = torch.get_num_threads()
+    try:
+        assert score("--prepare", "channels-last", "--threads", "1", "--out", "run") == 0
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    run = json.loads((workplace / "run/run.json").read_text())
+    assert run["engine"]["options"] == ["channels_last"]
+    assert "1 threads" in run["device"]
+    assert score("--threads", "0", "--out", "other") == 2
