@@ -2,76 +2,56 @@
 
 The bare loop does what no estimator can do without: forward pass, margin, backward pass to the
 input, over one fixed batch, parameters frozen. Both run in one process, in turn, at the same batch
-and memory format; each round gives its ratios, and their medians are the figures: of our loop under
-the same malloc as the bare one, and as `clever_score` runs it, with `clever_ext.memory.held`.
+and memory format. Three figures for each network and norm:
+
+- nothing switched on: our loop with the model as it is, both under the C library's own malloc;
+- auto: our loop as `clever_score` runs it, prepared by "auto" and under `memory.held`, against the
+  bare passes of the model as it is in the memory format that auto chose, under the own malloc;
+- the same, where the bare passes run under `memory.held` as well.
 
     python benchmarks/overhead.py --out benchmarks/results/overhead-cpu.json
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import platform
 import statistics
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from networks import efficientnet_lite0, lenet, mnist_7_layer, tiny
+from side_by_side import arguments, figure, interleaved, seconds, show, write
 from torch import Tensor, nn
 
-import clever_ext as cx
 from clever_ext import memory
+from clever_ext.engine import Engine
 from clever_ext.gradients import TorchOracle, frozen
-from clever_ext.maxima import Sampling, sample_maxima
+from clever_ext.maxima import Plan, Sampling, sample_maxima
+from clever_ext.sampling import as_layout
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model, the shape of its input, the device batch and the steps of one round."""
+    """A model, the shape of its input, device batch and steps of a round, and what to reach."""
 
+    name: str
     model: Callable[[], nn.Module]
     shape: tuple[int, ...]
     batch: int
     steps: int
+    plain_target: float
+    auto_target: float | None
 
 
-def lite0() -> nn.Module:
-    """EfficientNet-Lite0 with its published weights."""
-    from clever_ext.models import load_model
-
-    return load_model("efficientnet-lite0").model
-
-
-def lenet() -> nn.Module:
-    """A convolutional network of the usual size for MNIST; weights do not matter for speed."""
-    return nn.Sequential(
-        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(3136, 200), nn.ReLU(), nn.Linear(200, 10),
-    ).eval()  # fmt: skip
-
-
-def tiny() -> nn.Module:
-    """Four linear layers."""
-    sizes = [64, 64, 64, 64, 10]
-    layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
-    return nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU()))).eval()
-
-
-CASES = {
-    "efficientnet-lite0": Case(lite0, (3, 224, 224), batch=8, steps=4),
-    "lenet": Case(lenet, (1, 28, 28), batch=128, steps=12),
-    "tiny": Case(tiny, (64,), batch=512, steps=200),
-}
+CASES = [
+    Case("EfficientNet-Lite0", efficientnet_lite0, (3, 224, 224), 8, 4, 0.97, 1.2),
+    Case("7-layer MNIST network", mnist_7_layer, (1, 28, 28), 128, 6, 0.93, None),
+    Case("LeNet5", lenet, (1, 28, 28), 128, 12, 0.93, None),
+    Case("four linear layers", tiny, (64,), 512, 200, 0.75, None),
+]
 
 
 def bare(model: nn.Module, x: Tensor, steps: int) -> None:
@@ -82,101 +62,86 @@ def bare(model: nn.Module, x: Tensor, steps: int) -> None:
         torch.autograd.grad((logits[:, 0] - logits[:, 1]).sum(), leaf)
 
 
-def ours(model: nn.Module, x: Tensor, steps: int, p: float) -> None:
+def ours(plan: Plan, x: Tensor, steps: int, p: float) -> None:
     """Sample, differentiate and reduce as many points."""
-    samples = len(x) * steps
-    sampling = Sampling(p, 0.5, 1, samples, 0, (0.0, 1.0), len(x))
-    target = torch.ones(1, 1, dtype=torch.int64)
-    maxima = sample_maxima(
-        TorchOracle(model), x[:1], torch.zeros(1, dtype=torch.int64), target,
-        np.zeros(1, dtype=np.int64), sampling, lambda _: None,
-    )  # fmt: skip
-    for _ in maxima:
-        pass
+    sampling = Sampling(p, 0.5, 1, len(x) * steps, 0, (0.0, 1.0))
+    zero, one = torch.zeros(1, dtype=torch.int64), torch.ones(1, 1, dtype=torch.int64)
+    ids = np.zeros(1, dtype=np.int64)
+    for maxima in sample_maxima(plan, x[:1], zero, one, ids, sampling, lambda _: None):
+        maxima()
 
 
-def seconds(work: Callable[[], None]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def held(work: Callable[[], None], first: Callable[[], None]) -> Callable[[], float]:
+    """Make work run under `memory.held`; a first pass faults the memory in and is not timed."""
+
+    def under() -> float:
+        with memory.held():
+            first()
+            return seconds(work)
+
+    return under
 
 
-def measure(case: Case, p: float, rounds: int) -> dict[str, Any]:
-    """Run both loops in turn."""
+def measure(case: Case, p: float, rounds: int) -> list[dict[str, Any]]:
+    """Run the loops in turn, with nothing switched on and as `auto` would have it."""
     torch.manual_seed(0)
     model, x = case.model(), torch.rand(case.batch, *case.shape)
-    with frozen(model):
-        ours(model, x, 2, p)
-        bare(model, x, 2)
-        raw = [
+    plain = Plan(TorchOracle(model), case.batch)
+    engine = Engine(model, "auto", case.batch)
+    with engine.running(x.device):
+        engine.check(x)
+        engine.ready(x, torch.tensor([0]), torch.tensor([[1]]), 512_000)
+    auto_x = as_layout(x, engine.memory_format)
+    like = case.model()  # the model itself in the memory format that auto chose
+    like.to(memory_format=engine.memory_format)  # type: ignore[call-overload]
+
+    def loop(model: nn.Module, x: Tensor, steps: int) -> Callable[[], None]:
+        return lambda: bare(model, x, steps)
+
+    def auto(steps: int) -> Callable[[], None]:
+        return lambda: ours(engine.plan, auto_x, steps, p)
+
+    steps = case.steps
+    with frozen(model), frozen(like):
+        found = interleaved(
             {
-                "bare_s": seconds(lambda: bare(model, x, case.steps)),
-                "ours_s": seconds(lambda: ours(model, x, case.steps, p)),
-                "as_scored_s": as_scored(model, x, case.steps, p),
-            }
-            for _ in range(rounds)
-        ]
-    gradients = case.batch * case.steps
-    return {
-        "norm": "inf" if p == math.inf else p,
+                "bare": loop(model, x, steps),
+                "ours": lambda: ours(plain, x, steps, p),
+                "bare_like_auto": loop(like, auto_x, steps),
+                "bare_held": held(loop(like, auto_x, steps), loop(like, auto_x, 1)),
+                "auto": held(auto(steps), auto(1)),
+            },
+            rounds,
+        )
+    gradients = case.batch * steps
+    more = {
         "device_batch": case.batch,
-        "gradients_per_round": gradients,
-        "bare_gradients_per_s": gradients / statistics.median(e["bare_s"] for e in raw),
-        "ours_gradients_per_s": gradients / statistics.median(e["ours_s"] for e in raw),
-        "as_scored_gradients_per_s": gradients / statistics.median(e["as_scored_s"] for e in raw),
-        "ratio": spread([entry["bare_s"] / entry["ours_s"] for entry in raw]),
-        "ratio_as_scored": spread([entry["bare_s"] / entry["as_scored_s"] for entry in raw]),
-        "rounds": raw,
+        "options": list(engine.options),
+        "gradients_per_s": {n: gradients / statistics.median(s) for n, s in found.items()},
     }
-
-
-def as_scored(model: nn.Module, x: Tensor, steps: int, p: float) -> float:
-    """Seconds of our loop once freed memory is held; a first pass faults it in."""
-    with memory.held():
-        ours(model, x, 1, p)
-        return seconds(lambda: ours(model, x, steps, p))
-
-
-def spread(ratios: list[float]) -> dict[str, float]:
-    """Median, smallest and largest."""
-    return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
+    name = f"{case.name}, p = {p:g}"
+    rows = (
+        ("nothing switched on, against bare passes", case.plain_target, "bare", "ours"),
+        ("auto, against bare passes", case.auto_target, "bare_like_auto", "auto"),
+        ("auto, against bare passes that keep freed memory too", None, "bare_held", "auto"),
+    )
+    return [
+        figure(title, name, target, found[slower], found[faster], **more)
+        for title, target, slower, faster in rows
+    ]
 
 
 def main() -> None:
     """Measure the cases and write the raw rounds."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--norms", nargs="+", type=float, default=[1, 2, math.inf])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
-    results: dict[str, list[dict[str, Any]]] = {}
-    for name in args.cases:
-        for p in args.norms:
-            found = measure(CASES[name], p, args.rounds)
-            results.setdefault(name, []).append(found)
-            print(
-                f"{name:20} p={p:<4g} bare {found['bare_gradients_per_s']:10,.1f}/s, times",
-                *(
-                    f"{words} {r['median']:.3f} ({r['min']:.3f} to {r['max']:.3f})"
-                    for words, r in (
-                        ("ours", found["ratio"]),
-                        ("as scored", found["ratio_as_scored"]),
-                    )
-                ),
-                flush=True,
-            )
-    if args.out:
-        about = {
-            "command": " ".join(["python", *sys.argv]),
-            "date": date.today().isoformat(),
-            "machine": f"{platform.processor() or platform.machine()}, "
-            f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads",
-            "versions": {"clever_ext": cx.__version__, "torch": torch.__version__},
-            "floor": "the bare loop: ratio 1 is the floor",
-        }
-        args.out.write_text(json.dumps({**about, "results": results}, indent=1) + "\n")
+    args = arguments(__doc__).parse_args()
+    figures = []
+    for case in CASES[1:] if args.quick else CASES:
+        for p in [2.0] if args.quick else [1.0, 2.0, math.inf]:
+            found = measure(case, p, args.rounds)
+            for each in found:
+                show(each)
+            figures += found
+    write(args.out, figures, floor="the bare passes: 1 is the floor with the model as it is")
 
 
 if __name__ == "__main__":

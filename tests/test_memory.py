@@ -11,6 +11,10 @@ glibc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs g
 
 
 def faults_of_passes() -> int:
+    """Page faults of five passes: of all five where freed memory is given back, else of few.
+
+    A pass may fault once more where a small block has come to lie in what the last one freed.
+    """
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):
         x = torch.ones(16 * 2**20)  # 64 MiB: 16,384 pages
@@ -27,11 +31,11 @@ def untuned(monkeypatch):
 
 @glibc
 def test_pages_are_faulted_in_once():
-    usual = faults_of_passes()  # few where pages are huge, 80,000 where they are small
+    usual = faults_of_passes()  # 160 where pages are huge, 80,000 where they are small
     with memory.held():
         faults_of_passes()
-        assert faults_of_passes() < usual / 5
-    assert faults_of_passes() > usual / 5
+        assert faults_of_passes() < usual / 2
+    assert faults_of_passes() > usual / 2
 
 
 @glibc
@@ -47,13 +51,15 @@ def test_the_last_of_several_holders_gives_back():
     other = threading.Thread(target=hold)
     other.start()
     inside.wait()
-    with memory.held(), memory.held():
-        pass
-    faults_of_passes()
-    assert faults_of_passes() < usual / 5
-    leave.set()
-    other.join()
-    assert faults_of_passes() > usual / 5
+    try:
+        with memory.held(), memory.held():
+            pass
+        faults_of_passes()
+        assert faults_of_passes() < usual / 2
+    finally:
+        leave.set()
+        other.join()
+    assert faults_of_passes() > usual / 2
 
 
 def test_a_tuned_malloc_is_left_alone(monkeypatch):

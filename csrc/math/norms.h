@@ -31,10 +31,12 @@ CLEVER_HD double magnitude(double x) {
 // The larger of two magnitudes; a NaN wins. Their order is that of their bits, with NaN above
 // infinity, and one integer comparison is a third of what max_or_nan costs.
 CLEVER_HD float larger_magnitude(float a, float b) {
-  return __builtin_bit_cast(int32_t, a) < __builtin_bit_cast(int32_t, b) ? b : a;
+  const int32_t bits_a = __builtin_bit_cast(int32_t, a), bits_b = __builtin_bit_cast(int32_t, b);
+  return __builtin_bit_cast(float, bits_a < bits_b ? bits_b : bits_a);
 }
 CLEVER_HD double larger_magnitude(double a, double b) {
-  return __builtin_bit_cast(int64_t, a) < __builtin_bit_cast(int64_t, b) ? b : a;
+  const int64_t bits_a = __builtin_bit_cast(int64_t, a), bits_b = __builtin_bit_cast(int64_t, b);
+  return __builtin_bit_cast(double, bits_a < bits_b ? bits_b : bits_a);
 }
 
 struct L1 {

@@ -1,8 +1,8 @@
 // Draws t_i of density proportional to exp(-|t|^p), one struct per law.
 //
-// A sample of d elements is made of ceil(d / 4) blocks of four draws. draw() gives one block's
-// draws t and their masses |t|^p; mass() gives the sum of the four masses alone, by a shorter way
-// where there is one. Barthe, Guedon, Mendelson, Naor (2005): with Z ~ Exp(1),
+// A sample of d elements is made of ceil(d / 4) blocks of four draws. A sampler's draw() gives one
+// block's draws t and their masses |t|^p; mass() gives the sum of the four masses alone, by a
+// shorter way where there is one. Barthe, Guedon, Mendelson, Naor (2005): with Z ~ Exp(1),
 // t / (sum_i |t_i|^p + Z)^(1/p) is uniform in the unit p-ball.
 #pragma once
 
@@ -25,90 +25,115 @@ CLEVER_HD float exponential_of(const Stream& stream) {
   return exponential(stream.words(0, kExponentialDomain).w[0]);
 }
 
+// A sampler whose blocks take four words each, whatever these are. The law says what becomes of
+// them, so that a loop may draw the words of many blocks first; it takes them as four numbers,
+// since GCC does not vectorise loops over a struct of them.
+template <class FourWords>
+struct WordSampler {
+  using Law = FourWords;
+  CLEVER_HD static Block draw(const Stream& stream, uint32_t block, double) {
+    const PhiloxWords words = stream.words(block, kElementDomain);
+    return Law::draw(words.w[0], words.w[1], words.w[2], words.w[3]);
+  }
+  CLEVER_HD static float mass(const Stream& stream, uint32_t block, double) {
+    const PhiloxWords words = stream.words(block, kElementDomain);
+    return Law::mass(words.w[0], words.w[1], words.w[2], words.w[3]);
+  }
+};
+
 // p = 2: Box-Muller pairs of variance 1/2. The masses of a pair sum to its squared radius, which
 // is exponential: no root, sine or cosine is needed for the sum.
-struct NormalSampler {
-  CLEVER_HD static Block draw(const Stream& stream, uint32_t block, double) {
-    const PhiloxWords words = stream.words(block, kElementDomain);
-    const float radius0 = sqrtf(exponential(words.w[0]));
-    const float radius1 = sqrtf(exponential(words.w[2]));
-    const SinCos angle0 = sincos_turns(words.w[1]);
-    const SinCos angle1 = sincos_turns(words.w[3]);
-    Block out;
-    out.t[0] = radius0 * angle0.cos;
-    out.t[1] = radius0 * angle0.sin;
-    out.t[2] = radius1 * angle1.cos;
-    out.t[3] = radius1 * angle1.sin;
-    CLEVER_UNROLL
-    for (int i = 0; i < 4; ++i) out.mass[i] = out.t[i] * out.t[i];
-    return out;
+struct NormalLaw {
+  CLEVER_HD static Block draw(uint32_t w0, uint32_t w1, uint32_t w2, uint32_t w3) {
+    const float radius0 = sqrtf(exponential(w0));
+    const float radius1 = sqrtf(exponential(w2));
+    const SinCos angle0 = sincos_turns(w1);
+    const SinCos angle1 = sincos_turns(w3);
+    const float t0 = radius0 * angle0.cos, t1 = radius0 * angle0.sin;
+    const float t2 = radius1 * angle1.cos, t3 = radius1 * angle1.sin;
+    return {{t0, t1, t2, t3}, {t0 * t0, t1 * t1, t2 * t2, t3 * t3}};
   }
-  CLEVER_HD static float mass(const Stream& stream, uint32_t block, double) {
-    const PhiloxWords words = stream.words(block, kElementDomain);
-    return exponential(words.w[0]) + exponential(words.w[2]);
+  CLEVER_HD static float mass(uint32_t w0, uint32_t, uint32_t w2, uint32_t) {
+    return exponential(w0) + exponential(w2);
   }
 };
+using NormalSampler = WordSampler<NormalLaw>;
 
 // p = 1: exponentials with random signs; the lowest bit of a word is the sign.
-struct LaplaceSampler {
-  CLEVER_HD static Block draw(const Stream& stream, uint32_t block, double) {
-    const PhiloxWords words = stream.words(block, kElementDomain);
-    Block out;
-    CLEVER_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      out.mass[i] = exponential(words.w[i] | 1u);
-      out.t[i] = flip_sign(out.mass[i], words.w[i]);
-    }
-    return out;
+struct LaplaceLaw {
+  CLEVER_HD static Block draw(uint32_t w0, uint32_t w1, uint32_t w2, uint32_t w3) {
+    const float size0 = exponential(w0 | 1u), size1 = exponential(w1 | 1u);
+    const float size2 = exponential(w2 | 1u), size3 = exponential(w3 | 1u);
+    return {
+        {flip_sign(size0, w0), flip_sign(size1, w1), flip_sign(size2, w2), flip_sign(size3, w3)},
+        {size0, size1, size2, size3}};
   }
-  CLEVER_HD static float mass(const Stream& stream, uint32_t block, double) {
-    const PhiloxWords words = stream.words(block, kElementDomain);
-    return (exponential(words.w[0] | 1u) + exponential(words.w[1] | 1u)) +
-           (exponential(words.w[2] | 1u) + exponential(words.w[3] | 1u));
+  CLEVER_HD static float mass(uint32_t w0, uint32_t w1, uint32_t w2, uint32_t w3) {
+    return (exponential(w0 | 1u) + exponential(w1 | 1u)) +
+           (exponential(w2 | 1u) + exponential(w3 | 1u));
   }
 };
+using LaplaceSampler = WordSampler<LaplaceLaw>;
 
 // p = inf: uniforms in [-1, 1]; they need no normalisation, so they have no mass.
-struct UniformSampler {
-  CLEVER_HD static Block draw(const Stream& stream, uint32_t block, double) {
-    const PhiloxWords words = stream.words(block, kElementDomain);
-    Block out;
-    CLEVER_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      out.t[i] = uniform_symmetric(words.w[i]);
-      out.mass[i] = 0.0f;
-    }
-    return out;
+struct UniformLaw {
+  CLEVER_HD static Block draw(uint32_t w0, uint32_t w1, uint32_t w2, uint32_t w3) {
+    return {{uniform_symmetric(w0), uniform_symmetric(w1), uniform_symmetric(w2),
+             uniform_symmetric(w3)},
+            {}};
   }
-  CLEVER_HD static float mass(const Stream&, uint32_t, double) { return 0.0f; }
+  CLEVER_HD static float mass(uint32_t, uint32_t, uint32_t, uint32_t) { return 0.0f; }
 };
+using UniformSampler = WordSampler<UniformLaw>;
 
 // Any other p >= 1: |t| = U G^(1/p) with G ~ Gamma(1 + 1/p), which is Gamma(1/p) to the power 1/p
 // by the usual boost of a small shape. G by Marsaglia and Tsang (2000); each attempt at an element
 // has words of its own, so that a rejection shifts nothing.
 struct GammaSampler {
+  struct Candidate {
+    float t, mass;  // a mass below 0: rejected
+  };
+
+  float p, inverse_p, d, c;
+
+  CLEVER_HD explicit GammaSampler(double exponent)
+      : p(static_cast<float>(exponent)),
+        inverse_p(static_cast<float>(1.0 / exponent)),
+        d(inverse_p + 2.0f / 3.0f),
+        c(1.0f / sqrtf(9.0f * d)) {}
+
+  // The domain of an attempt's words for element i of each block.
+  CLEVER_HD static uint32_t domain(uint32_t i, uint32_t attempt) {
+    return kRejectionDomain + 4 * attempt + i;
+  }
+  CLEVER_HD Candidate candidate(uint32_t w0, uint32_t w1, uint32_t w2, uint32_t w3) const {
+    const float x = sqrtf(2.0f * exponential(w0)) * sincos_turns(w1).cos;
+    const float root = fmaf(c, x, 1.0f);
+    const float v = root * root * root;
+    const float log_v = log_positive(v);
+    const float log_accept = fmaf(0.5f * x, x, d * ((1.0f - v) + log_v));
+    const bool accepted = (root > 0.0f) & (-exponential(w2) < log_accept);
+    const float log_g = log_positive(d) + log_v;
+    const float log_u = -exponential(w3 | 1u);
+    const float size = exp_bounded(fmaf(log_g, inverse_p, log_u));
+    const float mass = exp_bounded(fmaf(p, log_u, log_g));
+    return {flip_sign(size, w3), accepted ? mass : -1.0f};
+  }
+  CLEVER_HD Candidate element(const Stream& stream, uint32_t block, uint32_t i,
+                              uint32_t attempt) const {
+    for (;; ++attempt) {
+      const PhiloxWords words = stream.words(block, domain(i, attempt));
+      const Candidate drawn = candidate(words.w[0], words.w[1], words.w[2], words.w[3]);
+      if (drawn.mass >= 0.0f) return drawn;
+    }
+  }
   CLEVER_HD static Block draw(const Stream& stream, uint32_t block, double p) {
-    const float inverse_p = static_cast<float>(1.0 / p);
-    const float d = inverse_p + 2.0f / 3.0f;
-    const float c = 1.0f / sqrtf(9.0f * d);
+    const GammaSampler sampler(p);
     Block out;
     for (uint32_t i = 0; i < 4; ++i) {
-      for (uint32_t attempt = 0;; ++attempt) {
-        const PhiloxWords words = stream.words(block, kRejectionDomain + 4 * attempt + i);
-        const float x = sqrtf(2.0f * exponential(words.w[0])) * sincos_turns(words.w[1]).cos;
-        const float root = fmaf(c, x, 1.0f);
-        if (!(root > 0.0f)) continue;
-        const float v = root * root * root;
-        const float log_v = log_positive(v);
-        const float log_accept = fmaf(0.5f * x, x, d * ((1.0f - v) + log_v));
-        if (!(-exponential(words.w[2]) < log_accept)) continue;
-        const float log_g = log_positive(d) + log_v;
-        const float log_u = -exponential(words.w[3] | 1u);
-        const float size = exp_bounded(fmaf(log_g, inverse_p, log_u));
-        out.t[i] = flip_sign(size, words.w[3]);
-        out.mass[i] = exp_bounded(fmaf(static_cast<float>(p), log_u, log_g));
-        break;
-      }
+      const Candidate drawn = sampler.element(stream, block, i, 0);
+      out.t[i] = drawn.t;
+      out.mass[i] = drawn.mass;
     }
     return out;
   }

@@ -1,59 +1,109 @@
 #include "ball.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "vectorised.h"
+#include "words.h"
 
 namespace clever::cpu {
 namespace {
 
-constexpr int kLanes = 32;    // partial sums, so that their order is the same for every width
-constexpr int kTile = 256;    // blocks whose draws are held at a time
-constexpr int kStretch = 64;  // float32 terms of one lane before they go to float64
+constexpr int kLanes = 32;  // partial sums, so that their order is the same for every width
 
-// The sum of |t|^p over all draws of a sample, found by drawing them.
-template <class Sampler>
-CLEVER_VECTORISED double full_mass(const Stream& stream, int64_t full, double p) {
-  double total = 0.0;
-  int64_t block = 0;
-  while (block + kLanes <= full) {
-    float lanes[kLanes] = {};
-    for (int step = 0; step < kStretch && block + kLanes <= full; ++step, block += kLanes) {
+// Where a tile's draws go: draw i of its block j to t[i][j], the block's mass to mass[j].
+struct Draws {
+  float* t[4];
+  float mass[kTile];
+};
+
+template <class Law>
+CLEVER_VECTORISED void apply_law(const Words& words, int count, Draws& out) {
+  float *const t0 = out.t[0], *const t1 = out.t[1], *const t2 = out.t[2], *const t3 = out.t[3];
 #pragma omp simd
-      for (int lane = 0; lane < kLanes; ++lane) {
-        lanes[lane] += Sampler::mass(stream, static_cast<uint32_t>(block + lane), p);
-      }
-    }
-    for (const float lane : lanes) total += static_cast<double>(lane);
+  for (int j = 0; j < count; ++j) {
+    const uint32_t w0 = words.w[0][j], w1 = words.w[1][j], w2 = words.w[2][j], w3 = words.w[3][j];
+    const Block block = Law::draw(w0, w1, w2, w3);
+    t0[j] = block.t[0];
+    t1[j] = block.t[1];
+    t2[j] = block.t[2];
+    t3[j] = block.t[3];
+    out.mass[j] = Law::mass(w0, w1, w2, w3);
   }
-  const int rest = static_cast<int>(full - block);
-  float last[kLanes];
-#pragma omp simd
-  for (int lane = 0; lane < rest; ++lane) {
-    last[lane] = Sampler::mass(stream, static_cast<uint32_t>(block + lane), p);
-  }
-  for (int lane = 0; lane < rest; ++lane) total += static_cast<double>(last[lane]);
-  return total;
 }
 
+CLEVER_VECTORISED void try_gammas(const GammaSampler& sampler, const Words& words, int count,
+                                  float* t, float* mass) {
+#pragma omp simd
+  for (int j = 0; j < count; ++j) {
+    const GammaSampler::Candidate drawn =
+        sampler.candidate(words.w[0][j], words.w[1][j], words.w[2][j], words.w[3][j]);
+    t[j] = drawn.t;
+    mass[j] = drawn.mass;
+  }
+}
+
+// A first attempt at all of a tile's elements, and more at those few that it rejects.
+void draw_gammas(const Stream& stream, uint32_t first, int count, double p, Words& words,
+                 Draws& out) {
+  const GammaSampler sampler(p);
+  float mass[4][kTile];
+  for (uint32_t i = 0; i < 4; ++i) {
+    draw_words(stream, first, count, GammaSampler::domain(i, 0), words);
+    try_gammas(sampler, words, count, out.t[i], mass[i]);
+    for (int j = 0; j < count; ++j) {
+      if (mass[i][j] >= 0.0f) continue;
+      const auto drawn = sampler.element(stream, first + static_cast<uint32_t>(j), i, 1);
+      out.t[i][j] = drawn.t;
+      mass[i][j] = drawn.mass;
+    }
+  }
+  for (int j = 0; j < count; ++j) {
+    out.mass[j] = (mass[0][j] + mass[1][j]) + (mass[2][j] + mass[3][j]);
+  }
+}
+
+template <class Sampler>
+void draw_tile(const Stream& stream, uint32_t first, int count, double p, Draws& out) {
+  Words words;
+  if constexpr (std::is_same_v<Sampler, GammaSampler>) {
+    draw_gammas(stream, first, count, p, words, out);
+  } else {
+    draw_words(stream, first, count, kElementDomain, words);
+    apply_law<typename Sampler::Law>(words, count, out);
+  }
+}
+
+CLEVER_VECTORISED void add_masses(const float* mass, int count, double* totals) {
+  float lanes[kLanes] = {};
+  int j = 0;
+  for (; j + kLanes <= count; j += kLanes) {
+#pragma omp simd
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += mass[j + lane];
+  }
+  for (int lane = 0; j < count; ++j, ++lane) lanes[lane] += mass[j];
+#pragma omp simd
+  for (int lane = 0; lane < kLanes; ++lane) totals[lane] += static_cast<double>(lanes[lane]);
+}
+
+// Draws a whole sample, draw i of block j to t[i * n_blocks + j]; returns the sum of |t|^p.
 template <class Norm>
-double sample_mass(const Stream& stream, const BlockGrid& grid, double p) {
-  double total = full_mass<typename Norm::Sampler>(stream, grid.full, p);
+double draw_all(const Stream& stream, const BlockGrid& grid, double p, float* t) {
+  Draws draws;
+  double totals[kLanes] = {};
+  for (int64_t block = 0; block < grid.n_blocks; block += kTile) {
+    const int count = static_cast<int>(std::min<int64_t>(kTile, grid.n_blocks - block));
+    for (int i = 0; i < 4; ++i) draws.t[i] = t + grid.element(i, block);
+    draw_tile<typename Norm::Sampler>(stream, static_cast<uint32_t>(block), count, p, draws);
+    add_masses(draws.mass, static_cast<int>(std::clamp<int64_t>(grid.full - block, 0, count)),
+               totals);
+  }
+  double total = 0.0;
+  for (const double lane : totals) total += lane;
   for (int64_t block = grid.full; block < grid.n_blocks; ++block) {
     total += static_cast<double>(tail_mass<Norm>(stream, block, grid, p));
   }
   return total;
-}
-
-template <class Sampler>
-CLEVER_VECTORISED void draw_tile(const Stream& stream, int64_t first, int count, double p,
-                                 float (*t)[kTile]) {
-#pragma omp simd
-  for (int j = 0; j < count; ++j) {
-    const Block drawn = Sampler::draw(stream, static_cast<uint32_t>(first + j), p);
-    CLEVER_UNROLL
-    for (int i = 0; i < 4; ++i) t[i][j] = drawn.t[i];
-  }
 }
 
 template <class T>
@@ -85,18 +135,26 @@ void write_elements(T* out, const T* center, const PointLayout& point, int64_t f
 
 template <class Norm, class T>
 void write_sample_as(T* out, const T* center, const PointLayout& point, double p, double radius,
-                     const Stream& stream, Clip clip) {
+                     const Stream& stream, Clip clip, Scratch& scratch) {
   const BlockGrid grid(point.numel);
-  const double mass = Norm::kIsSum ? sample_mass<Norm>(stream, grid, p) : 0.0;
-  const typename Arithmetic<T>::Writer writer(ball_scale<Norm>(radius, mass, stream, p), clip);
-  float t[4][kTile];
-  for (int64_t block = 0; block < grid.n_blocks; block += kTile) {
-    const int count = static_cast<int>(std::min<int64_t>(kTile, grid.n_blocks - block));
-    draw_tile<typename Norm::Sampler>(stream, block, count, p, t);
-    for (int i = 0; i < 4; ++i) {
-      const int64_t first = grid.element(i, block);
-      write_elements(out, center, point, first, std::min<int64_t>(count, grid.numel - first), t[i],
-                     writer);
+  using Writer = typename Arithmetic<T>::Writer;
+  if constexpr (Norm::kIsSum) {
+    float* t = scratch.get(4 * grid.n_blocks);
+    const double mass = draw_all<Norm>(stream, grid, p, t);
+    const Writer writer(ball_scale<Norm>(radius, mass, stream, p), clip);
+    write_elements(out, center, point, 0, grid.numel, t, writer);
+  } else {
+    const Writer writer(radius, clip);
+    float held[4][kTile];
+    Draws draws = {{held[0], held[1], held[2], held[3]}, {}};
+    for (int64_t block = 0; block < grid.n_blocks; block += kTile) {
+      const int count = static_cast<int>(std::min<int64_t>(kTile, grid.n_blocks - block));
+      draw_tile<typename Norm::Sampler>(stream, static_cast<uint32_t>(block), count, p, draws);
+      for (int i = 0; i < 4; ++i) {
+        const int64_t first = grid.element(i, block);
+        write_elements(out, center, point, first, std::min<int64_t>(count, grid.numel - first),
+                       held[i], writer);
+      }
     }
   }
 }
@@ -104,12 +162,12 @@ void write_sample_as(T* out, const T* center, const PointLayout& point, double p
 }  // namespace
 
 void write_sample(void* out, const void* center, DType dtype, const PointLayout& point, double p,
-                  double radius, const Stream& stream, Clip clip) {
+                  double radius, const Stream& stream, Clip clip, Scratch& scratch) {
   with_dtype(dtype, [&](auto tag) {
     using T = decltype(tag);
     with_norm(p, [&](auto norm) {
       write_sample_as<decltype(norm)>(static_cast<T*>(out), static_cast<const T*>(center), point, p,
-                                      radius, stream, clip);
+                                      radius, stream, clip, scratch);
     });
   });
 }

@@ -57,6 +57,17 @@ struct Lanes {
   double value[kLanes];
 };
 
+template <class>
+using LanesOf = Lanes;
+
+template <class Norm, class Real>
+CLEVER_VECTORISED void add_lanes(const Real* lanes, Lanes& totals) {
+#pragma omp simd
+  for (int lane = 0; lane < kLanes; ++lane) {
+    totals.value[lane] = combine<Norm>(totals.value[lane], static_cast<double>(lanes[lane]));
+  }
+}
+
 // All lanes together, by halves; what the lanes held is lost.
 template <class Norm>
 CLEVER_VECTORISED double combine_lanes(Lanes& lanes) {
@@ -69,23 +80,26 @@ CLEVER_VECTORISED double combine_lanes(Lanes& lanes) {
   return lanes.value[0];
 }
 
-template <class Norm, class Real>
-CLEVER_VECTORISED void reduce_chunk(const Real* x, int64_t count, double q, Lanes& totals) {
-  Real lanes[kLanes] = {};
+// Reduces a chunk by one or more norms, each into lanes of its own.
+template <class... Norms, class Real>
+CLEVER_VECTORISED void reduce_chunk(const Real* x, int64_t count, double q,
+                                    LanesOf<Norms>&... totals) {
+  Real lanes[sizeof...(Norms)][kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
 #pragma omp simd
     for (int lane = 0; lane < kLanes; ++lane) {
-      lanes[lane] = Norm::update(lanes[lane], magnitude(x[i + lane]), q);
+      const Real size = magnitude(x[i + lane]);
+      int n = 0;
+      ((lanes[n][lane] = Norms::update(lanes[n][lane], size, q), ++n), ...);
     }
   }
   for (int lane = 0; i < count; ++i, ++lane) {
-    lanes[lane] = Norm::update(lanes[lane], magnitude(x[i]), q);
+    int n = 0;
+    ((lanes[n][lane] = Norms::update(lanes[n][lane], magnitude(x[i]), q), ++n), ...);
   }
-#pragma omp simd
-  for (int lane = 0; lane < kLanes; ++lane) {
-    totals.value[lane] = combine<Norm>(totals.value[lane], static_cast<double>(lanes[lane]));
-  }
+  int n = 0;
+  (add_lanes<Norms>(lanes[n++], totals), ...);
 }
 
 // The norm of a row whose plain sum under- or overflowed: of |x| / max |x|, in float64.
@@ -105,12 +119,30 @@ double rescaled_norm(const T* row, const RowLayout& layout, double q) {
   return largest * Norm::finish(sum, q);
 }
 
+// Where among the norms asked for one stands; -1: nowhere.
+template <class Norm>
+int place_of(const NormArguments& args) {
+  const double* end = args.q + args.n_norms;
+  const double* found = std::find(args.q, end, Norm::kP);
+  return found == end ? -1 : static_cast<int>(found - args.q);
+}
+
 template <class T>
 void row_norms(const T* row, const NormArguments& args, double* norms, int64_t norm_stride) {
-  Lanes totals[kMaxNorms];
-  for (int n = 0; n < args.n_norms; ++n) totals[n] = {};
+  Lanes totals[kMaxNorms + 1];  // the last one for what is not asked for
+  for (Lanes& lanes : totals) lanes = {};
+  // The usual norms cost as much together as one: the chunk is read once, and their arithmetic is
+  // done meanwhile.
+  const int usual[] = {place_of<L1>(args), place_of<L2>(args), place_of<LInf>(args)};
+  const bool together = std::count(usual, usual + 3, -1) < 2;
+  const auto lanes_of = [&](int place) -> Lanes& { return totals[place < 0 ? kMaxNorms : place]; };
   for_chunks(row, args.row, [&](const auto* x, int64_t count) {
+    if (together) {
+      reduce_chunk<L1, L2, LInf>(x, count, 0.0, lanes_of(usual[0]), lanes_of(usual[1]),
+                                 lanes_of(usual[2]));
+    }
     for (int n = 0; n < args.n_norms; ++n) {
+      if (together && std::find(usual, usual + 3, n) != usual + 3) continue;
       with_norm(args.q[n],
                 [&](auto norm) { reduce_chunk<decltype(norm)>(x, count, args.q[n], totals[n]); });
     }

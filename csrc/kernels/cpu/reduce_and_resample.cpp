@@ -5,7 +5,7 @@ namespace clever::cpu {
 namespace {
 
 template <class T>
-bool resample_row(const ResampleArguments& args, int64_t row) {
+bool resample_row(const ResampleArguments& args, int64_t row, Scratch& scratch) {
   const int64_t number = args.cursor[row];
   if (number >= args.n_samples()) return true;
   if (number < 0) return false;
@@ -17,7 +17,7 @@ bool resample_row(const ResampleArguments& args, int64_t row) {
   write_sample(static_cast<T*>(args.x) + row * args.row_stride,
                static_cast<const T*>(args.centers) + job[kJobCenter] * args.center_stride,
                args.dtype, args.point, args.p, args.radii[number / args.batch_samples], stream,
-               args.clip);
+               args.clip, scratch);
   return true;
 }
 
@@ -25,9 +25,10 @@ bool resample_row(const ResampleArguments& args, int64_t row) {
 
 bool reduce_and_resample(const ResampleArguments& args, int64_t begin, int64_t end, double* norms) {
   if (args.norms.grads != nullptr) grad_norms(args.norms, begin, end, norms);
+  Scratch scratch;
   return with_dtype(args.dtype, [&](auto tag) {
     for (int64_t row = begin; row < end; ++row) {
-      if (!resample_row<decltype(tag)>(args, row)) return false;
+      if (!resample_row<decltype(tag)>(args, row, scratch)) return false;
     }
     return true;
   });

@@ -1,0 +1,69 @@
+"""Makes the tables in README and docs anew from the result files.
+
+A table stands between `<!-- table FILE -->` and `<!-- end -->`, where FILE is a file in
+benchmarks/results; `<!-- table FILE: WORDS -->` takes the figures whose name begins so.
+
+    python benchmarks/tables.py           # write them
+    python benchmarks/tables.py --check   # fail where one is out of date
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("README.md", "docs/performance.md")
+_TABLE = re.compile(r"(<!-- table ([\w.-]+)(?:: ([^>]*?))? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _row(figure: dict[str, Any]) -> str:
+    ratio, target = figure["ratio"], figure["target"]
+    measured = f"{_number(ratio['median'])} ({_number(ratio['min'])} to {_number(ratio['max'])})"
+    bound = "at most " if figure.get("at_most") else ""
+    wanted = "" if target is None else f"{bound}{target:g}"
+    return f"| {figure['figure']} | {figure['case']} | {measured} | {wanted} |\n"
+
+
+def table(name: str, words: str) -> str:
+    """Return the table of a result file's figures, and where and how they were measured."""
+    result = json.loads((ROOT / "benchmarks" / "results" / name).read_text())
+    rows = [_row(each) for each in result["figures"] if each["figure"].startswith(words)]
+    if not rows:
+        raise SystemExit(f"{name} has no figure that begins with {words!r}")
+    versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
+    return (
+        "| figure | case | median (range) | at least |\n| --- | --- | --- | --- |\n"
+        + "".join(rows)
+        + f"\n*{result['device']}; {versions}; {result['date']}; `{result['command']}`.*\n"
+    )
+
+
+def main() -> None:
+    """Write the tables, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing, fail on a difference")
+    check = parser.parse_args().check
+    stale = []
+    for page in PAGES:
+        path = ROOT / page
+        text = path.read_text()
+        made = _TABLE.sub(lambda found: found[1] + table(found[2], found[3] or "") + found[5], text)
+        if made != text:
+            stale.append(page)
+            if not check:
+                path.write_text(made)
+    if check and stale:
+        sys.exit(f"out of date: {', '.join(stale)}; run python benchmarks/tables.py")
+
+
+if __name__ == "__main__":
+    main()
