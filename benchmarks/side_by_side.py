@@ -81,7 +81,8 @@ def figure(
 def show(found: dict[str, Any]) -> None:
     """Print one figure."""
     ratio, target = found["ratio"], found["target"]
-    wanted = "" if target is None else f", at least {target:g}"
+    bound = "at most" if found.get("at_most") else "at least"
+    wanted = "" if target is None else f", {bound} {target:g}"
     print(
         f"{found['figure']}, {found['case']}: {ratio['median']:.3g} "
         f"({ratio['min']:.3g} to {ratio['max']:.3g}{wanted})",

@@ -17,8 +17,9 @@ How each gets there differs:
 
 So both take N_b x N_s gradients for each target and norm, with N_b = pool_factor = nb_batches = 10
 and N_s = batch_size. The figures without a target give the toolbox larger chunks than its default.
-Three norms in one call are to be no worse than the single ones: their target is the smallest of the
-three medians for one norm.
+Ours is measured as it is by default (float32), and once more with prepare=("auto", "bfloat16"),
+whose effect on scores is told in docs/performance.md. Three norms in one call are to be no worse
+than the single ones: their target is the smallest of the three medians for one norm.
 
     pip install -e .[bench]
     python benchmarks/toolbox.py --out benchmarks/results/toolbox-cpu.json
@@ -58,6 +59,7 @@ class Case:
     target: float | None = None  # what the ratio is to reach
     every_class: bool = False
     chunk: int = N_BATCHES
+    prepare: tuple[str, ...] = ("auto",)
 
     @property
     def gradients(self) -> int:
@@ -112,7 +114,7 @@ def ours(case: Case) -> None:
     cx.clever_score(
         model, image, norm=case.norms, radius=RADII, clip=CLIP,
         targets="all" if case.every_class else target,
-        n_batches=N_BATCHES, batch_samples=case.batch_samples,
+        n_batches=N_BATCHES, batch_samples=case.batch_samples, prepare=case.prepare,
     )  # fmt: skip
 
 
@@ -139,14 +141,19 @@ def main() -> None:
     """Measure one target, nine targets, and three norms in one call."""
     args = arguments(__doc__).parse_args()
     norms, rounds = [(p,) for p in RADII], args.rounds
-    few, many = 32, 128  # N_s; with 10 x 128 a round of the toolbox takes a few seconds
+    few, many = 32, 256  # N_s; a round of the toolbox takes some four seconds
     if args.quick:
         norms, rounds, few, many = [(2.0,)], 1, 8, 32
     one = [Case("clever_t / clever_score", p, many, target=5) for p in norms]
     nine = [Case("clever_u / clever_score", p, few, target=10, every_class=True) for p in norms]
-    larger = [Case("clever_t, pool_factor 64 / clever_score", p, many, chunk=64) for p in norms]
+    half = ("auto", "bfloat16")
+    others = [
+        Case("clever_t / clever_score, bfloat16", (2.0,), many, target=5, prepare=half),
+        Case("clever_u / clever_score, bfloat16", (2.0,), few, 10, every_class=True, prepare=half),
+        Case("clever_t, pool_factor 64 / clever_score", (2.0,), many, chunk=64),
+    ]
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as other:
-        figures = [measure(case, rounds, other) for case in (*one, *nine, *larger)]
+        figures = [measure(case, rounds, other) for case in (*one, *nine, *others)]
         worst = min(made["ratio"]["median"] for made in figures[: len(one)])
         if not args.quick:
             name = "three calls of clever_t / one of clever_score"

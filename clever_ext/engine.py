@@ -32,7 +32,7 @@ from .weights import weights_digest
 
 #: Elements of a device batch of points before any trial: on a CPU about what its caches hold of the
 #: first layers' activations, on a GPU what keeps one busy.
-_FIRST_ELEMENTS = {"cpu": 2**20, "cuda": 2**25}
+_FIRST_ELEMENTS = {"cpu": 2**17, "cuda": 2**25}
 #: Share of a run's time that trials may take, and of its samples that one pass of the first takes.
 _TRIAL_SHARE, _FIRST_SHARE = 0.05, 0.004
 #: A change is made when it is faster by this factor at least.

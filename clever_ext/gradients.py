@@ -59,16 +59,21 @@ class TorchOracle:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             logits = self.model(leaf)
-            margins = logits.gather(1, classes[:, None]) - logits.gather(1, targets)
-            sums = margins.sum(dim=0)  # rows do not influence each other: each gets its own
-        last = targets.shape[1] - 1
-        if self.batched_backward and last > 0:
-            each = torch.eye(last + 1, dtype=sums.dtype, device=sums.device)
-            (gradients,) = torch.autograd.grad(sums, leaf, each, is_grads_batched=True)
+        # A margin's gradient is that of the logits' product with one 1 and one -1: the margins
+        # themselves are not needed, and rows do not influence each other.
+        ones = torch.ones_like(targets[:, :1], dtype=logits.dtype)
+        plus = torch.zeros_like(logits).scatter_(1, classes[:, None], ones)
+        n_targets = targets.shape[1]
+        if self.batched_backward and n_targets > 1:
+            signs = plus.expand(n_targets, -1, -1).scatter_add(
+                2, targets.T[:, :, None], -ones.expand(n_targets, -1, -1)
+            )
+            (gradients,) = torch.autograd.grad(logits, leaf, signs, is_grads_batched=True)
             yield from gradients
             return
-        for t in range(last + 1):
-            (gradient,) = torch.autograd.grad(sums[t], leaf, retain_graph=t < last)
+        for t in range(n_targets):
+            signs = plus.scatter_add(1, targets[:, t, None], -ones)
+            (gradient,) = torch.autograd.grad(logits, leaf, signs, retain_graph=t < n_targets - 1)
             yield gradient
 
 

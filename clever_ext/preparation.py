@@ -134,8 +134,9 @@ def _several_backward_passes() -> Any:
 def _module_copy(prepared: Prepared) -> nn.Module:
     if not isinstance(prepared.model, nn.Module):
         raise CannotPrepareError("the model is no torch.nn.Module")
-    module = copy.deepcopy(prepared.model)
-    return module.requires_grad_(False)
+    if prepared.options:  # a copy already
+        return prepared.model
+    return copy.deepcopy(prepared.model).requires_grad_(False)
 
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -51,7 +51,7 @@ def made_ready(model=None, n_gradients=MANY, prepare="auto", device_batch="auto"
 def test_first_device_batch():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert first_device_batch(torch.Size((3, 224, 224)), cpu) == 8
-    assert first_device_batch(torch.Size((28, 28)), cpu) == 1024
+    assert first_device_batch(torch.Size((28, 28)), cpu) == 167
     assert first_device_batch(torch.Size((3, 224, 224)), cuda) == 222
 
 
