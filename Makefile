@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What the extension is made of: it is built again when one of these changes.
 SOURCES := setup.py pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: help install demo test lint test-cuda bench clean
+.PHONY: help install demo test lint test-cuda bench bench-quick clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,17 +28,30 @@ demo: install ## score a pretrained ImageNet network on real photographs
 test: install ## run the whole test suite
 	$(BIN)/python -m pytest
 
-lint: install ## check style and types
+lint: install ## check style, types and the benchmarks' tables
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python benchmarks/tables.py --check
 	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs $(BIN)/clang-format --dry-run --Werror
 
 test-cuda: install ## build, link, load and emulate the CUDA half (needs nvcc, no GPU; ARCH=all for all GPUs)
 	VENV=$(VENV) bash tools/test_cuda.sh
 
-bench: install ## gradients per second against the model's bare passes
-	$(BIN)/python benchmarks/overhead.py
+$(VENV)/.bench-installed: $(VENV)/.installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install --quiet --no-build-isolation -e ".[bench]"
+	touch $@
+
+# Each writes its raw rounds; tables.py makes the tables in README and docs from them.
+BENCHMARKS := options overhead kernels fit cost toolbox floor memory
+bench: $(VENV)/.bench-installed ## measure everything on this machine's CPU (an hour), and make the tables
+	set -e; for name in $(BENCHMARKS); do \
+	  $(BIN)/python benchmarks/$$name.py --out benchmarks/results/$$name-cpu.json; done
+	$(BIN)/python benchmarks/tables.py
+
+bench-quick: $(VENV)/.bench-installed ## a first look at the same, in two minutes; writes nothing
+	set -e; for name in $(filter-out options,$(BENCHMARKS)); do \
+	  $(BIN)/python benchmarks/$$name.py --quick; done
 
 clean: ## remove what was built, but not .venv
-	rm -rf build clever_ext/*.so $(VENV)/.installed
+	rm -rf build clever_ext/*.so $(VENV)/.installed $(VENV)/.bench-installed

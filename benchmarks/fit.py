@@ -22,7 +22,7 @@ import numpy.typing as npt
 import scipy
 import torch
 from scipy import stats
-from side_by_side import arguments, figure, interleaved, show, write
+from side_by_side import arguments, figure, interleaved, parsed, show, write
 
 import clever_ext as cx
 from clever_ext.evt import PENALTY
@@ -56,10 +56,9 @@ def scipy_fit(maxima: Array) -> tuple[float, float]:
 
 def main() -> None:
     """Measure both and compare their likelihoods."""
-    args = arguments(__doc__).parse_args()
+    args = parsed(arguments(__doc__))
     torch.set_num_threads(1)  # neither runs in torch; NumPy's sums and powers have one thread
     count, at_a_time = (1_000, 2) if args.quick else (10_000, 8)
-    rounds = min(args.rounds, 3) if args.quick else args.rounds
     maxima = samples(count)
     best: list[tuple[float, float]] = []
 
@@ -73,7 +72,7 @@ def main() -> None:
         best.extend(scipy_fit(sample) for sample in next(turn))
 
     found = interleaved(
-        {"scipy": scipy_fits, "ours": lambda: cx.fit_reverse_weibull(maxima)}, rounds
+        {"scipy": scipy_fits, "ours": lambda: cx.fit_reverse_weibull(maxima)}, args.rounds
     )
     whole = [seconds * count / at_a_time for seconds in found["scipy"]]
     values, shapes = np.array(best).T

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from networks import NETWORKS
-from side_by_side import arguments, figure, show, write
+from side_by_side import arguments, figure, parsed, show, write
 
 from clever_ext.bench import measure
 
@@ -26,7 +26,7 @@ def main() -> None:
     """Measure the stages of a score of each network."""
     parser = arguments(__doc__)
     parser.add_argument("--device", default="cpu")
-    args = parser.parse_args()
+    args = parsed(parser)
     figures: list[dict[str, Any]] = []
     for name, counts in CASES.items():
         if args.quick and name == "efficientnet-lite0":

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from networks import NETWORKS
-from side_by_side import arguments, figure, interleaved, show, write
+from side_by_side import arguments, figure, interleaved, parsed, show, write
 from torch import Tensor
 
 from clever_ext import ops
@@ -205,7 +205,7 @@ def main() -> None:
     """Measure the kernels and the loops."""
     parser = arguments(__doc__)
     parser.add_argument("--loops", nargs="*", choices=LOOPS, default=list(LOOPS))
-    args = parser.parse_args()
+    args = parsed(parser)
     device = "cuda"
     figures = kernels(device, args.rounds)
     for name in [] if args.quick else args.loops:

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from side_by_side import arguments, figure, interleaved, show, spread, write
+from side_by_side import arguments, figure, interleaved, parsed, show, spread, write
 from torch import Tensor
 
 from clever_ext import ops
@@ -155,12 +155,11 @@ def reductions(rounds: int, calls: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure both on one thread."""
-    args = arguments(__doc__).parse_args()
+    args = parsed(arguments(__doc__))
     torch.set_num_threads(1)
     torch.manual_seed(0)
     calls = 5 if args.quick else 20
-    rounds = min(args.rounds, 3) if args.quick else args.rounds
-    write(args.out, samplings(rounds, calls) + reductions(rounds, 10 * calls))
+    write(args.out, samplings(args.rounds, calls) + reductions(args.rounds, 10 * calls))
 
 
 if __name__ == "__main__":

@@ -5,18 +5,14 @@ batch of points takes: 8 x 3 x 224 x 224 floats, 4.6 MiB. Two peaks are compared
 
 - the model's own passes: forward, margin, backward to the input of one fixed batch, over and over,
   parameters frozen, on the CPU with freed memory held as clever_score holds it;
-- clever_score of N_b x N_s gradients, all of it: checks, sampling, fit and table.
+- clever_score of N_b x N_s gradients, all of it: checks, sampling, fit and table; prepare="none",
+  since the model that "auto" makes takes less memory for its own passes.
 
 Each peak is taken in a process of its own, after the imports, the first use of every library and
-the building of the network. It is taken in two ways:
-
-- allocated: what torch has allocated at a time; on the CPU counted by torch's profiler, on a GPU by
-  torch.cuda.max_memory_allocated. No slack is in it, and on the CPU it is the same in every run,
-  so that one round is enough there. The difference is to be at most 3 buffers, and to depend on
-  neither N_b nor N_s.
-- resident, on the CPU: the high-water mark of the process (VmHWM). NumPy's memory, oneDNN's, and
-  what the C library holds or wastes between live blocks are in it, for both. Between two runs of
-  the same passes it varies by some ten buffers of 250, so it has no target.
+the building of the network. It is what torch has allocated at a time: on the CPU counted by torch's
+profiler, on a GPU by torch.cuda.max_memory_allocated. On the CPU it is the same in every run, so
+that one round is enough there; not in it are the draws that each thread holds of one sample, 0.13
+buffers. The difference is to be at most 3 buffers, and to depend on neither N_b nor N_s.
 
     python benchmarks/memory.py --out benchmarks/results/memory-cpu.json
 """
@@ -29,12 +25,11 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from networks import NETWORKS, tiny
-from side_by_side import arguments, show, spread, write
+from side_by_side import arguments, parsed, show, spread, write
 from torch import Tensor, nn
 from torch.autograd.profiler import profile
 
@@ -66,7 +61,7 @@ def score(model: nn.Module, image: Tensor, n_batches: int, batch_samples: int) -
     """Score one image against its runner-up."""
     cx.clever_score(
         model, image, targets="top2", n_batches=n_batches, batch_samples=batch_samples,
-        clip=(0.0, 1.0), device_batch=DEVICE_BATCH,
+        clip=(0.0, 1.0), device_batch=DEVICE_BATCH, prepare="none",
     )  # fmt: skip
 
 
@@ -98,34 +93,23 @@ def allocated(work: Work) -> int:
     return peak
 
 
-def resident(work: Work) -> int:
-    """Return the peak of the process's resident bytes during the work."""
-    run = prepare(work)
-    Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM back to what is resident now
-    run()
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-
-
-def peaks(measure: Callable[[Work], int], works: list[Work], rounds: int) -> dict[Work, list[int]]:
+def peaks(works: list[Work], rounds: int) -> dict[Work, list[int]]:
     """Return each work's peak in each round, in processes of their own."""
     spawn = multiprocessing.get_context("spawn")
     found: dict[Work, list[int]] = {work: [] for work in works}
     for _ in range(rounds):
         for work in works:
             with ProcessPoolExecutor(1, mp_context=spawn) as process:
-                found[work].append(process.submit(measure, work).result())
+                found[work].append(process.submit(allocated, work).result())
     return found
 
 
-def compare(
-    way: str, work: Work, other: Work, target: float | None, found: dict[Work, list[int]]
-) -> dict[str, Any]:
+def compare(work: Work, other: Work, target: float, found: dict[Work, list[int]]) -> dict[str, Any]:
     """Make a figure of the difference of two works' peaks, round by round, in buffers."""
     against = "the model's passes" if other is None else f"(N_b, N_s) = {other}"
     pairs = zip(found[work], found[other], strict=True)
     made = {
-        "figure": f"{way} beyond {against}, in buffers",
+        "figure": f"memory beyond {against}, in buffers",
         "case": f"{NETWORK}, device batch {DEVICE_BATCH}, (N_b, N_s) = {work}",
         "target": target,
         "at_most": True,
@@ -138,21 +122,11 @@ def compare(
 
 def main() -> None:
     """Measure the model's passes and three sizes of a score."""
-    args = arguments(__doc__, rounds=5).parse_args()
-    sizes: list[Work] = [(2, 64), (2, 512), (8, 128)]
-    rounds = args.rounds
-    if args.quick:
-        sizes, rounds = [(2, 8), (2, 16)], 1
-    figures = []
-    ways: list[tuple[str, Callable[[Work], int], int, float | None, float | None]] = [
-        ("allocated", allocated, rounds if DEVICE == "cuda" else 1, 3.0, 0.1)
-    ]
-    if DEVICE == "cpu":
-        ways.append(("resident", resident, rounds, None, None))
-    for way, measure, repeats, beyond, change in ways:
-        found = peaks(measure, [None, *sizes], repeats)
-        figures += [compare(way, size, None, beyond, found) for size in sizes]
-        figures += [compare(way, size, sizes[0], change, found) for size in sizes[1:]]
+    args = parsed(arguments(__doc__, rounds=5 if DEVICE == "cuda" else 1))
+    sizes: list[Work] = [(2, 8), (2, 16)] if args.quick else [(2, 64), (2, 1024), (8, 64)]
+    found = peaks([None, *sizes], args.rounds)
+    figures = [compare(size, None, 3.0, found) for size in sizes]
+    figures += [compare(size, sizes[0], 0.1, found) for size in sizes[1:]]
     write(args.out, figures, buffer_bytes=BUFFER, measured_on=DEVICE)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from networks import efficientnet_lite0, lenet, mnist_7_layer, tiny
-from side_by_side import arguments, figure, interleaved, seconds, show, write
+from side_by_side import arguments, figure, interleaved, parsed, seconds, show, write
 from torch import Tensor, nn
 
 from clever_ext import memory
@@ -133,7 +133,7 @@ def measure(case: Case, p: float, rounds: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure the cases and write the raw rounds."""
-    args = arguments(__doc__).parse_args()
+    args = parsed(arguments(__doc__))
     figures = []
     for case in CASES[1:] if args.quick else CASES:
         for p in [2.0] if args.quick else [1.0, 2.0, math.inf]:

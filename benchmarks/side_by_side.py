@@ -102,9 +102,19 @@ def arguments(description: str, rounds: int = 7) -> argparse.ArgumentParser:
     """Make a parser with what every benchmark takes: --rounds, --quick and --out."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=rounds)
-    parser.add_argument("--quick", action="store_true", help="a small subset, for a first look")
+    parser.add_argument(
+        "--quick", action="store_true", help="a small subset in few rounds, for a first look"
+    )
     parser.add_argument("--out", type=Path, help="JSON file for the raw rounds")
     return parser
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse the command line; a quick look takes 2 rounds at most."""
+    args = parser.parse_args()
+    if args.quick:
+        args.rounds = min(args.rounds, 2)
+    return args
 
 
 def write(path: Path | None, figures: list[dict[str, Any]], **notes: Any) -> None:

@@ -1,7 +1,8 @@
 """Makes the tables in README and docs anew from the result files.
 
 A table stands between `<!-- table FILE -->` and `<!-- end -->`, where FILE is a file in
-benchmarks/results; `<!-- table FILE: WORDS -->` takes the figures whose name begins so.
+benchmarks/results; `<!-- table FILE: PATTERN -->` takes the figures whose name and case, written
+"name, case", match a regular expression.
 
     python benchmarks/tables.py           # write them
     python benchmarks/tables.py --check   # fail where one is out of date
@@ -18,31 +19,43 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/performance.md")
-_TABLE = re.compile(r"(<!-- table ([\w.-]+)(?:: ([^>]*?))? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- table ([\w.-]+)(?:: (.*?))? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def _number(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _row(figure: dict[str, Any]) -> str:
+def _row(figure: dict[str, Any]) -> list[str]:
+    """Cells of one figure; one that has floor and gap in microseconds shows them."""
     ratio, target = figure["ratio"], figure["target"]
-    measured = f"{_number(ratio['median'])} ({_number(ratio['min'])} to {_number(ratio['max'])})"
-    bound = "at most " if figure.get("at_most") else ""
-    wanted = "" if target is None else f"{bound}{target:g}"
-    return f"| {figure['figure']} | {figure['case']} | {measured} | {wanted} |\n"
+    cells = [figure["figure"], figure["case"]]
+    if "floor_us" in figure:
+        cells += [_number(figure["floor_us"]), _number(figure["ours_us"])]
+    cells.append(f"{_number(ratio['median'])} ({_number(ratio['min'])} to {_number(ratio['max'])})")
+    if "floor_us" not in figure:
+        bound = "at most " if figure.get("at_most") else ""
+        cells.append("" if target is None else f"{bound}{target:g}")
+    return cells
 
 
-def table(name: str, words: str) -> str:
+def table(name: str, pattern: str) -> str:
     """Return the table of a result file's figures, and where and how they were measured."""
     result = json.loads((ROOT / "benchmarks" / "results" / name).read_text())
-    rows = [_row(each) for each in result["figures"] if each["figure"].startswith(words)]
+    rows = [
+        _row(each)
+        for each in result["figures"]
+        if re.search(pattern, f"{each['figure']}, {each['case']}")
+    ]
     if not rows:
-        raise SystemExit(f"{name} has no figure that begins with {words!r}")
+        raise SystemExit(f"{name} has no figure that matches {pattern!r}")
+    head = ["figure", "case", "median (range)", "at least"]
+    if len(rows[0]) == 5:
+        head = ["stage", "case", "floor, µs", "ours, µs", "floor / ours (range)"]
+    lines = [head, ["---"] * len(head), *rows]
     versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
     return (
-        "| figure | case | median (range) | at least |\n| --- | --- | --- | --- |\n"
-        + "".join(rows)
+        "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
         + f"\n*{result['device']}; {versions}; {result['date']}; `{result['command']}`.*\n"
     )
 

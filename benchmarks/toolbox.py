@@ -38,7 +38,7 @@ from typing import Any
 
 import torch
 from networks import NETWORKS
-from side_by_side import arguments, figure, interleaved, show, write
+from side_by_side import arguments, figure, interleaved, parsed, show, write
 from torch import Tensor, nn
 
 import clever_ext as cx
@@ -139,11 +139,11 @@ def measure(case: Case, rounds: int, other: ProcessPoolExecutor) -> dict[str, An
 
 def main() -> None:
     """Measure one target, nine targets, and three norms in one call."""
-    args = arguments(__doc__).parse_args()
-    norms, rounds = [(p,) for p in RADII], args.rounds
+    args = parsed(arguments(__doc__))
+    norms = [(p,) for p in RADII]
     few, many = 32, 256  # N_s; a round of the toolbox takes some four seconds
     if args.quick:
-        norms, rounds, few, many = [(2.0,)], 1, 8, 32
+        norms, few, many = [(2.0,)], 8, 32
     one = [Case("clever_t / clever_score", p, many, target=5) for p in norms]
     nine = [Case("clever_u / clever_score", p, few, target=10, every_class=True) for p in norms]
     half = ("auto", "bfloat16")
@@ -153,12 +153,12 @@ def main() -> None:
         Case("clever_t, pool_factor 64 / clever_score", (2.0,), many, chunk=64),
     ]
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as other:
-        figures = [measure(case, rounds, other) for case in (*one, *nine, *others)]
+        figures = [measure(case, args.rounds, other) for case in (*one, *nine, *others)]
         worst = min(made["ratio"]["median"] for made in figures[: len(one)])
         if not args.quick:
             name = "three calls of clever_t / one of clever_score"
             case = Case(name, tuple(RADII), many, target=worst)
-            figures.append(measure(case, rounds, other))
+            figures.append(measure(case, args.rounds, other))
     write(args.out, figures, toolbox="adversarial-robustness-toolbox 1.20.1")
 
 

@@ -39,6 +39,8 @@ _TRIAL_SHARE, _FIRST_SHARE = 0.05, 0.004
 _WORTHWHILE = 1.03
 #: Points of a trial at least: fewer say nothing of the rest.
 _FEWEST_POINTS = 4
+#: Trials that a run had no time for are made by one with more than so many times its gradients.
+_LONGER = 2.0
 
 
 def first_device_batch(shape: torch.Size, device: torch.device) -> int:
@@ -64,6 +66,7 @@ class _Trials:
         self.n_targets, self.n_gradients = targets.shape[1], n_gradients
         self.n_samples = n_gradients // self.n_targets
         self.spent = 0.0
+        self.cut_short = False  # whether a trial was left out for want of time
         self.memory_before = memory.resident()
 
     def seconds(self, prepared: Prepared, size: int, batched_backward: bool = False) -> float:
@@ -90,7 +93,9 @@ class _Trials:
     def worth(self, size: int, seconds: float) -> bool:
         """Tell whether there is time for a trial of some size, at so many seconds a gradient."""
         cost = 3 * size * self.n_targets * seconds
-        return self.spent + cost <= _TRIAL_SHARE * seconds * self.n_gradients
+        affordable = self.spent + cost <= _TRIAL_SHARE * seconds * self.n_gradients
+        self.cut_short |= not affordable
+        return affordable
 
     def room(self, size: int, tried: int) -> bool:
         """Tell whether batches of some size fit in the host's memory, by what `tried` has taken."""
@@ -113,11 +118,12 @@ def _is_oracle(model: Any) -> bool:
 
 @dataclass(frozen=True)
 class _Found:
-    """What trials have found to be fastest."""
+    """What trials have found to be fastest, and for how many gradients that is known."""
 
     options: tuple[str, ...]
     device_batch: int
     batched_backward: bool
+    n_gradients: float
 
 
 #: What trials found for each model, by the kind of work: to score it again takes no new ones.
@@ -163,6 +169,7 @@ class Engine:
         self.own = self.plan = Plan(_oracle(model, False), 1)
         self._checked = False
         self._ready_for: Any = None
+        self._known_for = 0.0
 
     @cached_property
     def digest(self) -> str | None:
@@ -195,7 +202,7 @@ class Engine:
     def ready(self, images: Tensor, classes: Tensor, targets: Tensor, n_gradients: int) -> None:
         """Prepare the model and find the fastest way of making its passes, by a few trials.
 
-        Nothing is done if the last call was for the same kind of work.
+        Nothing is done if the last call was for the same kind of work, and for about as much.
 
         Args:
             images: [I, *shape] checked ones.
@@ -207,7 +214,7 @@ class Engine:
             CleverError: an option that was asked for does not suit the model.
         """
         kind = (images.shape[1:], images.dtype, images.device, targets.shape[1])
-        if self._ready_for == kind:
+        if self._ready_for == kind and n_gradients <= self._known_for:
             return
         self._ready_for = kind
         self.plan = Plan(self.own.oracle, self.own.device_batch)
@@ -216,18 +223,21 @@ class Engine:
             memory_of_model = _remembered.setdefault(self.model, {})
         except TypeError:  # a callable that cannot be remembered
             memory_of_model = {}
-        if key not in memory_of_model:
+        if key not in memory_of_model or memory_of_model[key].n_gradients < n_gradients:
             trials = _Trials(images[:1], classes[:1], targets[:1], n_gradients)
             memory_of_model[key] = self._search(trials, probe_points(images))
+        self._known_for = memory_of_model[key].n_gradients
         self._use(memory_of_model[key], images)
 
     def _search(self, trials: _Trials, points: Tensor) -> _Found:
         """Find the fastest options, then batch, then backward pass."""
         eager = tuple(name for name in self.asked if name != "compile")
         size, batched = self.plan.device_batch, False
+        if not (self.automatic or self.device_batch == "auto" or trials.n_targets > 1):
+            return _Found(self.asked, size, batched, math.inf)
         first = min(size, int(_FIRST_SHARE * trials.n_samples))
         if first < _FEWEST_POINTS:
-            return _Found(self.asked, size, batched)
+            return _Found(self.asked, size, batched, trials.n_gradients)
         prepared = self._prepared(eager, points)
         seconds = trials.seconds(prepared, first)
         if self.automatic and not _is_oracle(self.model):
@@ -240,16 +250,21 @@ class Engine:
                     self.plan.notes[name] = str(error)
                     continue
                 found = trials.seconds(candidate, first)
+                if trials.worth(2 * first, seconds):  # both once more: a machine's speed drifts
+                    seconds = min(seconds, trials.seconds(prepared, first))
+                    found = min(found, trials.seconds(candidate, first))
                 if found * _WORTHWHILE < seconds:
                     prepared, seconds = candidate, found
                 else:
                     self.plan.notes[name] = "no faster"
+        trials.cut_short |= first < size
         if self.device_batch == "auto" and first == size:
             size, seconds = self._best_batch(trials, prepared, size, seconds)
         if trials.n_targets > 1 and "compile" not in self.asked and not _is_oracle(self.model):
             batched = self._batched_is_faster(trials, prepared, size, seconds)
         compiled = ("compile",) if "compile" in self.asked else ()
-        return _Found(prepared.options + compiled, size, batched)
+        known_for = _LONGER * trials.n_gradients if trials.cut_short else math.inf
+        return _Found(prepared.options + compiled, size, batched, known_for)
 
     def _best_batch(
         self, trials: _Trials, prepared: Prepared, size: int, seconds: float

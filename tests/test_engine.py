@@ -70,6 +70,7 @@ def test_options_that_are_no_faster_are_left_out(clock):
     assert engine.plan.notes == {"channels_last": "no faster"}
 
 
+@pytest.mark.usefixtures("clock")
 def test_options_that_do_not_suit_are_left_out_with_the_reason():
     model = nn.Sequential(nn.Flatten(), nn.Linear(108, 4)).eval()
     engine = made_ready(model)
@@ -141,6 +142,19 @@ def test_what_was_found_is_remembered_for_the_model(clock):
     assert again.plan.device_batch == first.plan.device_batch
     made_ready(model, device_batch=8)
     assert clock.asked
+
+
+def test_what_a_short_run_had_no_time_for_is_tried_by_a_longer_one(clock):
+    clock.seconds = lambda options, **_: 1.0 / (1 + len(options))
+    model = network()
+    assert made_ready(model, n_gradients=100).options == ()
+    assert made_ready(model).options == ("fold_batch_norm", "channels_last")
+    engine = Engine(network(), "auto", "auto")
+    with engine.running(IMAGES.device):
+        engine.check(IMAGES)
+        for n_gradients in (100, MANY):
+            engine.ready(IMAGES, CLASSES, TARGETS, n_gradients)
+    assert engine.options == ("fold_batch_norm", "channels_last")
 
 
 def test_one_engine_takes_no_new_trials_for_the_next_images(clock):

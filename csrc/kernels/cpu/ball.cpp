@@ -133,13 +133,24 @@ void write_elements(T* out, const T* center, const PointLayout& point, int64_t f
   }
 }
 
+// Where a sample's draws are held: in the point itself where they fit there, element for element.
+template <class T>
+float* place_for_draws(T* out, const PointLayout& point, const BlockGrid& grid, Scratch& scratch) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (point.plane_stride == 1 && point.plane == grid.numel && grid.full == grid.n_blocks) {
+      return out;
+    }
+  }
+  return scratch.get(4 * grid.n_blocks);
+}
+
 template <class Norm, class T>
 void write_sample_as(T* out, const T* center, const PointLayout& point, double p, double radius,
                      const Stream& stream, Clip clip, Scratch& scratch) {
   const BlockGrid grid(point.numel);
   using Writer = typename Arithmetic<T>::Writer;
   if constexpr (Norm::kIsSum) {
-    float* t = scratch.get(4 * grid.n_blocks);
+    float* t = place_for_draws(out, point, grid, scratch);
     const double mass = draw_all<Norm>(stream, grid, p, t);
     const Writer writer(ball_scale<Norm>(radius, mass, stream, p), clip);
     write_elements(out, center, point, 0, grid.numel, t, writer);

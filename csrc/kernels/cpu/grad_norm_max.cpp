@@ -8,7 +8,7 @@ namespace clever::cpu {
 namespace {
 
 constexpr int kLanes = 64;    // partial results, so that their order is the same for every width
-constexpr int kChunk = 2048;  // elements that are held while all the norms are taken of them
+constexpr int kChunk = 4096;  // elements that are held while all the norms are taken of them
 
 // Elements as they are computed with, for rows of other types or strides.
 template <class T, class Real>
