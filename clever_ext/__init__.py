@@ -17,6 +17,7 @@ from .errors import CleverError
 from .evt import ReverseWeibullFit, fit_reverse_weibull
 from .gradients import GradientOracle, TorchOracle
 from .maxima import grad_norm_max
+from .refining import refine, refit
 from .results import CleverResult
 from .sampling import default_radius, sample_lp_ball
 from .scoring import clever_score
@@ -31,5 +32,7 @@ __all__ = [
     "default_radius",
     "fit_reverse_weibull",
     "grad_norm_max",
+    "refine",
+    "refit",
     "sample_lp_ball",
 ]

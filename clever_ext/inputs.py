@@ -28,6 +28,7 @@ class Settings:
     batch_samples: int
     clip: tuple[float, float]
     seed: int
+    first_batch: int = 0  # of the n_batches, where others were drawn before
 
     @classmethod
     def check(

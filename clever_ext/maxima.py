@@ -77,6 +77,7 @@ class Sampling:
     batch_samples: int
     seed: int
     clip: tuple[float, float]
+    first_batch: int = 0
 
 
 @dataclass
@@ -129,6 +130,7 @@ class _Work:
         n_jobs = len(centers) * sampling.n_batches
         slot = np.arange(n_jobs, dtype=np.int64)
         center, batch = np.divmod(slot, sampling.n_batches)
+        batch += sampling.first_batch
         jobs = np.stack([center, image_ids[center], batch, slot], axis=1)
         self.jobs = torch.from_numpy(jobs).to(device)
         self.centers_of_jobs = self.jobs[:, 0].contiguous()

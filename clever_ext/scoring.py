@@ -36,7 +36,8 @@ _IMAGES_AT_ONCE = 64
 _ROUNDING = 1e-3
 
 
-def _all_logits(engine: Engine, batch: Batch) -> npt.NDArray[np.float64]:
+def all_logits(engine: Engine, batch: Batch) -> npt.NDArray[np.float64]:
+    """Return the logits [N, K] at the images, by the model as it was given."""
     parts: dict[int, Tensor] = {}
 
     def work(part: slice) -> None:
@@ -58,7 +59,7 @@ class _Run:
 
     def __init__(self, engine: Engine, batch: Batch, settings: Settings) -> None:
         self.engine, self.batch, self.settings = engine, batch, settings
-        logits = _all_logits(engine, batch)
+        logits = all_logits(engine, batch)
         check_labels(batch.labels, logits.shape[1])
         self.predicted = np.argmax(logits, axis=1).astype(np.int64)
         correct = np.ones(len(logits), dtype=bool)
@@ -109,6 +110,7 @@ class _Run:
                     batch_samples=settings.batch_samples,
                     seed=settings.seed,
                     clip=settings.clip,
+                    first_batch=settings.first_batch,
                 )
                 ids = self.batch.image_ids[these]
                 found = sample_maxima(engine.plan, images, classes, targets, ids, sampling, count)

@@ -1,0 +1,209 @@
+"""Going on from a result: fitted again, or with more batches, without one gradient made twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from .engine import Engine
+from .errors import CleverError
+from .evt import fit_reverse_weibull
+from .inputs import Batch, Settings, check_batch, check_device_batch
+from .progress import Progress, gradient_bar, silent
+from .results import CleverResult
+from .sampling import check_integer
+from .scoring import all_logits, score_batch, score_columns
+
+#: How far margins may move, relative to the largest: rounding of another batch or machine.
+_SAME_MARGIN = 1e-2
+#: What names a row.
+_KEY = ["image_id", "target", "norm"]
+
+
+def refit(result: CleverResult) -> CleverResult:
+    """Fit the batch maxima of a result again: no gradient is computed.
+
+    For results of an earlier version, or whose maxima were changed.
+
+    Args:
+        result: Its rows without maxima (misclassified images, errors) stay as they are.
+
+    Returns:
+        A new result; the given one is not changed.
+
+    >>> import clever_ext as cx, torch
+    >>> model = torch.nn.Linear(4, 3).eval()
+    >>> result = cx.clever_score(model, torch.rand(1, 4), n_batches=10, batch_samples=16)
+    >>> bool((refit(result).table["score"] == result.table["score"]).all())
+    True
+    """
+    table = result.table.copy()
+    counts = table["maxima"].map(len).to_numpy()
+    for count in np.unique(counts[counts > 0]):
+        rows = np.flatnonzero(counts == count)
+        maxima = np.stack(list(table["maxima"].iloc[rows]))
+        columns = score_columns(
+            margin=table["margin"].to_numpy()[rows],
+            radius=table["radius"].to_numpy()[rows],
+            max_norm=maxima.max(axis=1),
+            norm_at_image=table["norm_at_image"].to_numpy()[rows],
+            fit=fit_reverse_weibull(maxima),
+        )
+        for name, values in columns.items():
+            column = table[name].to_numpy(copy=True)
+            column[rows] = values
+            table[name] = column
+    return CleverResult(table, dict(result.metadata))
+
+
+def refine(
+    result: CleverResult,
+    model: Any,
+    images: Any,
+    n_batches: int,
+    *,
+    device: Any = None,
+    device_batch: int | str = "auto",
+    progress: bool | Progress = False,
+    prepare: str | Sequence[str] = "auto",
+) -> CleverResult:
+    """Add batches to a result: what `clever_score` would have found with more of them.
+
+    Samples are functions of seed, image id and their number, so the batches that the result holds
+    are kept and those from its N_b on are drawn.
+
+    Args:
+        result: From `clever_score` or a file.
+        model: The model that it scored.
+        images: [N, *shape], the images that it scored, in the order of its rows.
+        n_batches: N_b that the new result shall have.
+        device: As for `clever_score`, like the next three.
+        device_batch: How many points go through the model at once.
+        progress: True for a bar, or a function of (done, total) gradients.
+        prepare: How to make the model's passes faster.
+
+    Returns:
+        A new result with n_batches maxima in each row.
+
+    Raises:
+        CleverError: the result is incomplete, n_batches is not at least 2 more than it has, or
+            model or images are not those that it scored; found before sampling starts.
+
+    >>> import clever_ext as cx, torch
+    >>> model, images = torch.nn.Linear(4, 3).eval(), torch.rand(2, 4)
+    >>> result = cx.clever_score(model, images, n_batches=10, batch_samples=16)
+    >>> refine(result, model, images, n_batches=20).table["n_batches"].unique().tolist()
+    [20]
+    """
+    settings = _settings(result, n_batches)
+    dtype = getattr(torch, result.metadata["settings"]["dtype"])
+    firsts = result.table.drop_duplicates("image_id")
+    labels = firsts["label"]
+    if hasattr(images, "__len__") and len(images) != len(firsts):
+        raise CleverError(
+            f"{len(images)} images for a result of {len(firsts)}",
+            "the images that were scored, in the order of the result's rows",
+            "give those images",
+        )
+    engine = Engine(model, prepare, check_device_batch(device_batch))
+    batch = check_batch(
+        images,
+        None if labels.isna().any() else labels.to_numpy(dtype=np.int64),
+        firsts["image_id"].to_numpy(dtype=np.int64),
+        model,
+        device,
+        dtype,
+    )
+    _check_model_and_images(result, engine, batch)
+    bar = gradient_bar() if progress is True else nullcontext(progress)
+    with bar as report:
+        more = score_batch(
+            engine,
+            batch,
+            settings,
+            report if callable(report) else silent,
+            result.metadata["model"]["name"],
+        )
+    return refit(_joined(result, more, n_batches))
+
+
+def _settings(result: CleverResult, n_batches: int) -> Settings:
+    """Return the settings of the batches to come, with targets as the result has them."""
+    metadata, table = result.metadata, result.table
+    known = metadata.get("settings")
+    if not known or not metadata.get("complete", False) or (table["status"] == "error").any():
+        raise CleverError(
+            "the result is incomplete or does not tell its settings",
+            "a whole result of clever_score",
+            "score the missing images first",
+        )
+    done = int(known["n_batches"])
+    wanted = check_integer("n_batches", n_batches, 1, 2**31 - 1)
+    if wanted < done + 2:
+        raise CleverError(
+            f"n_batches={wanted}, and the result has {done} batches",
+            f"at least {done + 2}",
+            "give the number that the new result shall have in all",
+        )
+    first_norm = table[table["norm"] == table["norm"].iloc[0]]
+    targets = first_norm.groupby("image_id", sort=False)["target"].agg(list)
+    clip = known["clip"]
+    settings = Settings.check(
+        norm=known["norms"],
+        radius={float(p): r for p, r in zip(known["norms"], known["radii"], strict=True)},
+        targets=np.array(targets.to_list(), dtype=np.int64),
+        n_batches=wanted,
+        batch_samples=known["batch_samples"],
+        clip=None if clip is None else (float(clip[0]), float(clip[1])),
+        seed=known["seed"],
+    )
+    return replace(settings, n_batches=wanted - done, first_batch=done)
+
+
+def _check_model_and_images(result: CleverResult, engine: Engine, batch: Batch) -> None:
+    """Refuse another model, or other images, by digest, shape and margins."""
+    metadata, table = result.metadata, result.table
+    digest = metadata["model"]["digest"]
+    if None not in (digest, engine.digest) and digest != engine.digest:
+        raise CleverError(
+            "the model's weights are not those that the result was made with",
+            f"weights whose digest is {digest}",
+            "load that model, or score again",
+        )
+    with engine.running(batch.images.device):
+        engine.check(batch.images)
+        logits = all_logits(engine, batch)
+    numbers = table["image_id"].map({u: i for i, u in enumerate(batch.image_ids.tolist())})
+    rows = numbers.to_numpy(dtype=np.int64)
+    predicted, target = (table[name].to_numpy(dtype=np.int64) for name in ("predicted", "target"))
+    margins = logits[rows, predicted] - logits[rows, target]
+    before = table["margin"].to_numpy()
+    if not np.allclose(margins, before, rtol=0, atol=_SAME_MARGIN * np.nanmax(np.abs(before)),
+                       equal_nan=True):  # fmt: skip
+        bad = int(table["image_id"].iloc[int(np.nanargmax(np.abs(margins - before)))])
+        raise CleverError(
+            f"image {bad} does not have the margins that the result has for it",
+            "the images that were scored, in the order of the result's rows",
+            "give those images, in that order",
+        )
+
+
+def _joined(result: CleverResult, more: CleverResult, n_batches: int) -> CleverResult:
+    """Put the maxima of the same rows one behind the other."""
+    import pandas as pd
+
+    table, added = result.table.copy(), more.table
+    if not table[_KEY].equals(added[_KEY]):
+        raise AssertionError("the rows of both are made by one loop")
+    pairs = zip(table["maxima"], added["maxima"], strict=True)
+    maxima = [np.append(a, b) for a, b in pairs]
+    table["maxima"] = pd.Series(maxima, index=table.index, dtype=object)
+    for name in ("n_batches", "n_gradients"):
+        table[name] = table[name] + added[name]
+    settings = {**result.metadata["settings"], "n_batches": n_batches}
+    return CleverResult(table, {**more.metadata, "settings": settings})
