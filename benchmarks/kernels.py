@@ -70,16 +70,12 @@ def samplings(rounds: int, calls: int) -> list[dict[str, Any]]:
     center, points = torch.rand(SHAPE), torch.empty(BATCH, *SHAPE)
     rows = points.flatten(1)
     figures = []
-
-    def ours(p: float) -> None:
-        for _ in range(calls):
-            ops.sample_lp_ball(points, center, p, RADII[p], 0, 0, 0, 0.0, 1.0)
-
     for p in NORMS:
+        draw = partial(ops.sample_lp_ball, points, center, p, RADII[p], 0, 0, 0, 0.0, 1.0)
         works: dict[str, Callable[[], object]] = {
             "the toolbox": partial(toolbox_samples, center, p),
             "plain torch": partial(torch_samples, rows, center, p),
-            "ours": partial(ours, p),
+            "ours": partial(repeated, draw, calls),
         }
         others = {
             name: target

@@ -39,3 +39,13 @@ def gradient_bar(label: str = "scoring") -> Iterator[Progress]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=1)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def reporting(progress: bool | Progress) -> Iterator[Progress]:
+    """Turn what users pass as `progress` into a function: True is a bar, False shows nothing."""
+    if progress is True:
+        with gradient_bar() as bar:
+            yield bar
+    else:
+        yield progress if callable(progress) else silent

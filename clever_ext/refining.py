@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +13,7 @@ from .engine import Engine
 from .errors import CleverError
 from .evt import fit_reverse_weibull
 from .inputs import Batch, Settings, check_batch, check_device_batch
-from .progress import Progress, gradient_bar, silent
+from .progress import Progress, reporting
 from .results import CleverResult
 from .sampling import check_integer
 from .scoring import all_logits, score_batch, score_columns
@@ -120,15 +119,8 @@ def refine(
         dtype,
     )
     _check_model_and_images(result, engine, batch)
-    bar = gradient_bar() if progress is True else nullcontext(progress)
-    with bar as report:
-        more = score_batch(
-            engine,
-            batch,
-            settings,
-            report if callable(report) else silent,
-            result.metadata["model"]["name"],
-        )
+    with reporting(progress) as report:
+        more = score_batch(engine, batch, settings, report, result.metadata["model"]["name"])
     return refit(_joined(result, more, n_batches))
 
 

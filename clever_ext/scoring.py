@@ -6,7 +6,6 @@ import math
 import platform
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -21,7 +20,7 @@ from .evt import ReverseWeibullFit
 from .fitting import BackgroundFits, Fitted
 from .inputs import Batch, Settings, check_batch, check_device_batch, check_labels
 from .maxima import Sampling, in_batches, norms_at, sample_maxima
-from .progress import Progress, gradient_bar, silent
+from .progress import Progress, reporting
 from .results import CleverResult, make_table
 from .sampling import as_layout
 from .targets import resolve_targets
@@ -316,11 +315,8 @@ def clever_score(
     settings = Settings.check(norm, radius, targets, n_batches, batch_samples, clip, seed)
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(images, labels, image_ids, model, device, dtype)
-    bar = gradient_bar() if progress is True else nullcontext(progress)
-    with bar as report:
-        return score_batch(
-            engine, batch, settings, report if callable(report) else silent, model_name
-        )
+    with reporting(progress) as report:
+        return score_batch(engine, batch, settings, report, model_name)
 
 
 def score_batch(
