@@ -72,7 +72,7 @@ class Sampling:
     """How one norm's maxima are sampled."""
 
     p: float
-    radius: float
+    radius: float | npt.NDArray[np.float64]  # of all centers, or [I]: of each
     n_batches: int
     batch_samples: int
     seed: int
@@ -134,7 +134,8 @@ class _Work:
         jobs = np.stack([center, image_ids[center], batch, slot], axis=1)
         self.jobs = torch.from_numpy(jobs).to(device)
         self.centers_of_jobs = self.jobs[:, 0].contiguous()
-        self.radii = torch.full((n_jobs,), sampling.radius, dtype=torch.float64, device=device)
+        radii = np.broadcast_to(np.asarray(sampling.radius, dtype=np.float64), len(centers))
+        self.radii = torch.from_numpy(radii[center]).to(device)
         self.maxima = torch.zeros(targets.shape[1], n_jobs, dtype=torch.float64, device=device)
         self.per_image = sampling.n_batches * sampling.batch_samples
         self.n_samples = n_jobs * sampling.batch_samples

@@ -16,7 +16,9 @@ from .inputs import Batch, Settings, check_batch, check_device_batch
 from .progress import Progress, reporting
 from .results import CleverResult
 from .sampling import check_integer
-from .scoring import all_logits, score_batch, score_columns
+from .scoring import score_batch
+from .subjects import all_logits
+from .tables import score_columns
 
 #: How far margins may move, relative to the largest: rounding of another batch or machine.
 _SAME_MARGIN = 1e-2

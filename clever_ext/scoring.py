@@ -6,79 +6,42 @@ import math
 import platform
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from .engine import Engine
-from .errors import CleverError
-from .evt import ReverseWeibullFit
 from .fitting import BackgroundFits, Fitted
-from .inputs import Batch, Settings, check_batch, check_device_batch, check_labels
-from .maxima import Sampling, in_batches, norms_at, sample_maxima
+from .inputs import Batch, Settings, check_batch, check_device_batch
+from .maxima import Sampling, sample_maxima
 from .progress import Progress, reporting
-from .results import CleverResult, make_table
-from .sampling import as_layout
-from .targets import resolve_targets
-
-Floats = npt.NDArray[np.float64]
+from .results import CleverResult
+from .subjects import Rows, Subjects
+from .tables import score_columns, tabulate
 
 #: Batch maxima that are kept on the device at a time, over all images and targets of one norm.
 _MAXIMA_ON_DEVICE = 2**23
 #: Images whose samples are drawn in one go.
 _IMAGES_AT_ONCE = 64
-#: How far gradient norms move, relative to themselves, with the way in which a pass is made.
-_ROUNDING = 1e-3
-
-
-def all_logits(engine: Engine, batch: Batch) -> npt.NDArray[np.float64]:
-    """Return the logits [N, K] at the images, by the model as it was given."""
-    parts: dict[int, Tensor] = {}
-
-    def work(part: slice) -> None:
-        parts[part.start] = engine.own.oracle.logits(batch.images[part])
-
-    in_batches(engine.own, len(batch.images), work)
-    for logits in parts.values():
-        if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[1] < 2:
-            raise CleverError(
-                "the oracle's logits are no [B, K] with K of at least 2",
-                "one row of logits for each point",
-                "return a two-dimensional tensor",
-            )
-    return torch.cat(list(parts.values())).double().cpu().numpy()
 
 
 class _Run:
-    """One call's work: what is known of the images, and the fits as they come in."""
+    """One call's fixed number of batches: the fits as they come in."""
 
-    def __init__(self, engine: Engine, batch: Batch, settings: Settings) -> None:
-        self.engine, self.batch, self.settings = engine, batch, settings
-        logits = all_logits(engine, batch)
-        check_labels(batch.labels, logits.shape[1])
-        self.predicted = np.argmax(logits, axis=1).astype(np.int64)
-        correct = np.ones(len(logits), dtype=bool)
-        if batch.labels is not None:
-            correct = self.predicted == batch.labels
-        self.scored, self.skipped = np.flatnonzero(correct), np.flatnonzero(~correct)
-        self.targets = resolve_targets(
-            settings.targets, logits, settings.seed, batch.image_ids, correct
-        )
-        rows = np.arange(len(logits))[:, None]
-        self.margins = logits[rows, self.predicted[:, None]] - logits[rows, self.targets]
-        self.n_targets = self.targets.shape[1]
-        self.at_image = np.full((len(settings.norms), *self.targets.shape), np.nan)
+    def __init__(self, subjects: Subjects, settings: Settings) -> None:
+        self.subjects, self.settings = subjects, settings
+        self.balls = list(zip(settings.norms, settings.radii, strict=True))
+        shape = (len(settings.norms), *subjects.targets.shape)
+        self.at_image = np.full(shape, np.nan)
 
     def sample(self, fits: BackgroundFits, progress: Progress) -> None:
         """Draw all the maxima, some images at a time, norm after norm."""
-        settings, engine = self.settings, self.engine
-        each = settings.n_batches * self.n_targets
+        settings, subjects = self.settings, self.subjects
+        engine, scored, n_targets = subjects.engine, subjects.scored, subjects.n_targets
+        each = settings.n_batches * n_targets
         at_once = max(1, min(_IMAGES_AT_ONCE, _MAXIMA_ON_DEVICE // each))
-        total = len(self.scored) * len(settings.norms) * each * settings.batch_samples
+        total = len(scored) * len(self.balls) * each * settings.batch_samples
         counted = 0
 
         def count(n: int) -> None:
@@ -87,21 +50,13 @@ class _Run:
             progress(counted, total)
 
         count(0)
-        for n in range(len(settings.norms)):
-            for image in self.skipped:  # none of these zeros is kept, nor is the fit to them
-                fits.add((n, int(image)), partial(np.zeros, (self.n_targets, settings.n_batches)))
-        device = self.batch.images.device
-        for start in range(0, len(self.scored), at_once):
-            these = self.scored[start : start + at_once]
-            images = self.batch.images[torch.from_numpy(these).to(device)]
-            classes = torch.from_numpy(self.predicted[these]).to(device)
-            targets = torch.from_numpy(self.targets[these]).to(device)
-            self.at_image[:, these] = norms_at(
-                engine.own, images, classes, targets, list(settings.norms)
-            )
-            engine.ready(images, classes, targets, total)
-            images = as_layout(images, engine.memory_format)
-            for n, (p, radius) in enumerate(zip(settings.norms, settings.radii, strict=True)):
+        for start in range(0, len(scored), at_once):
+            these = scored[start : start + at_once]
+            targets = subjects.targets[these]
+            self.at_image[:, these] = subjects.norms_at(these, targets, list(settings.norms))
+            engine.ready(*subjects.tensors(these, targets), total)
+            tensors = subjects.tensors(these, targets)
+            for n, (p, radius) in enumerate(self.balls):
                 sampling = Sampling(
                     p=p,
                     radius=radius,
@@ -111,94 +66,41 @@ class _Run:
                     clip=settings.clip,
                     first_batch=settings.first_batch,
                 )
-                ids = self.batch.image_ids[these]
-                found = sample_maxima(engine.plan, images, classes, targets, ids, sampling, count)
+                ids = subjects.batch.image_ids[these]
+                found = sample_maxima(engine.plan, *tensors, ids, sampling, count)
                 for image, maxima in zip(these, found, strict=True):
                     fits.add((n, int(image)), maxima)
 
     def table(self, fitted: Fitted) -> Any:
         """Build the rows: image after image, target after target, norm after norm."""
+        settings, subjects = self.settings, self.subjects
         keys = np.array(fitted.keys, dtype=np.int64).reshape(-1, 2)
-        norm, image = np.repeat(keys, self.n_targets, axis=0).T
-        target = np.tile(np.arange(self.n_targets), len(keys))
+        norm, image = np.repeat(keys, subjects.n_targets, axis=0).T
+        target = np.tile(np.arange(subjects.n_targets), len(keys))
         order = np.lexsort((norm, target, image))
         norm, image, target = norm[order], image[order], target[order]
-        misclassified = np.isin(image, self.scored, invert=True)
+        rows = Rows(
+            image,
+            subjects.targets[image, target],
+            np.array(settings.norms)[norm],
+            np.array(settings.radii)[norm],
+        )
         maxima = fitted.maxima[order]
-        labels, settings = self.batch.labels, self.settings
-        rows = score_columns(
-            margin=self.margins[image, target],
-            radius=np.array(settings.radii)[norm],
+        columns = score_columns(
+            margin=subjects.margins(rows.image, rows.target),
+            radius=rows.radius,
             max_norm=maxima.max(axis=1, initial=0.0),
             norm_at_image=self.at_image[norm, image, target],
             fit=fitted.fit.rows(order),
         )
         n_gradients = settings.n_batches * settings.batch_samples
-        rows |= {
-            "image_id": self.batch.image_ids[image],
-            "label": None if labels is None else labels[image],
-            "predicted": self.predicted[image],
-            "target": self.targets[image, target],
-            "norm": np.array(settings.norms)[norm],
-            "estimator": ["clever"] * len(image),
-            "n_batches": np.full(len(image), settings.n_batches),
-            "batch_samples": np.full(len(image), settings.batch_samples),
-            "n_gradients": np.full(len(image), n_gradients),
-            "maxima": [
-                np.empty(0) if skipped else row
-                for skipped, row in zip(misclassified, maxima, strict=True)
-            ],
+        columns |= {
+            "n_batches": np.full(len(rows), settings.n_batches),
+            "batch_samples": np.full(len(rows), settings.batch_samples),
+            "n_gradients": np.full(len(rows), n_gradients),
+            "maxima": list(maxima),
         }
-        return make_table(_without_fit(rows, misclassified))
-
-
-def _without_fit(rows: dict[str, Any], misclassified: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """Give misclassified images, which need no perturbation at all, the score 0 and no fit."""
-    values: dict[str, Any] = {
-        "score": 0.0, "score_low": 0.0, "score_high": 0.0, "capped": False, "flags": "",
-        "status": "misclassified", "n_batches": 0, "batch_samples": 0, "n_gradients": 0,
-    }  # fmt: skip
-    for name in ("lipschitz", "max_norm", "norm_at_image", "shape", "scale", "ks", "p_value"):
-        values[name] = math.nan
-    return rows | {k: np.where(misclassified, v, rows[k]) for k, v in values.items()}
-
-
-def score_columns(
-    margin: Floats, radius: Floats, max_norm: Floats, norm_at_image: Floats, fit: ReverseWeibullFit
-) -> dict[str, Any]:
-    """Turn margins and fits into scores, min(margin / location, R) (Weng et al. 2018, Algorithm 1).
-
-    All arguments are [rows]. A location of 0 gives R; a margin of 0 gives 0; where a margin or a
-    maximum is not finite the score is NaN and the status "non-finite".
-    """
-    finite = np.isfinite(margin) & (fit.status != "non-finite")
-
-    def score(constant: Floats) -> Floats:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where(margin > 0, margin / constant, 0.0)
-        return np.where(finite, np.minimum(ratio, radius), np.nan)
-
-    scores = score(fit.location)
-    far = np.where(fit.location > 2 * max_norm, "far-location", "")
-    below = np.where(fit.location < norm_at_image * (1 - _ROUNDING), "below-image", "")
-    both = (far != "") & (below != "")
-    return {
-        "radius": radius,
-        "margin": margin,
-        "lipschitz": fit.location,
-        "score": scores,
-        "score_low": score(fit.ci_high),
-        "score_high": score(fit.ci_low),
-        "max_norm": max_norm,
-        "norm_at_image": norm_at_image,
-        "shape": fit.shape,
-        "scale": fit.scale,
-        "ks": fit.ks,
-        "p_value": fit.p_value,
-        "capped": scores == radius,
-        "status": np.where(finite, fit.status, "non-finite").astype(object),
-        "flags": np.where(both, "far-location,below-image", np.char.add(far, below)).astype(object),
-    }
+        return tabulate(subjects, self.balls, rows, columns, "clever")
 
 
 def _metadata(
@@ -336,8 +238,9 @@ def score_batch(
     complete = True
     with engine.running(batch.images.device):
         engine.check(batch.images)
-        run = _Run(engine, batch, settings)
-        with BackgroundFits(run.n_targets, settings.n_batches) as fits:
+        subjects = Subjects(engine, batch, settings.targets, settings.seed)
+        run = _Run(subjects, settings)
+        with BackgroundFits(subjects.n_targets, settings.n_batches) as fits:
             try:
                 run.sample(fits, progress)
             except KeyboardInterrupt:

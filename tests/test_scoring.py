@@ -10,7 +10,7 @@ from torch import nn
 import clever_ext as cx
 from clever_ext.evt import fit_reverse_weibull
 from clever_ext.sampling import dual_exponent
-from clever_ext.scoring import score_columns
+from clever_ext.tables import score_columns
 
 FEW = {"n_batches": 10, "batch_samples": 8}
 

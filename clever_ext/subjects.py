@@ -1,0 +1,136 @@
+"""What is to be scored: the images, what the model makes of them, and the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .engine import Engine
+from .errors import CleverError
+from .inputs import Batch, check_labels
+from .maxima import in_batches, norms_at
+from .sampling import as_layout
+from .targets import resolve_targets
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def all_logits(engine: Engine, batch: Batch) -> Floats:
+    """Return the logits [N, K] at the images, by the model as it was given."""
+    parts: dict[int, Tensor] = {}
+
+    def work(part: slice) -> None:
+        parts[part.start] = engine.own.oracle.logits(batch.images[part])
+
+    in_batches(engine.own, len(batch.images), work)
+    for logits in parts.values():
+        if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[1] < 2:
+            raise CleverError(
+                "the oracle's logits are no [B, K] with K of at least 2",
+                "one row of logits for each point",
+                "return a two-dimensional tensor",
+            )
+    return torch.cat(list(parts.values())).double().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table to come, [rows] each.
+
+    Attributes:
+        image: Place of the image in the batch.
+        target: Class number.
+        norm: p.
+        radius: R.
+    """
+
+    image: Ints
+    target: Ints
+    norm: Floats
+    radius: Floats
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def take(self, which: Any) -> Rows:
+        """Return some of the rows, by an index."""
+        return Rows(*(getattr(self, f.name)[which] for f in fields(self)))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Rows]) -> Rows:
+        """Join rows."""
+        names = [f.name for f in fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+class Subjects:
+    """The images of one call, with predictions, targets and margins.
+
+    Args:
+        engine: Makes the passes.
+        batch: Checked images.
+        targets: As `clever_score` takes them.
+        seed: For random targets.
+
+    Raises:
+        CleverError: labels or targets do not fit the model's classes.
+
+    Attributes:
+        predicted: [N] classes.
+        scored: Places of the images that are to be scored.
+        skipped: Places of the misclassified ones.
+        targets: [N, T] class numbers.
+        logits: [N, K].
+    """
+
+    def __init__(self, engine: Engine, batch: Batch, targets: Any, seed: int) -> None:
+        self.engine, self.batch = engine, batch
+        self.logits = all_logits(engine, batch)
+        check_labels(batch.labels, self.logits.shape[1])
+        self.predicted = np.argmax(self.logits, axis=1).astype(np.int64)
+        correct = np.ones(len(self.logits), dtype=bool)
+        if batch.labels is not None:
+            correct = self.predicted == batch.labels
+        self.scored, self.skipped = np.flatnonzero(correct), np.flatnonzero(~correct)
+        self.targets = resolve_targets(targets, self.logits, seed, batch.image_ids, correct)
+
+    @cached_property
+    def n_targets(self) -> int:
+        """Targets of each image."""
+        return int(self.targets.shape[1])
+
+    def margins(self, image: Ints, target: Ints) -> Floats:
+        """Return margins at the images, [rows], by places of images and class numbers."""
+        margins: Floats = self.logits[image, self.predicted[image]] - self.logits[image, target]
+        return margins
+
+    def rows(self, balls: list[tuple[float, float]], of: npt.NDArray[np.intp]) -> Rows:
+        """Return a row for each of some images, each of its targets and each (norm, radius)."""
+        n_balls = len(balls)
+        image = np.repeat(of.astype(np.int64), self.n_targets * n_balls)
+        target = np.repeat(self.targets[of].ravel(), n_balls)
+        norm, radius = np.tile(np.array(balls, dtype=np.float64).T, len(of) * self.n_targets)
+        return Rows(image, target, norm, radius)
+
+    def tensors(self, image: Ints, targets: Ints) -> tuple[Tensor, Tensor, Tensor]:
+        """Return images [I, *shape] as the passes want them, classes [I] and targets [I, T]."""
+        device = self.batch.images.device
+        images = self.batch.images[torch.from_numpy(image).to(device)]
+        classes = torch.from_numpy(self.predicted[image]).to(device)
+        return (
+            as_layout(images, self.engine.memory_format),
+            classes,
+            torch.from_numpy(targets).to(device),
+        )
+
+    def norms_at(self, image: Ints, targets: Ints, norms: list[float]) -> Floats:
+        """Return the gradient norms at images themselves, [len(norms), I, T]."""
+        return norms_at(self.engine.own, *self.tensors(image, targets), norms)

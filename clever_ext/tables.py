@@ -1,0 +1,107 @@
+"""From fits to the rows of a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .evt import ReverseWeibullFit
+from .results import COLUMNS, make_table
+from .subjects import Rows, Subjects
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+
+#: How far gradient norms move, relative to themselves, with the way in which a pass is made.
+_ROUNDING = 1e-3
+#: What the columns hold where an image is misclassified; all others are missing there.
+_OF_MISCLASSIFIED: dict[str, Any] = {
+    "score": 0.0, "score_low": 0.0, "score_high": 0.0, "capped": False, "flags": "",
+    "status": "misclassified", "n_batches": 0, "batch_samples": 0, "n_gradients": 0,
+}  # fmt: skip
+
+
+def score_columns(
+    margin: Floats, radius: Floats, max_norm: Floats, norm_at_image: Floats, fit: ReverseWeibullFit
+) -> dict[str, Any]:
+    """Turn margins and fits into scores, min(margin / location, R) (Weng et al. 2018, Algorithm 1).
+
+    All arguments are [rows]. A location of 0 gives R; a margin of 0 gives 0; where a margin or a
+    maximum is not finite the score is NaN and the status "non-finite".
+    """
+    finite = np.isfinite(margin) & (fit.status != "non-finite")
+
+    def score(constant: Floats) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.where(margin > 0, margin / constant, 0.0)
+        return np.where(finite, np.minimum(ratio, radius), np.nan)
+
+    scores = score(fit.location)
+    far = np.where(fit.location > 2 * max_norm, "far-location", "")
+    below = np.where(fit.location < norm_at_image * (1 - _ROUNDING), "below-image", "")
+    both = (far != "") & (below != "")
+    return {
+        "radius": radius,
+        "margin": margin,
+        "lipschitz": fit.location,
+        "score": scores,
+        "score_low": score(fit.ci_high),
+        "score_high": score(fit.ci_low),
+        "max_norm": max_norm,
+        "norm_at_image": norm_at_image,
+        "shape": fit.shape,
+        "scale": fit.scale,
+        "ks": fit.ks,
+        "p_value": fit.p_value,
+        "capped": scores == radius,
+        "status": np.where(finite, fit.status, "non-finite").astype(object),
+        "flags": np.where(both, "far-location,below-image", np.char.add(far, below)).astype(object),
+    }
+
+
+def tabulate(
+    subjects: Subjects,
+    balls: list[tuple[float, float]],
+    rows: Rows,
+    columns: dict[str, Any],
+    estimator: str,
+) -> pd.DataFrame:
+    """Build the table: the rows that were scored, and those of misclassified images among them.
+
+    Args:
+        subjects: The images.
+        balls: (norm, radius) of the rows that a misclassified image gets; its score is 0, since it
+            needs no perturbation at all.
+        rows: Those that were scored, the rows of an image in the order that they shall have.
+        columns: Of these rows, all but what the subjects know of them. One that is left out is
+            missing.
+        estimator: The name of what made them.
+    """
+    skipped = subjects.rows(balls, of=subjects.skipped)
+    both = Rows.concatenate([rows, skipped])
+    filled = {name: _extended(name, values, len(skipped)) for name, values in columns.items()}
+    labels = subjects.batch.labels
+    filled |= {
+        "estimator": [estimator] * len(both),
+        "image_id": subjects.batch.image_ids[both.image],
+        "label": None if labels is None else labels[both.image],
+        "predicted": subjects.predicted[both.image],
+        "target": both.target,
+        "norm": both.norm,
+        "radius": both.radius,
+        "margin": subjects.margins(both.image, both.target),
+    }
+    order = np.argsort(both.image, kind="stable")
+    return make_table(filled).iloc[order].reset_index(drop=True)
+
+
+def _extended(name: str, values: Any, n: int) -> Any:
+    """Append to a column what n rows of misclassified images hold."""
+    if COLUMNS[name] == "floats":
+        return [*values, *[np.empty(0)] * n]
+    more = np.full(n, _OF_MISCLASSIFIED.get(name, np.nan), dtype=np.asarray(values).dtype)
+    return np.concatenate([values, more])
