@@ -61,7 +61,8 @@ def _groups(rows: Rows) -> list[tuple[float, npt.NDArray[np.intp]]]:
     """Group rows of one norm whose balls have as many targets: (norm, places [balls, targets])."""
     keys = np.stack([rows.norm, rows.image.astype(np.float64), rows.radius])
     order = np.lexsort(keys[::-1])
-    changes = np.flatnonzero((np.diff(keys[:, order]) != 0).any(axis=0)) + 1
+    ordered = keys[:, order]
+    changes = np.flatnonzero((ordered[:, 1:] != ordered[:, :-1]).any(axis=0)) + 1
     by_kind: dict[tuple[float, int], list[npt.NDArray[np.intp]]] = {}
     for ball in np.split(order, changes) if len(rows) else []:
         by_kind.setdefault((float(rows.norm[ball[0]]), len(ball)), []).append(ball)
