@@ -10,3 +10,10 @@
 // out to a function that was compiled for the oldest of them.
 #define CLEVER_HD inline __attribute__((always_inline))
 #endif
+
+// Written out, for GCC vectorises no loop around another one.
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
+#define CLEVER_UNROLL _Pragma("GCC unroll 16")
+#else
+#define CLEVER_UNROLL _Pragma("unroll")
+#endif
