@@ -5,11 +5,12 @@
 
 namespace clever {
 
+// ratio^s for a ratio in [0, 1] and s > 0; chosen from without a branch, for vectorised loops.
 CLEVER_HD float power_of_ratio(float ratio, double s) {
   const float power = exp_bounded(static_cast<float>(s) * log_positive(ratio));
-  return ratio >= FLT_MIN ? power : 0.0f;
+  return s == 1.0 ? ratio : (ratio >= FLT_MIN ? power : 0.0f);
 }
-CLEVER_HD double power_of_ratio(double ratio, double s) { return pow(ratio, s); }
+CLEVER_HD double power_of_ratio(double ratio, double s) { return s == 1.0 ? ratio : pow(ratio, s); }
 
 // Of |g| / max |g|, which neither over- nor underflows; the largest becomes 1.
 template <class Real>
@@ -22,12 +23,9 @@ struct Sharpened {
   CLEVER_HD Real operator()(G g) const {
     const G size = magnitude(g);
     const auto ratio = static_cast<Real>(size / static_cast<G>(largest));
-    Real sharpened = ratio;
-    if (sharpness == 0.0) {
-      sharpened = size > G{0} ? Real{1} : Real{0};
-    } else if (sharpness != 1.0) {
-      sharpened = power_of_ratio(ratio, sharpness);
-    }
+    const Real power = power_of_ratio(ratio, sharpness);
+    const Real sign = size > G{0} ? Real{1} : Real{0};
+    const Real sharpened = sharpness == 0.0 ? sign : power;
     return g < G{0} ? -sharpened : sharpened;
   }
 };

@@ -12,8 +12,8 @@
 #endif
 
 // Written out, for GCC vectorises no loop around another one.
-#if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
-#define CLEVER_UNROLL _Pragma("GCC unroll 16")
-#else
+#if defined(__CUDA_ARCH__) || defined(__clang__)
 #define CLEVER_UNROLL _Pragma("unroll")
+#else
+#define CLEVER_UNROLL _Pragma("GCC unroll 16")
 #endif

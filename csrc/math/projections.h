@@ -4,8 +4,7 @@
 //
 //   Projection<Real> projection(radius, norm, numel, p);   // of a vector whose p-norm is `norm`
 //   while (projection.searching) {                          // only where kSearches
-//     projection.terms(size, first, second) of all the sizes |v_i|, added up
-//     projection.step(first, second)
+//     projection.step(the sum of projection.terms(|v_i|) over all i)
 //   }
 //   v_i = projection(v_i)
 #pragma once
@@ -17,6 +16,11 @@
 #include "transforms.h"
 
 namespace clever {
+
+template <class Real>
+struct Terms {
+  Real first, second;
+};
 
 // Whether a vector is left where it is. Points that were put on the sphere come back with the
 // rounding of a sum of float32 numbers: to project them anew would only add to it. A norm that is
@@ -62,13 +66,14 @@ struct SoftThreshold {
   CLEVER_HD SoftThreshold(double radius_, double norm, int64_t numel, double)
       : radius(radius_),
         threshold(static_cast<Real>((norm - radius_) / static_cast<double>(numel))) {}
-  CLEVER_HD void terms(Real size, Real& above, Real& count) const {
+  // The excess over the threshold, and the number of sizes above it.
+  CLEVER_HD Terms<Real> terms(Real size) const {
     const Real rest = size - threshold;
-    above += rest > Real{0} ? rest : Real{0};
-    count += rest > Real{0} ? Real{1} : Real{0};
+    return {rest > Real{0} ? rest : Real{0}, rest > Real{0} ? Real{1} : Real{0}};
   }
-  CLEVER_HD void step(double above, double count) {
-    const auto next = static_cast<Real>(static_cast<double>(threshold) + (above - radius) / count);
+  CLEVER_HD void step(Terms<double> sums) {
+    const auto next =
+        static_cast<Real>(static_cast<double>(threshold) + (sums.first - radius) / sums.second);
     searching = next > threshold && ++steps < kMaxSteps;
     if (searching) threshold = next;
   }
@@ -125,10 +130,9 @@ struct KktProjection {
       const float w = found.log_size, other = fmaf(power, w, log_multiplier);
       const float lower = other < w ? other : w, upper = other < w ? w : other;
       const float ratio = exp_bounded(lower - upper);
-      const float larger_share = 1.0f / (1.0f + ratio);
-      found.share = other < w ? ratio * larger_share : larger_share;
-      const float surplus = (upper - target) + log_positive(1.0f + ratio);
-      found.log_size = w - surplus / fmaf(power - 1.0f, found.share, 1.0f);
+      const float part = other < w ? ratio : 1.0f, whole = 1.0f + ratio;
+      const float surplus = (upper - target) + log_positive(whole);
+      found = {w - surplus * whole / fmaf(power - 1.0f, part, whole), part / whole};
     }
     return found;
   }
@@ -136,22 +140,23 @@ struct KktProjection {
   CLEVER_HD static bool counts(float size) { return size >= 1e-37f; }
 
   // The sum of s^p, and how fast it falls as log m grows, in units of p.
-  CLEVER_HD void terms(Real size, Real& sum, Real& slope) const {
+  CLEVER_HD Terms<Real> terms(Real size) const {
     const Root found = root(static_cast<float>(size));
     const float all = exp_bounded((power + 1.0f) * found.log_size);
     const float mass = counts(static_cast<float>(size)) ? all : 0.0f;
-    sum += static_cast<Real>(mass);
-    slope += static_cast<Real>(mass * found.share / fmaf(power - 1.0f, found.share, 1.0f));
+    const float slope = mass * found.share / fmaf(power - 1.0f, found.share, 1.0f);
+    return {static_cast<Real>(mass), static_cast<Real>(slope)};
   }
   // Newton's method for norm^(1-p) as a function of m, a straight line for p = 2 and, whatever p
   // is, for large m; within what is known of m, or else by halving that.
-  CLEVER_HD void step(double sum, double slope) {
-    const double norm = pow(sum, 1.0 / p);
+  CLEVER_HD void step(Terms<double> sums) {
+    const double norm = pow(sums.first, 1.0 / p);
     scale = radius / norm;
     (norm > 1.0 ? low : high) = multiplier;
     searching = !(fabs(norm - 1.0) < 1e-6) && high > low * (1.0 + 1e-7) && ++steps < kMaxSteps;
     if (!searching) return;
-    const double next = multiplier * (1.0 + (pow(norm, p - 1.0) - 1.0) * sum / ((p - 1.0) * slope));
+    const double next =
+        multiplier * (1.0 + (pow(norm, p - 1.0) - 1.0) * sums.first / ((p - 1.0) * sums.second));
     try_multiplier(next > low && next < high ? next : sqrt(low * high));
   }
   CLEVER_HD Real operator()(Real v) const {

@@ -89,11 +89,15 @@ CLEVER_VECTORISED void add_terms(const Real* offsets, int64_t count, Projection 
   for (; i + kLanes <= count; i += kLanes) {
 #pragma omp simd
     for (int lane = 0; lane < kLanes; ++lane) {
-      projection.terms(magnitude(offsets[i + lane]), first[lane], second[lane]);
+      const Terms<Real> terms = projection.terms(magnitude(offsets[i + lane]));
+      first[lane] += terms.first;
+      second[lane] += terms.second;
     }
   }
   for (int lane = 0; i < count; ++i, ++lane) {
-    projection.terms(magnitude(offsets[i]), first[lane], second[lane]);
+    const Terms<Real> terms = projection.terms(magnitude(offsets[i]));
+    first[lane] += terms.first;
+    second[lane] += terms.second;
   }
 #pragma omp simd
   for (int lane = 0; lane < kLanes; ++lane) {
@@ -109,12 +113,12 @@ void search(const Real* offsets, int64_t numel, Projection& projection) {
     for (int64_t i = 0; i < numel; i += kChunk) {
       add_terms(offsets + i, std::min<int64_t>(kChunk, numel - i), projection, sums);
     }
-    double first = 0.0, second = 0.0;
+    Terms<double> total = {0.0, 0.0};
     for (int lane = 0; lane < kLanes; ++lane) {
-      first += sums.first[lane];
-      second += sums.second[lane];
+      total.first += sums.first[lane];
+      total.second += sums.second[lane];
     }
-    projection.step(first, second);
+    projection.step(total);
   }
 }
 
