@@ -47,7 +47,13 @@ def _nothing_to_make(*_: object) -> None:
     """Stand for an op under fake tensors: it writes into its arguments and returns nothing."""
 
 
-for _op in ("sample_lp_ball", "grad_norm_max", "reduce_and_resample"):
+for _op in (
+    "sample_lp_ball",
+    "grad_norm_max",
+    "reduce_and_resample",
+    "move_in_lp_ball",
+    "lp_distances",
+):
     torch.library.register_fake(f"clever_ext::{_op}", _nothing_to_make)
 
 #: How many norms one call of `grad_norm_max` takes at most.
@@ -56,3 +62,5 @@ MAX_NORMS: int = _C.MAX_NORMS
 sample_lp_ball = torch.ops.clever_ext.sample_lp_ball
 grad_norm_max = torch.ops.clever_ext.grad_norm_max
 reduce_and_resample = torch.ops.clever_ext.reduce_and_resample
+move_in_lp_ball = torch.ops.clever_ext.move_in_lp_ball
+lp_distances = torch.ops.clever_ext.lp_distances

@@ -6,7 +6,7 @@ Signatures are those of `torch.ops.clever_ext`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -179,3 +179,93 @@ def reduce_and_resample(
             x[row] = point.clamp(low, high).to(x)
             slots[row] = slot
     cursor += len(x)
+
+
+def _direction(g: Tensor, p: float, sharpness: float) -> Tensor:
+    """sign(g) |g|^s over its p-norm; zeros where g is all zero or not finite."""
+    g = g.double().cpu()
+    largest = g.abs().max()
+    if not 0 < largest < math.inf:
+        return torch.zeros_like(g)
+    u = g.sign() * (g.abs() / largest) ** sharpness
+    return u / _norms(u.reshape(1, -1), p)[0]
+
+
+def _halve(low: Floats, high: Floats, is_low: Callable[[Floats], npt.NDArray[np.bool_]]) -> Floats:
+    """Where is_low changes from true to false, between low and high."""
+    for _ in range(80):
+        middle = (low + high) / 2
+        below = is_low(middle)
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return (low + high) / 2
+
+
+def project(v: Tensor, p: float, radius: float) -> Tensor:
+    """Euclidean projection of the offset v onto the p-ball of this radius around zero, float64."""
+    v = v.double().cpu()
+    norm = float(_norms(v.reshape(1, -1), p)[0])
+    if not norm > radius:
+        return v
+    if radius == 0:
+        return torch.zeros_like(v)
+    if p == 2:
+        return v * (radius / norm)
+    if p == math.inf:
+        return v.clamp(-radius, radius)
+    a = v.abs().numpy() / radius
+    if p == 1:  # a soft threshold, at which the sum of what is left is 1
+        sizes = np.sort(a.ravel())[::-1]
+        thresholds = (np.cumsum(sizes) - 1) / np.arange(1, len(sizes) + 1)
+        s = np.maximum(a - thresholds[sizes > thresholds][-1], 0)
+    else:  # s + m s^(p-1) = a (Karush, Kuhn, Tucker), the multiplier m such that |s|_p = 1
+
+        def solve(m: Floats) -> Floats:
+            return _halve(np.zeros_like(a), a, lambda s: s + m * s ** (p - 1) < a)
+
+        high = np.asarray(np.linalg.norm(a.ravel(), p / (p - 1)))
+        m = _halve(np.zeros(()), high, lambda m: np.sum(solve(m) ** p) > 1)
+        s = solve(m)
+    return v.sign() * torch.from_numpy(s * radius)
+
+
+def move_in_lp_ball(
+    out: Tensor,
+    bases: Tensor,
+    directions: Tensor | None,
+    centers: Tensor,
+    rows: Tensor,
+    scales: Tensor,
+    p: float,
+    sharpness: float,
+    seed: int,
+    low: float,
+    high: float,
+) -> None:
+    """Move points along directions and by noise, and back into the p-ball around their centers.
+
+    rows [B, 5] holds (base, direction, center, image id, sample), scales [B, 3] (along, noise,
+    radius). Row r of out becomes clip(projection of base + along * u + noise * t), in the Euclidean
+    sense, onto the ball of that radius. u is sign(g) |g|^sharpness of the gradient g, with p-norm
+    1; t is that sample of the unit ball which `sample_lp_ball` draws. Direction -1: no u; base -1:
+    the row is left as it is. out must not share memory with the other tensors.
+    """
+    for row, (base, direction, center, image_id, sample) in enumerate(rows.tolist()):
+        if base == -1:
+            continue
+        along, noise, radius = scales[row].tolist()
+        y = bases[base].double().cpu()
+        if direction >= 0:
+            assert directions is not None
+            y = y + along * _direction(directions[direction], p, sharpness)
+        if noise:
+            y = _sample(y, p, noise, seed, image_id, sample)
+        middle = centers[center].double().cpu()
+        out[row] = (middle + project(y - middle, p, radius)).clamp(low, high).to(out)
+
+
+def lp_distances(x: Tensor, centers: Tensor, index: Tensor, p: float, distances: Tensor) -> None:
+    """Write the p-norms of x[b] - centers[index[b]] to distances [B]; index -1: left as it is."""
+    for row, center in enumerate(index.tolist()):
+        if center >= 0:
+            offset = x[row].double() - centers[center].double()
+            distances[row] = _norms(offset.reshape(1, -1), p)[0]

@@ -19,7 +19,13 @@ import clever_ext.ops
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("fixed")
 
-OPS = ("sample_lp_ball", "grad_norm_max", "reduce_and_resample")
+OPS = (
+    "sample_lp_ball",
+    "grad_norm_max",
+    "reduce_and_resample",
+    "move_in_lp_ball",
+    "lp_distances",
+)
 EMULATION_LIBRARY = os.environ.get("CLEVER_EMULATION_LIBRARY")
 
 _CUDA_HALVES = [

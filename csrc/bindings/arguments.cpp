@@ -76,10 +76,20 @@ void check_distinct_rows(const char* op, const char* name, const Tensor& t, int6
                   " must not overlap; call .contiguous() first");
 }
 
-void check_same_layout(const char* op, const char* name, const PointLayout& a,
-                       const PointLayout& b) {
+void check_same_layout(const char* op, const char* name, const PointLayout& a, const PointLayout& b,
+                       const char* of = "the buffer that is written") {
   STD_TORCH_CHECK(a.plane_stride == b.plane_stride && a.channel_stride == b.channel_stride, op,
-                  ": ", name, " must have the memory format of the buffer that is written");
+                  ": ", name, " must have the memory format of ", of);
+}
+
+// Points [n, *shape] of the shape and the layout of those in another tensor.
+Points points_like(const char* op, const char* name, const Tensor& t, const Tensor& like,
+                   const PointLayout& layout, const char* like_name) {
+  STD_TORCH_CHECK(t.dim() == like.dim(), op, ": ", name, " must be [n, *shape], got ", shape_of(t));
+  check_same_points(op, name, t, 1, like, 1);
+  check_same_device(op, name, t, like);
+  check_same_layout(op, name, point_layout(op, name, t, 1), layout, like_name);
+  return {t.const_data_ptr(), t.size(0), t.stride(0)};
 }
 
 }  // namespace
@@ -209,6 +219,67 @@ ResampleArguments resample_arguments(const std::optional<Tensor>& grads, Tensor&
   args.p = p;
   args.seed = static_cast<uint64_t>(seed);
   args.clip = {low, high};
+  return args;
+}
+
+MoveArguments move_arguments(Tensor& out, const Tensor& bases,
+                             const std::optional<Tensor>& directions, const Tensor& centers,
+                             const Tensor& rows, const Tensor& scales, double p, double sharpness,
+                             int64_t seed, double low, double high) {
+  constexpr const char* kOp = "move_in_lp_ball";
+  check_norm(kOp, "p", p);
+  check_clip(kOp, low, high);
+  STD_TORCH_CHECK(sharpness >= 0 && std::isfinite(sharpness), kOp,
+                  ": sharpness must be finite and not negative, got ", sharpness);
+  STD_TORCH_CHECK(out.dim() >= 2, kOp, ": out must be [B, *shape], got ", shape_of(out));
+  check_plain(kOp, "rows", rows, ScalarType::Long, {out.size(0), kMoveColumns});
+  check_plain(kOp, "scales", scales, ScalarType::Double, {out.size(0), kScaleColumns});
+  check_same_device(kOp, "rows", rows, out);
+  check_same_device(kOp, "scales", scales, out);
+  STD_TORCH_CHECK(
+      out.scalar_type() == bases.scalar_type() && out.scalar_type() == centers.scalar_type(), kOp,
+      ": out, bases and centers must have the same dtype");
+  MoveArguments args{};
+  args.dtype = args.direction_dtype = dtype_of(kOp, "out", out);
+  args.point = point_layout(kOp, "out", out, 1);
+  check_distinct_rows(kOp, "out", out, args.point.numel);
+  args.bases = points_like(kOp, "bases", bases, out, args.point, "out");
+  args.centers = points_like(kOp, "centers", centers, out, args.point, "out");
+  if (directions.has_value()) {
+    args.direction_dtype = dtype_of(kOp, "directions", *directions);
+    args.directions = points_like(kOp, "directions", *directions, out, args.point, "out");
+  }
+  args.out = out.mutable_data_ptr();
+  args.batch = out.size(0);
+  args.row_stride = out.stride(0);
+  args.rows = static_cast<const int64_t*>(rows.const_data_ptr());
+  args.scales = static_cast<const double*>(scales.const_data_ptr());
+  args.p = p;
+  args.sharpness = sharpness;
+  args.seed = static_cast<uint64_t>(seed);
+  args.clip = {low, high};
+  return args;
+}
+
+DistanceArguments distance_arguments(const Tensor& x, const Tensor& centers, const Tensor& index,
+                                     double p, Tensor& distances) {
+  constexpr const char* kOp = "lp_distances";
+  check_norm(kOp, "p", p);
+  STD_TORCH_CHECK(x.dim() >= 2, kOp, ": x must be [B, *shape], got ", shape_of(x));
+  check_plain(kOp, "index", index, ScalarType::Long, {x.size(0)});
+  check_plain(kOp, "distances", distances, ScalarType::Double, {x.size(0)});
+  check_same_device(kOp, "index", index, x);
+  check_same_device(kOp, "distances", distances, x);
+  STD_TORCH_CHECK(x.scalar_type() == centers.scalar_type(), kOp,
+                  ": x and centers must have the same dtype");
+  DistanceArguments args{};
+  args.dtype = dtype_of(kOp, "x", x);
+  args.point = point_layout(kOp, "x", x, 1);
+  args.x = {x.const_data_ptr(), x.size(0), x.stride(0)};
+  args.centers = points_like(kOp, "centers", centers, x, args.point, "x");
+  args.index = static_cast<const int64_t*>(index.const_data_ptr());
+  args.p = p;
+  args.distances = static_cast<double*>(distances.mutable_data_ptr());
   return args;
 }
 

@@ -25,4 +25,12 @@ ResampleArguments resample_arguments(const std::optional<Tensor>& grads, Tensor&
                                      const Tensor& jobs, const Tensor& radii, int64_t batch_samples,
                                      double p, double q, int64_t seed, double low, double high);
 
+MoveArguments move_arguments(Tensor& out, const Tensor& bases,
+                             const std::optional<Tensor>& directions, const Tensor& centers,
+                             const Tensor& rows, const Tensor& scales, double p, double sharpness,
+                             int64_t seed, double low, double high);
+
+DistanceArguments distance_arguments(const Tensor& x, const Tensor& centers, const Tensor& index,
+                                     double p, Tensor& distances);
+
 }  // namespace clever

@@ -58,6 +58,33 @@ void reduce_and_resample(std::optional<Tensor> grads, Tensor x, Tensor maxima, T
   cpu::advance_rows(args);
 }
 
+void move_in_lp_ball(Tensor out, Tensor bases, std::optional<Tensor> directions, Tensor centers,
+                     Tensor rows, Tensor scales, double p, double sharpness, int64_t seed,
+                     double low, double high) {
+  const MoveArguments args =
+      move_arguments(out, bases, directions, centers, rows, scales, p, sharpness, seed, low, high);
+  for (int64_t row = 0; row < args.batch; ++row) {
+    STD_TORCH_CHECK(args.is_valid(row), "move_in_lp_ball: row ", row,
+                    " names a base, direction or center that is not there (of ", args.bases.n, ", ",
+                    args.directions.n, " and ", args.centers.n, "), or its radius is negative");
+  }
+  torch::stable::parallel_for(
+      0, args.batch, grain(args.point.numel),
+      [&](int64_t begin, int64_t end) { cpu::move_in_lp_ball(args, begin, end); });
+}
+
+void lp_distances(Tensor x, Tensor centers, Tensor index, double p, Tensor distances) {
+  const DistanceArguments args = distance_arguments(x, centers, index, p, distances);
+  for (int64_t row = 0; row < args.x.n; ++row) {
+    STD_TORCH_CHECK(args.is_valid(row),
+                    "lp_distances: index names a center that centers does not have (",
+                    args.centers.n, " centers)");
+  }
+  torch::stable::parallel_for(
+      0, args.x.n, grain(args.point.numel),
+      [&](int64_t begin, int64_t end) { cpu::lp_distances(args, begin, end); });
+}
+
 }  // namespace
 }  // namespace clever
 
@@ -70,10 +97,18 @@ STABLE_TORCH_LIBRARY(clever_ext, m) {
       "reduce_and_resample(Tensor? grads, Tensor(a!) x, Tensor(b!) maxima, Tensor(c!) cursor, "
       "Tensor(d!) slots, Tensor centers, Tensor jobs, Tensor radii, int batch_samples, float p, "
       "float q, int seed, float low, float high) -> ()");
+  m.def(
+      "move_in_lp_ball(Tensor(a!) out, Tensor bases, Tensor? directions, Tensor centers, "
+      "Tensor rows, Tensor scales, float p, float sharpness, int seed, float low, float high) "
+      "-> ()");
+  m.def(
+      "lp_distances(Tensor x, Tensor centers, Tensor index, float p, Tensor(a!) distances) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(clever_ext, CPU, m) {
   m.impl("sample_lp_ball", TORCH_BOX(&clever::sample_lp_ball));
   m.impl("grad_norm_max", TORCH_BOX(&clever::grad_norm_max));
   m.impl("reduce_and_resample", TORCH_BOX(&clever::reduce_and_resample));
+  m.impl("move_in_lp_ball", TORCH_BOX(&clever::move_in_lp_ball));
+  m.impl("lp_distances", TORCH_BOX(&clever::lp_distances));
 }

@@ -55,6 +55,21 @@ void reduce_and_resample(std::optional<Tensor> grads, Tensor x, Tensor maxima, T
   launch_on(x, [&](void* stream) { cuda::reduce_and_resample(args, stream); });
 }
 
+void move_in_lp_ball(Tensor out, Tensor bases, std::optional<Tensor> directions, Tensor centers,
+                     Tensor rows, Tensor scales, double p, double sharpness, int64_t seed,
+                     double low, double high) {
+  const MoveArguments args =
+      move_arguments(out, bases, directions, centers, rows, scales, p, sharpness, seed, low, high);
+  if (args.batch == 0) return;
+  launch_on(out, [&](void* stream) { cuda::move_in_lp_ball(args, stream); });
+}
+
+void lp_distances(Tensor x, Tensor centers, Tensor index, double p, Tensor distances) {
+  const DistanceArguments args = distance_arguments(x, centers, index, p, distances);
+  if (args.x.n == 0) return;
+  launch_on(x, [&](void* stream) { cuda::lp_distances(args, stream); });
+}
+
 }  // namespace
 }  // namespace clever
 
@@ -67,4 +82,6 @@ STABLE_TORCH_LIBRARY_IMPL(clever_ext, CUDA, m) {
   m.impl("sample_lp_ball", TORCH_BOX(&clever::sample_lp_ball));
   m.impl("grad_norm_max", TORCH_BOX(&clever::grad_norm_max));
   m.impl("reduce_and_resample", TORCH_BOX(&clever::reduce_and_resample));
+  m.impl("move_in_lp_ball", TORCH_BOX(&clever::move_in_lp_ball));
+  m.impl("lp_distances", TORCH_BOX(&clever::lp_distances));
 }

@@ -3,15 +3,19 @@
 
 #include <cstdint>
 
+#include "../math/directions.h"
 #include "../math/dtypes.h"
 
 namespace clever {
 
 enum class DType { kFloat64, kFloat32, kFloat16, kBFloat16 };
 
-// Calls f(T{}) with the C++ type of a dtype.
+// Calls f(T{}) with the C++ type of a dtype; f may be a function of the host or of the device.
+#if defined(__CUDACC__)
+#pragma nv_exec_check_disable
+#endif
 template <class F>
-auto with_dtype(DType dtype, const F& f) {
+CLEVER_HD auto with_dtype(DType dtype, const F& f) {
   switch (dtype) {
     case DType::kFloat64:
       return f(double{});
@@ -115,6 +119,63 @@ struct ResampleArguments {
   Clip clip;
 
   CLEVER_HD int64_t n_samples() const { return n_jobs * batch_samples; }
+};
+
+// What becomes of one row of a move: points by number, and a sample by its counter.
+enum MoveColumn { kMoveBase, kMoveDirection, kMoveCenter, kMoveImageId, kMoveSample, kMoveColumns };
+enum ScaleColumn { kAlong, kNoise, kRadius, kScaleColumns };
+
+// Rows of points that all lie alike: rows r at data + r * stride.
+struct Points {
+  const void* data;
+  int64_t n, stride;
+
+  CLEVER_HD bool has(int64_t row) const { return row >= 0 && row < n; }
+  template <class T>
+  CLEVER_HD const T* at(int64_t row) const {
+    return static_cast<const T*>(data) + row * stride;
+  }
+};
+
+struct MoveArguments {
+  void* out;  // [batch, *shape]
+  int64_t batch, row_stride;
+  DType dtype, direction_dtype;  // of all points but the directions, and of these
+  PointLayout point;
+  Points bases, directions, centers;
+  const int64_t* rows;   // [batch, kMoveColumns]
+  const double* scales;  // [batch, kScaleColumns]
+  double p, sharpness;
+  uint64_t seed;
+  Clip clip;
+
+  CLEVER_HD const int64_t* row(int64_t number) const { return rows + number * kMoveColumns; }
+  CLEVER_HD const double* scale(int64_t number) const { return scales + number * kScaleColumns; }
+  CLEVER_HD bool skips(int64_t number) const { return row(number)[kMoveBase] == -1; }
+  CLEVER_HD bool is_valid(int64_t number) const {
+    const int64_t* columns = row(number);
+    const bool direction_is_there =
+        columns[kMoveDirection] == -1 || directions.has(columns[kMoveDirection]);
+    return skips(number) || (bases.has(columns[kMoveBase]) && direction_is_there &&
+                             centers.has(columns[kMoveCenter]) && scale(number)[kRadius] >= 0.0);
+  }
+  CLEVER_HD Stream stream(int64_t number) const {
+    const int64_t* columns = row(number);
+    return make_stream(stream_key(seed, static_cast<uint64_t>(columns[kMoveImageId]), p),
+                       static_cast<uint64_t>(columns[kMoveSample]));
+  }
+};
+
+struct DistanceArguments {
+  Points x, centers;  // [batch, *shape], [n_centers, *shape]
+  DType dtype;
+  PointLayout point;
+  const int64_t* index;  // [batch], -1: the row is skipped
+  double p;
+  double* distances;  // [batch]
+
+  CLEVER_HD bool skips(int64_t row) const { return index[row] == -1; }
+  CLEVER_HD bool is_valid(int64_t row) const { return skips(row) || centers.has(index[row]); }
 };
 
 }  // namespace clever

@@ -47,10 +47,11 @@ struct PointWriter {
         low(static_cast<float>(scale - static_cast<double>(static_cast<float>(scale)))),
         clip_low(static_cast<float>(clip.low)),
         clip_high(static_cast<float>(clip.high)) {}
-  CLEVER_HD float operator()(float center, float t) const {
-    const float x = center + fmaf(t, high, t * low);
+  CLEVER_HD float move(float t) const { return fmaf(t, high, t * low); }
+  CLEVER_HD float clipped(float x) const {
     return x < clip_low ? clip_low : (x > clip_high ? clip_high : x);
   }
+  CLEVER_HD float operator()(float center, float t) const { return clipped(center + move(t)); }
 };
 
 struct PointWriterDouble {
@@ -58,10 +59,11 @@ struct PointWriterDouble {
   Clip clip;
 
   CLEVER_HD PointWriterDouble(double scale_, Clip clip_) : scale(scale_), clip(clip_) {}
-  CLEVER_HD double operator()(double center, float t) const {
-    const double x = center + scale * static_cast<double>(t);
+  CLEVER_HD double move(float t) const { return scale * static_cast<double>(t); }
+  CLEVER_HD double clipped(double x) const {
     return x < clip.low ? clip.low : (x > clip.high ? clip.high : x);
   }
+  CLEVER_HD double operator()(double center, float t) const { return clipped(center + move(t)); }
 };
 
 }  // namespace clever

@@ -10,6 +10,7 @@
 #include <cfloat>
 #include <cmath>
 
+#include "projections.h"
 #include "samplers.h"
 
 namespace clever {
@@ -41,6 +42,8 @@ CLEVER_HD double larger_magnitude(double a, double b) {
 
 struct L1 {
   using Sampler = LaplaceSampler;
+  template <class Real>
+  using Projection = SoftThreshold<Real>;
   static constexpr const char* kName = "l1";
   static constexpr double kP = 1.0;
   static constexpr bool kIsSum = true;
@@ -54,6 +57,8 @@ struct L1 {
 
 struct L2 {
   using Sampler = NormalSampler;
+  template <class Real>
+  using Projection = Rescaling<Real>;
   static constexpr const char* kName = "l2";
   static constexpr double kP = 2.0;
   static constexpr bool kIsSum = true;
@@ -67,6 +72,8 @@ struct L2 {
 
 struct LInf {
   using Sampler = UniformSampler;
+  template <class Real>
+  using Projection = Clamping<Real>;
   static constexpr const char* kName = "linf";
   static constexpr double kP = INFINITY;
   static constexpr bool kIsSum = false;
@@ -83,6 +90,8 @@ struct LInf {
 // Every other p: it stands last in the list and matches all that is left.
 struct Lp {
   using Sampler = GammaSampler;
+  template <class Real>
+  using Projection = KktProjection<Real>;
   static constexpr const char* kName = "lp";
   static constexpr double kP = NAN;
   static constexpr bool kIsSum = true;

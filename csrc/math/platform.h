@@ -10,3 +10,10 @@
 // out to a function that was compiled for the oldest of them.
 #define CLEVER_HD inline __attribute__((always_inline))
 #endif
+
+// Written out, for GCC vectorises no loop around another one.
+#if defined(__CUDA_ARCH__) || defined(__clang__)
+#define CLEVER_UNROLL _Pragma("unroll")
+#else
+#define CLEVER_UNROLL _Pragma("GCC unroll 16")
+#endif

@@ -135,7 +135,8 @@ void write_elements(T* out, const T* center, const PointLayout& point, int64_t f
 
 // Where a sample's draws are held: in the point itself where they fit there, element for element.
 template <class T>
-float* place_for_draws(T* out, const PointLayout& point, const BlockGrid& grid, Scratch& scratch) {
+float* place_for_draws(T* out, const PointLayout& point, const BlockGrid& grid,
+                       Scratch<float>& scratch) {
   if constexpr (std::is_same_v<T, float>) {
     if (point.plane_stride == 1 && point.plane == grid.numel && grid.full == grid.n_blocks) {
       return out;
@@ -146,7 +147,7 @@ float* place_for_draws(T* out, const PointLayout& point, const BlockGrid& grid, 
 
 template <class Norm, class T>
 void write_sample_as(T* out, const T* center, const PointLayout& point, double p, double radius,
-                     const Stream& stream, Clip clip, Scratch& scratch) {
+                     const Stream& stream, Clip clip, Scratch<float>& scratch) {
   const BlockGrid grid(point.numel);
   using Writer = typename Arithmetic<T>::Writer;
   if constexpr (Norm::kIsSum) {
@@ -172,8 +173,13 @@ void write_sample_as(T* out, const T* center, const PointLayout& point, double p
 
 }  // namespace
 
+double draw_sample(const Stream& stream, int64_t numel, double p, float* t) {
+  return with_norm(
+      p, [&](auto norm) { return draw_all<decltype(norm)>(stream, BlockGrid(numel), p, t); });
+}
+
 void write_sample(void* out, const void* center, DType dtype, const PointLayout& point, double p,
-                  double radius, const Stream& stream, Clip clip, Scratch& scratch) {
+                  double radius, const Stream& stream, Clip clip, Scratch<float>& scratch) {
   with_dtype(dtype, [&](auto tag) {
     using T = decltype(tag);
     with_norm(p, [&](auto norm) {

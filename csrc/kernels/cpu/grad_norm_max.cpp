@@ -2,6 +2,7 @@
 #include <type_traits>
 
 #include "kernels.h"
+#include "norms.h"
 #include "vectorised.h"
 
 namespace clever::cpu {
@@ -159,6 +160,20 @@ void row_norms(const T* row, const NormArguments& args, double* norms, int64_t n
 }
 
 }  // namespace
+
+template <class T>
+double norm_of(const T* x, int64_t numel, double q) {
+  NormArguments args{};
+  args.row = {numel, 1, {numel}, {1}};
+  args.n_norms = 1;
+  args.q[0] = q;
+  double norm = 0.0;
+  row_norms(x, args, &norm, 1);
+  return norm;
+}
+#define CLEVER_INSTANTIATE(T) template double norm_of(const T*, int64_t, double);
+CLEVER_FORALL_DTYPES(CLEVER_INSTANTIATE)
+#undef CLEVER_INSTANTIATE
 
 void grad_norms(const NormArguments& args, int64_t begin, int64_t end, double* norms) {
   with_dtype(args.dtype, [&](auto tag) {

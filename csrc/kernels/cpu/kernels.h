@@ -20,4 +20,10 @@ bool reduce_and_resample(const ResampleArguments& args, int64_t begin, int64_t e
 // Moves cursors and slots on, once all rows are resampled and their norms are folded.
 void advance_rows(const ResampleArguments& args);
 
+// Rows that are not valid are refused beforehand, by MoveArguments::is_valid.
+void move_in_lp_ball(const MoveArguments& args, int64_t begin, int64_t end);
+
+// The same: DistanceArguments::is_valid.
+void lp_distances(const DistanceArguments& args, int64_t begin, int64_t end);
+
 }  // namespace clever::cpu

@@ -5,7 +5,7 @@ namespace clever::cpu {
 namespace {
 
 template <class T>
-bool resample_row(const ResampleArguments& args, int64_t row, Scratch& scratch) {
+bool resample_row(const ResampleArguments& args, int64_t row, Scratch<float>& scratch) {
   const int64_t number = args.cursor[row];
   if (number >= args.n_samples()) return true;
   if (number < 0) return false;
@@ -25,7 +25,7 @@ bool resample_row(const ResampleArguments& args, int64_t row, Scratch& scratch) 
 
 bool reduce_and_resample(const ResampleArguments& args, int64_t begin, int64_t end, double* norms) {
   if (args.norms.grads != nullptr) grad_norms(args.norms, begin, end, norms);
-  Scratch scratch;
+  Scratch<float> scratch;
   return with_dtype(args.dtype, [&](auto tag) {
     for (int64_t row = begin; row < end; ++row) {
       if (!resample_row<decltype(tag)>(args, row, scratch)) return false;

@@ -5,7 +5,7 @@ namespace clever::cpu {
 
 void sample_lp_ball(const SampleArguments& args, int64_t begin, int64_t end) {
   const PhiloxKey key = stream_key(args.seed, args.image_id, args.p);
-  Scratch scratch;
+  Scratch<float> scratch;
   with_dtype(args.dtype, [&](auto tag) {
     auto* out = static_cast<decltype(tag)*>(args.out);
     for (int64_t row = begin; row < end; ++row) {

@@ -1,4 +1,4 @@
-// The norms of one row of gradients, found by one block and folded into their maxima.
+// The norms of one row, found by one block.
 #pragma once
 
 #include "../arguments.h"
@@ -23,22 +23,47 @@ __device__ typename Arithmetic<T>::Real size_at(const T* row, const RowLayout& l
 }
 
 // The norm of a row whose plain sum under- or overflowed: of |x| / max |x|, in float64.
-template <class T>
-__device__ CLEVER_OUTLINED double rescaled_norm(const T* row, const RowLayout& layout, double q) {
+// sizes(add) calls add(|x|) for each of the elements of this thread.
+template <class Sizes>
+__device__ CLEVER_OUTLINED double rescaled_norm(double q, const Sizes& sizes) {
   double largest = 0.0;
-  for (int64_t i = threadIdx.x; i < layout.numel; i += kThreads) {
-    largest = max_or_nan(largest, static_cast<double>(size_at(row, layout, i)));
-  }
+  sizes([&](auto size) { largest = max_or_nan(largest, static_cast<double>(size)); });
   largest = block_reduce<LInf>(largest);
   if (!(largest > 0.0 && largest <= DBL_MAX)) return largest;
   return with_norm(q, [&](auto norm) {
     using Norm = decltype(norm);
     double sum = 0.0;
-    for (int64_t i = threadIdx.x; i < layout.numel; i += kThreads) {
-      sum = Norm::scaled_update(sum, static_cast<double>(size_at(row, layout, i)) / largest, q);
-    }
+    sizes(
+        [&](auto size) { sum = Norm::scaled_update(sum, static_cast<double>(size) / largest, q); });
     return largest * Norm::finish(block_reduce<Norm>(sum), q);
   });
+}
+
+// One thread's part of a sum, in float64 but for stretches of kStretch terms.
+template <class Norm, class Real>
+struct StretchedSum {
+  double sum = 0.0;
+  Real stretch = 0;
+  int terms = 0;
+
+  __device__ void add(Real size, double q) {
+    stretch = Norm::update(stretch, size, q);
+    if (++terms == kStretch) {
+      sum = total();
+      stretch = 0;
+      terms = 0;
+    }
+  }
+  __device__ double total() const { return combine<Norm>(sum, static_cast<double>(stretch)); }
+};
+
+// One norm of the elements whose sizes `sizes` gives, as above; the same in each thread.
+template <class Norm, class Real, class Sizes>
+__device__ double norm_of(double q, const Sizes& sizes) {
+  StretchedSum<Norm, Real> part;
+  sizes([&](Real size) { part.add(size, q); });
+  const double sum = block_reduce<Norm>(part.total());
+  return needs_rescale<Norm, Real>(sum) ? rescaled_norm(q, sizes) : Norm::finish(sum, q);
 }
 
 template <class T>
@@ -46,6 +71,9 @@ __device__ void row_norms(const NormArguments& args, int64_t row_number, int64_t
   using Real = typename Arithmetic<T>::Real;
   const RowLayout& layout = args.row;
   const T* row = static_cast<const T*>(args.grads) + args.offset(row_number);
+  const auto sizes = [&](const auto& add) {
+    for (int64_t i = threadIdx.x; i < layout.numel; i += kThreads) add(size_at(row, layout, i));
+  };
   double sums[kMaxNorms] = {};
   int64_t first = threadIdx.x;
   while (first < layout.numel) {
@@ -81,7 +109,7 @@ __device__ void row_norms(const NormArguments& args, int64_t row_number, int64_t
     with_norm(args.q[n], [&](auto norm_tag) {
       using Norm = decltype(norm_tag);
       const double sum = block_reduce<Norm>(sums[n]);
-      const double norm = needs_rescale<Norm, Real>(sum) ? rescaled_norm(row, layout, args.q[n])
+      const double norm = needs_rescale<Norm, Real>(sum) ? rescaled_norm(args.q[n], sizes)
                                                          : Norm::finish(sum, args.q[n]);
       if (threadIdx.x == 0) fold_max(args.maxima + n * args.n_slots + slot, norm);
     });
