@@ -193,7 +193,7 @@ def _direction(g: Tensor, p: float, sharpness: float) -> Tensor:
 
 def _halve(low: Floats, high: Floats, is_low: Callable[[Floats], npt.NDArray[np.bool_]]) -> Floats:
     """Where is_low changes from true to false, between low and high."""
-    for _ in range(80):
+    for _ in range(50):
         middle = (low + high) / 2
         below = is_low(middle)
         low, high = np.where(below, middle, low), np.where(below, high, middle)

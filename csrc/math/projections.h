@@ -53,13 +53,14 @@ struct Clamping {
 
 // p = 1: sizes above a threshold are lessened by it, the others vanish. Newton's method from below
 // (Michelot, 1986) never passes the threshold, and each step divides the excess times the number
-// of sizes above it by four at least: kMaxSteps leave nothing, and a few steps are usual.
+// of sizes above it by four at least: kMaxSteps leave nothing, and a few steps are usual. The last
+// sum makes up for the rounding of the threshold.
 template <class Real>
 struct SoftThreshold {
   static constexpr bool kSearches = true;
   static constexpr int kMaxSteps = 64;
   double radius;
-  Real threshold;
+  Real threshold, scale = 0;
   int steps = 0;
   bool searching = true;
 
@@ -75,11 +76,15 @@ struct SoftThreshold {
     const auto next =
         static_cast<Real>(static_cast<double>(threshold) + (sums.first - radius) / sums.second);
     searching = next > threshold && ++steps < kMaxSteps;
-    if (searching) threshold = next;
+    if (searching) {
+      threshold = next;
+    } else if (sums.first > 0.0) {
+      scale = static_cast<Real>(radius / sums.first);
+    }
   }
   CLEVER_HD Real operator()(Real v) const {
     const Real rest = (v < Real{0} ? -v : v) - threshold;
-    const Real size = rest > Real{0} ? rest : Real{0};
+    const Real size = rest > Real{0} ? rest * scale : Real{0};
     return v < Real{0} ? -size : size;
   }
 };
