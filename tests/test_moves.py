@@ -97,7 +97,9 @@ def moves(
     return Move(**{**made, **changes})
 
 
-def one(p: float, base: Tensor, center: Tensor, radius: float, along=0.0, g=None, **changes) -> Move:
+def one(
+    p: float, base: Tensor, center: Tensor, radius: float, along=0.0, g=None, **changes
+) -> Move:
     """One row without noise, around one center."""
     return Move(
         out=torch.full_like(base[None], 7.0), bases=base[None], centers=center[None],
@@ -166,7 +168,9 @@ def test_directions_have_norm_one(backend, p):
             assert norm(u, p) == pytest.approx(2.0, rel=1e-6)
             assert torch.equal(u[0].sign(), g.sign())
             if sharpness == 1:
-                torch.testing.assert_close(u[0], 2 * g / size / norm(g / size, p), rtol=1e-6, atol=0)
+                torch.testing.assert_close(
+                    u[0], 2 * g / size / norm(g / size, p), rtol=1e-6, atol=0
+                )
             if sharpness == 0:
                 assert u.abs().max() - u.abs().min() < 1e-12
 
@@ -212,7 +216,9 @@ def test_noise_is_sample_lp_ball(backend, p, dtype, shape, layout):
     for first in (0, 2**32 - 2, 5 * 2**32 + 7):
         n = few(backend, 8, 2)
         samples = torch.full_like(center.expand(n, *shape).clone(), 7.0)
-        samples = samples.to(memory_format=torch.channels_last) if layout != "contiguous" else samples
+        samples = (
+            samples.to(memory_format=torch.channels_last) if layout != "contiguous" else samples
+        )
         out = samples.clone()
         backend.ops.sample_lp_ball(samples, center[0], p, 0.25, 3, 8, first, -0.5, 0.75)
         rows = torch.tensor([[0, -1, 0, 8, first + k] for k in range(n)], device=backend.device)

@@ -59,13 +59,14 @@ template <class Real>
 struct SoftThreshold {
   static constexpr bool kSearches = true;
   static constexpr int kMaxSteps = 64;
-  double radius;
+  double radius, last_count;
   Real threshold, scale = 0;
   int steps = 0;
   bool searching = true;
 
   CLEVER_HD SoftThreshold(double radius_, double norm, int64_t numel, double)
       : radius(radius_),
+        last_count(static_cast<double>(numel)),
         threshold(static_cast<Real>((norm - radius_) / static_cast<double>(numel))) {}
   // The excess over the threshold, and the number of sizes above it.
   CLEVER_HD Terms<Real> terms(Real size) const {
@@ -75,7 +76,9 @@ struct SoftThreshold {
   CLEVER_HD void step(Terms<double> sums) {
     const auto next =
         static_cast<Real>(static_cast<double>(threshold) + (sums.first - radius) / sums.second);
-    searching = next > threshold && ++steps < kMaxSteps;
+    // Of the same sizes the threshold is the same, but for rounding.
+    searching = next > threshold && sums.second < last_count && ++steps < kMaxSteps;
+    last_count = sums.second;
     if (searching) {
       threshold = next;
     } else if (sums.first > 0.0) {
