@@ -223,7 +223,7 @@ def project(v: Tensor, p: float, radius: float) -> Tensor:
             return _halve(np.zeros_like(a), a, lambda s: s + m * s ** (p - 1) < a)
 
         high = np.asarray(np.linalg.norm(a.ravel(), p / (p - 1)))
-        m = _halve(np.zeros(()), high, lambda m: np.sum(solve(m) ** p) > 1)
+        m = _halve(np.zeros(()), high, lambda m: np.asarray(np.sum(solve(m) ** p) > 1))
         s = solve(m)
     return v.sign() * torch.from_numpy(s * radius)
 
