@@ -208,7 +208,7 @@ def test_moves_are_those_of_the_cpu(
         ours = expected.to(cuda_half.device, copy=True)
         unit = float(torch.linalg.vector_norm((bases - centers)[0].double(), p))
         tensors = (
-            bases, (directions - 0.5).to(torch.float16), centers, torch.tensor(MOVES),
+            bases, directions - 0.5, centers, torch.tensor(MOVES),
             unit * torch.tensor(SCALES, dtype=torch.float64),
         )  # fmt: skip
         arguments = (p, 1.5, 11, -0.25, 0.75)

@@ -215,10 +215,7 @@ def test_noise_is_sample_lp_ball(backend, p, dtype, shape, layout):
     center = random((1, *shape), dtype, layout).to(backend.device)
     for first in (0, 2**32 - 2, 5 * 2**32 + 7):
         n = few(backend, 8, 2)
-        samples = torch.full_like(center.expand(n, *shape).clone(), 7.0)
-        samples = (
-            samples.to(memory_format=torch.channels_last) if layout != "contiguous" else samples
-        )
+        samples = random((n, *shape), dtype, layout).to(backend.device)
         out = samples.clone()
         backend.ops.sample_lp_ball(samples, center[0], p, 0.25, 3, 8, first, -0.5, 0.75)
         rows = torch.tensor([[0, -1, 0, 8, first + k] for k in range(n)], device=backend.device)

@@ -108,8 +108,8 @@ struct KktProjection {
   int steps = 0;
   bool searching;
 
-  // By Hoelder's inequality m is between (norm - 1) min(1, c) and norm max(1, c), c =
-  // numel^(1-2/p).
+  // By Hoelder's inequality m is between (norm - 1) min(1, c) and norm max(1, c), where
+  // c = numel^(1-2/p).
   CLEVER_HD KktProjection(double radius_, double norm, int64_t numel, double p_)
       : p(p_), radius(radius_), power(static_cast<float>(p_ - 1.0)), searching(radius_ > 0.0) {
     const double units = searching ? norm / radius : 1.0;
