@@ -103,12 +103,40 @@ def _fused(device: torch.device, p: float) -> float:
     return _difference(*found)
 
 
+def _moves(device: torch.device, p: float) -> float:
+    """A step, noise and a projection, each by itself and all together."""
+    numbers = torch.arange(2.0 * 2000, device=device).view(2, 2000)
+    centers, bases, directions = (torch.sin(numbers + start) for start in (0, 0.1, 1))
+    ours, expected = (torch.zeros(4, 2000, device=device) for _ in range(2))
+    rows = [[0, 1, 0, 7, 8], [1, -1, 1, 7, 9], [0, -1, 0, 1, 2], [1, 0, 1, 3, 4]]
+    unit = float(torch.linalg.vector_norm((bases - centers)[0].double(), p))
+    scales = [[1.0, 0.0, 9.0], [0.0, 1.0, 9.0], [0.0, 0.0, 0.5], [1.0, 1.0, 1.0]]
+    arguments = (
+        bases, directions, centers, torch.tensor(rows, device=device),
+        unit * torch.tensor(scales, dtype=torch.float64, device=device), p, 1.5, 5, -1.0, 1.0,
+    )  # fmt: skip
+    ops.move_in_lp_ball(ours, *arguments)
+    reference.move_in_lp_ball(expected, *arguments)
+    return _difference(ours, expected)
+
+
+def _distances(device: torch.device, p: float) -> float:
+    x = torch.sin(torch.arange(3.0 * 5000, device=device)).view(3, 5000)
+    ours, expected = (torch.zeros(2, dtype=torch.float64, device=device) for _ in range(2))
+    index = torch.tensor([2, 0], device=device)
+    ops.lp_distances(x[:2], x, index, p, ours)
+    reference.lp_distances(x[:2], x, index, p, expected)
+    return _difference(ours, expected)
+
+
 def self_test() -> Iterator[Check]:
     """Compare each kernel with its reference on each device, for every named norm and one more."""
     kernels: tuple[tuple[str, Callable[[torch.device, float], float]], ...] = (
         ("sample_lp_ball", _sampling),
         ("grad_norm_max", _norms),
         ("reduce_and_resample", _fused),
+        ("move_in_lp_ball", _moves),
+        ("lp_distances", _distances),
     )
     for device in devices():
         for name, difference in kernels:

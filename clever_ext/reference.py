@@ -193,7 +193,7 @@ def _direction(g: Tensor, p: float, sharpness: float) -> Tensor:
 
 def _halve(low: Floats, high: Floats, is_low: Callable[[Floats], npt.NDArray[np.bool_]]) -> Floats:
     """Where is_low changes from true to false, between low and high."""
-    for _ in range(80):
+    for _ in range(50):
         middle = (low + high) / 2
         below = is_low(middle)
         low, high = np.where(below, middle, low), np.where(below, high, middle)
@@ -223,7 +223,7 @@ def project(v: Tensor, p: float, radius: float) -> Tensor:
             return _halve(np.zeros_like(a), a, lambda s: s + m * s ** (p - 1) < a)
 
         high = np.asarray(np.linalg.norm(a.ravel(), p / (p - 1)))
-        m = _halve(np.zeros(()), high, lambda m: np.sum(solve(m) ** p) > 1)
+        m = _halve(np.zeros(()), high, lambda m: np.asarray(np.sum(solve(m) ** p) > 1))
         s = solve(m)
     return v.sign() * torch.from_numpy(s * radius)
 

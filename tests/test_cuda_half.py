@@ -188,6 +188,46 @@ def test_the_fused_steps_are_those_of_the_cpu(
     assert expected.slots.tolist() == [-1] * 4
 
 
+# Row 1 is skipped; the others step, are moved by noise, or both, into balls that hold them or not.
+MOVES = [[0, 1, 0, 7, 8], [-1, 9, 9, 9, 9], [1, -1, 1, 7, 2**32 + 9], [2, 0, 1, 3, 2**63 - 1],
+         [2, 1, 0, 3, 4]]  # fmt: skip
+SCALES = [[0.5, 0, 0.3], [1, 1, 1], [0, 0.5, 0.2], [-0.1, 0.1, 99], [0, 0, 0.05]]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("p", EXPONENTS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_moves_are_those_of_the_cpu(
+    cuda_half: Backend, shape: list[int], p: float, dtype: torch.dtype
+) -> None:
+    for channels_last in (False, True)[: 1 + (len(shape) == 3)]:
+        bases, directions, centers = (
+            in_format(uniform(3, *shape, seed=seed), channels_last).to(dtype) for seed in (1, 2, 3)
+        )
+        expected = in_format(unwritten(5, *shape, dtype=dtype), channels_last)
+        ours = expected.to(cuda_half.device, copy=True)
+        unit = float(torch.linalg.vector_norm((bases - centers)[0].double(), p))
+        tensors = (
+            bases, directions - 0.5, centers, torch.tensor(MOVES),
+            unit * torch.tensor(SCALES, dtype=torch.float64),
+        )  # fmt: skip
+        arguments = (p, 1.5, 11, -0.25, 0.75)
+        CPU.move_in_lp_ball(expected, *tensors, *arguments)
+        there = (t.to(cuda_half.device) for t in tensors)
+        cuda_half.ops.move_in_lp_ball(ours, *there, *arguments)
+        # The order of sums moves every factor by less than an ulp: of three, one after another.
+        torch.testing.assert_close(
+            ours.cpu(), expected, rtol=0, atol=3 * one_ulp(dtype), equal_nan=True
+        )
+        distances = torch.zeros(2, 5, dtype=torch.float64)
+        index = torch.tensor([0, -1, 1, 2, 0])
+        written = expected.nan_to_num(0.0)
+        CPU.lp_distances(written, centers, index, p, distances[0])
+        on_device = [t.to(cuda_half.device) for t in (written, centers, index, distances[1])]
+        cuda_half.ops.lp_distances(*on_device[:3], p, on_device[3])
+        torch.testing.assert_close(on_device[3].cpu(), distances[0], rtol=1e-6, atol=0)
+
+
 def test_runs_repeat_to_the_bit(cuda_half: Backend) -> None:
     """Blocks and threads come in another order each time."""
     grads = uniform(1, 8, 5000).to(cuda_half.device)
@@ -224,6 +264,21 @@ def test_a_missing_slot_stops_the_kernel_and_no_later_one(cuda_half: Backend) ->
         cuda_half.ops.grad_norm_max(torch.ones(1, 1, 9), [2.0], maxima, torch.tensor([[2]]))
     cuda_half.ops.grad_norm_max(torch.ones(1, 1, 9), [2.0], maxima, torch.tensor([[1]]))
     assert maxima.tolist() == [[0.0, 3.0]]
+
+
+@needs_emulation
+@pytest.mark.parametrize("cuda_half", ["emulated"], indirect=True)
+@pytest.mark.parametrize(("column", "value"), [(0, 3), (0, -2), (1, 3), (2, -1), (2, 3)])
+def test_a_missing_point_stops_the_kernel(cuda_half: Backend, column: int, value: int) -> None:
+    x = uniform(3, 9)
+    rows = torch.tensor([[0, 0, 0, 0, 0]])
+    rows[0, column] = value
+    scales = torch.ones(1, 3, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="__trap"):
+        cuda_half.ops.move_in_lp_ball(x[:1].clone(), x, x, x, rows, scales, 2.0, 1.0, 0, 0.0, 1.0)
+    index, distances = torch.tensor([3]), torch.zeros(1, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="__trap"):
+        cuda_half.ops.lp_distances(x[:1], x, index, 2.0, distances)
 
 
 @dataclass(frozen=True)

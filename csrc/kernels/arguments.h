@@ -138,7 +138,7 @@ struct Points {
 };
 
 struct MoveArguments {
-  void* out;  // [batch, *shape]
+  void* out;  // [batch, *shape]; apart from the points, which are read while it is written
   int64_t batch, row_stride;
   DType dtype, direction_dtype;  // of all points but the directions, and of these
   PointLayout point;

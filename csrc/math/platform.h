@@ -14,6 +14,8 @@
 // Written out, for GCC vectorises no loop around another one.
 #if defined(__CUDA_ARCH__) || defined(__clang__)
 #define CLEVER_UNROLL _Pragma("unroll")
+#elif defined(__CUDACC__)
+#define CLEVER_UNROLL
 #else
 #define CLEVER_UNROLL _Pragma("GCC unroll 16")
 #endif

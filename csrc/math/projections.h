@@ -53,18 +53,20 @@ struct Clamping {
 
 // p = 1: sizes above a threshold are lessened by it, the others vanish. Newton's method from below
 // (Michelot, 1986) never passes the threshold, and each step divides the excess times the number
-// of sizes above it by four at least: kMaxSteps leave nothing, and a few steps are usual.
+// of sizes above it by four at least: kMaxSteps leave nothing, and a few steps are usual. The last
+// sum makes up for the rounding of the threshold.
 template <class Real>
 struct SoftThreshold {
   static constexpr bool kSearches = true;
   static constexpr int kMaxSteps = 64;
-  double radius;
-  Real threshold;
+  double radius, last_count;
+  Real threshold, scale = 0;
   int steps = 0;
   bool searching = true;
 
   CLEVER_HD SoftThreshold(double radius_, double norm, int64_t numel, double)
       : radius(radius_),
+        last_count(static_cast<double>(numel)),
         threshold(static_cast<Real>((norm - radius_) / static_cast<double>(numel))) {}
   // The excess over the threshold, and the number of sizes above it.
   CLEVER_HD Terms<Real> terms(Real size) const {
@@ -74,12 +76,18 @@ struct SoftThreshold {
   CLEVER_HD void step(Terms<double> sums) {
     const auto next =
         static_cast<Real>(static_cast<double>(threshold) + (sums.first - radius) / sums.second);
-    searching = next > threshold && ++steps < kMaxSteps;
-    if (searching) threshold = next;
+    // Of the same sizes the threshold is the same, but for rounding.
+    searching = next > threshold && sums.second < last_count && ++steps < kMaxSteps;
+    last_count = sums.second;
+    if (searching) {
+      threshold = next;
+    } else if (sums.first > 0.0) {
+      scale = static_cast<Real>(radius / sums.first);
+    }
   }
   CLEVER_HD Real operator()(Real v) const {
     const Real rest = (v < Real{0} ? -v : v) - threshold;
-    const Real size = rest > Real{0} ? rest : Real{0};
+    const Real size = rest > Real{0} ? rest * scale : Real{0};
     return v < Real{0} ? -size : size;
   }
 };
@@ -100,8 +108,8 @@ struct KktProjection {
   int steps = 0;
   bool searching;
 
-  // By Hoelder's inequality m is between (norm - 1) min(1, c) and norm max(1, c), c =
-  // numel^(1-2/p).
+  // By Hoelder's inequality m is between (norm - 1) min(1, c) and norm max(1, c), where
+  // c = numel^(1-2/p).
   CLEVER_HD KktProjection(double radius_, double norm, int64_t numel, double p_)
       : p(p_), radius(radius_), power(static_cast<float>(p_ - 1.0)), searching(radius_ > 0.0) {
     const double units = searching ? norm / radius : 1.0;
