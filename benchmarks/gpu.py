@@ -180,8 +180,8 @@ def loop(name: str, options: tuple[str, ...], device: str, rounds: int) -> dict[
             if (mark := marks.get(next(steps))) is not None:
                 mark.record()
 
-        for maxima in sample_maxima(engine.plan, image, zero, one, ids, sampling, progress):
-            maxima()
+        for drawn in sample_maxima(engine.plan, image, zero, one, ids, sampling, progress):
+            drawn()
         return seconds_between(begin, end) / STEPS
 
     with engine.running(image.device), frozen(like.model):

@@ -67,8 +67,8 @@ def ours(plan: Plan, x: Tensor, steps: int, p: float) -> None:
     sampling = Sampling(p, 0.5, 1, len(x) * steps, 0, (0.0, 1.0))
     zero, one = torch.zeros(1, dtype=torch.int64), torch.ones(1, 1, dtype=torch.int64)
     ids = np.zeros(1, dtype=np.int64)
-    for maxima in sample_maxima(plan, x[:1], zero, one, ids, sampling, lambda _: None):
-        maxima()
+    for drawn in sample_maxima(plan, x[:1], zero, one, ids, sampling, lambda _: None):
+        drawn()
 
 
 def held(work: Callable[[], None], first: Callable[[], None]) -> Callable[[], float]:

@@ -135,8 +135,8 @@ class _Bench:
             found = sample_maxima(
                 plan, image, self.classes, self.targets, ids, sampling, lambda _: None
             )
-            for maxima in found:
-                maxima()
+            for drawn in found:
+                drawn()
 
         return self.seconds(work) / (n_samples * n_targets)
 

@@ -53,7 +53,7 @@ def draw(
         ids = subjects.batch.image_ids[image]
         found = sample_maxima(subjects.engine.plan, *tensors, ids, sampling, progress)
         for members, wait in zip(group, found, strict=True):
-            maxima[members] = wait()
+            maxima[members] = wait().maxima
     return maxima
 
 

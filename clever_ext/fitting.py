@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .evt import ReverseWeibullFit, fit_reverse_weibull
+from .maxima import Drawn
 
 Floats = npt.NDArray[np.float64]
 
@@ -23,6 +24,7 @@ class Fitted(NamedTuple):
 
     keys: list[tuple[int, int]]  # one for each image added
     maxima: Floats  # [rows, N_b]
+    nearest_flip: Floats  # [rows]
     fit: ReverseWeibullFit  # of [rows]
 
 
@@ -38,8 +40,8 @@ class BackgroundFits:
         self.n_targets, self.n_batches = n_targets, n_batches
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clever-fit")
         self._keys: list[tuple[int, int]] = []
-        self._waiting: list[Callable[[], Floats]] = []
-        self._fits: list[Future[tuple[Floats, ReverseWeibullFit]]] = []
+        self._waiting: list[Callable[[], Drawn]] = []
+        self._fits: list[Future[tuple[Drawn, ReverseWeibullFit]]] = []
 
     def __enter__(self) -> BackgroundFits:
         return self
@@ -52,15 +54,15 @@ class BackgroundFits:
     ) -> None:
         self._thread.shutdown(cancel_futures=True)
 
-    def add(self, key: tuple[int, int], maxima: Callable[[], Floats]) -> None:
+    def add(self, key: tuple[int, int], drawn: Callable[[], Drawn]) -> None:
         """Take one image.
 
         Args:
             key: What to call it.
-            maxima: Waits for its maxima [T, N_b] and returns them; called in the other thread.
+            drawn: Waits for what its samples found and returns it; called in the other thread.
         """
         self._keys.append(key)
-        self._waiting.append(maxima)
+        self._waiting.append(drawn)
         if len(self._waiting) * self.n_targets >= _ROWS:
             self._submit()
 
@@ -73,11 +75,15 @@ class BackgroundFits:
         if self._waiting or not self._fits:
             self._submit()
         parts = [future.result() for future in self._fits]
-        maxima = np.concatenate([part[0] for part in parts])
         fit = ReverseWeibullFit.concatenate([part[1] for part in parts])
-        return Fitted(self._keys, maxima, fit)
+        return Fitted(self._keys, *_joined([part[0] for part in parts]), fit)
 
 
-def _fit(group: list[Callable[[], Floats]], n_batches: int) -> tuple[Floats, ReverseWeibullFit]:
-    maxima = np.concatenate([np.empty((0, n_batches)), *(of_image() for of_image in group)])
-    return maxima, fit_reverse_weibull(maxima)
+def _joined(parts: Sequence[Drawn]) -> Drawn:
+    return Drawn(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+
+def _fit(group: list[Callable[[], Drawn]], n_batches: int) -> tuple[Drawn, ReverseWeibullFit]:
+    none = Drawn(np.empty((0, n_batches)), np.empty(0))
+    drawn = _joined([none, *(of_image() for of_image in group)])
+    return drawn, fit_reverse_weibull(drawn.maxima)

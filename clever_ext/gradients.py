@@ -56,9 +56,22 @@ class TorchOracle:
 
     def margin_gradients(self, x: Tensor, classes: Tensor, targets: Tensor) -> Iterator[Tensor]:
         """Yield the gradients [B, *shape] of the margins, target after target."""
+        return self.margins_and_gradients(x, classes, targets)[1]
+
+    def margins_and_gradients(
+        self, x: Tensor, classes: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Iterator[Tensor]]:
+        """Return the margins [B, T] and their gradients of one forward pass."""
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             logits = self.model(leaf)
+        return margins_of(logits.detach(), classes, targets), self._backward(
+            leaf, logits, classes, targets
+        )
+
+    def _backward(
+        self, leaf: Tensor, logits: Tensor, classes: Tensor, targets: Tensor
+    ) -> Iterator[Tensor]:
         # A margin's gradient is that of the logits' product with one 1 and one -1: the margins
         # themselves are not needed, and rows do not influence each other.
         ones = torch.ones_like(targets[:, :1], dtype=logits.dtype)
@@ -75,6 +88,22 @@ class TorchOracle:
             signs = plus.scatter_add(1, targets[:, t, None], -ones)
             (gradient,) = torch.autograd.grad(logits, leaf, signs, retain_graph=t < n_targets - 1)
             yield gradient
+
+
+def margins_of(logits: Tensor, classes: Tensor, targets: Tensor) -> Tensor:
+    """Return the margins [B, T] of logits [B, K]."""
+    return logits.gather(1, classes[:, None]) - logits.gather(1, targets)
+
+
+def margins_and_gradients(
+    oracle: GradientOracle, x: Tensor, classes: Tensor, targets: Tensor
+) -> tuple[Tensor, Iterator[Tensor]]:
+    """Return the margins [B, T] at x and their gradients, by one forward pass where that can be."""
+    own = getattr(type(oracle), "margin_gradients", None) is TorchOracle.margin_gradients
+    if own and isinstance(oracle, TorchOracle):  # not where a subclass has its own gradients
+        return oracle.margins_and_gradients(x, classes, targets)
+    margins = margins_of(oracle.logits(x), classes, targets)
+    return margins, oracle.margin_gradients(x, classes, targets)
 
 
 def _module(model: Any) -> torch.nn.Module | None:

@@ -16,6 +16,11 @@ from .errors import CleverError
 from .gradients import model_placement
 from .sampling import FLOATS, check_clip, check_integer, check_norm, check_radius
 
+#: What a score can be made by.
+ESTIMATORS = ("clever", "steepest")
+#: Gradients of a search for one row: where nothing else is asked for, and at least.
+DEFAULT_GRADIENTS, FEWEST_GRADIENTS = 2000, 16
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -29,6 +34,9 @@ class Settings:
     clip: tuple[float, float]
     seed: int
     first_batch: int = 0  # of the n_batches, where others were drawn before
+    estimator: str = "clever"
+    max_gradients: int = 0  # of a search, for each row
+    keep_witness: bool = False
 
     @classmethod
     def check(
@@ -40,8 +48,17 @@ class Settings:
         batch_samples: Any,
         clip: Any,
         seed: Any,
+        estimator: Any = "clever",
+        max_gradients: Any = None,
+        keep_witness: bool = False,
+        candidates: Any = None,
     ) -> Settings:
         """Check the arguments of these names of `clever_score`."""
+        of_search = {
+            "max_gradients": max_gradients,
+            "keep_witness": keep_witness or None,
+            "candidates": candidates,
+        }
         several = isinstance(norm, Iterable) and not isinstance(norm, str)
         norms = tuple(check_norm(p) for p in (norm if several else (norm,)))
         if not norms or len(set(norms)) < len(norms):
@@ -58,7 +75,32 @@ class Settings:
             batch_samples=check_integer("batch_samples", batch_samples, 1, 2**31 - 1),
             clip=check_clip(clip),
             seed=check_integer("seed", seed, -(2**63), 2**63 - 1),
+            estimator=_check_estimator(estimator, of_search),
+            max_gradients=check_integer(
+                "max_gradients",
+                DEFAULT_GRADIENTS if max_gradients is None else max_gradients,
+                FEWEST_GRADIENTS,
+                2**31 - 1,
+            ),
+            keep_witness=keep_witness,
         )
+
+
+def _check_estimator(estimator: Any, of_search: dict[str, Any]) -> str:
+    if estimator not in ESTIMATORS:
+        raise CleverError(
+            f"estimator={estimator!r} is unknown",
+            " or ".join(repr(name) for name in ESTIMATORS),
+            "choose one of these; docs/which-score.md tells them apart",
+        )
+    given = [name for name, value in of_search.items() if value is not None]
+    if estimator != "steepest" and given:
+        raise CleverError(
+            f"{', '.join(given)} with estimator={estimator!r}",
+            'estimator="steepest"',
+            "leave them out, or search for the steepest place",
+        )
+    return str(estimator)
 
 
 @dataclass(frozen=True)
@@ -68,6 +110,7 @@ class Batch:
     images: Tensor  # [N, *shape]
     labels: npt.NDArray[np.int64] | None  # [N]
     image_ids: npt.NDArray[np.int64]  # [N]
+    candidates: Tensor | None = None  # [N, M, *shape], points that a search looks at too
 
 
 def _check_images(images: Any, model: Any, device: Any, dtype: torch.dtype | None) -> Tensor:
@@ -107,6 +150,20 @@ def _check_images(images: Any, model: Any, device: Any, dtype: torch.dtype | Non
             "leave it out for the model's own",
         )
     return x.detach().to(place, dtype or model_dtype or x.dtype)
+
+
+def check_candidates(candidates: Any, images: Tensor) -> Tensor:
+    """Return points [N, M, *shape] as the images [N, *shape] are."""
+    points = torch.as_tensor(candidates)
+    shape = [len(images), "M", *images.shape[1:]]
+    same = points.dim() == images.dim() + 1 and points.shape[:1] + points.shape[2:] == images.shape
+    if not same or points.shape[1] == 0 or not bool(torch.isfinite(points).all()):
+        raise CleverError(
+            f"candidates have shape {list(points.shape)}, or hold NaN or infinite values",
+            f"finite points {shape}, M for each image",
+            "give one point for each image as points[:, None]",
+        )
+    return points.detach().to(images)
 
 
 def check_device(

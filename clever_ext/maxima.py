@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from . import graphs, ops
 from .errors import CleverError
-from .gradients import GradientOracle
+from .gradients import GradientOracle, margins_and_gradients
 from .sampling import FLOATS, as_points, check_norm, dual_exponent, points_like
 
 #: Steps before one is captured as a CUDA graph: libraries choose their kernels in the first ones.
@@ -111,6 +112,19 @@ class Plan:
         self.notes["device_batch"] = f"halved to {self.device_batch}: out of memory"
 
 
+class Drawn(NamedTuple):
+    """What the samples of one image found, for each of its targets.
+
+    Attributes:
+        maxima: [T, N_b], the batch maxima of the gradients' norms.
+        nearest_flip: [T], the smallest p-norm distance of a sample whose margin was not positive;
+            infinite where there was none.
+    """
+
+    maxima: npt.NDArray[np.float64]
+    nearest_flip: npt.NDArray[np.float64]
+
+
 class _Work:
     """The samples to be drawn around some images, as a list of jobs, and their maxima.
 
@@ -137,13 +151,16 @@ class _Work:
         radii = np.broadcast_to(np.asarray(sampling.radius, dtype=np.float64), len(centers))
         self.radii = torch.from_numpy(radii[center]).to(device)
         self.maxima = torch.zeros(targets.shape[1], n_jobs, dtype=torch.float64, device=device)
+        shape = targets.shape[1], len(centers)
+        self.nearest_flip = torch.full(shape, torch.inf, dtype=torch.float64, device=device)
         self.per_image = sampling.n_batches * sampling.batch_samples
         self.n_samples = n_jobs * sampling.batch_samples
 
     def of_image(self, number: int) -> Tensor:
-        """Return the maxima [T, N_b] of one image."""
+        """Return the maxima of one image and its nearest flips behind them, [T, N_b + 1]."""
         first = number * self.sampling.n_batches
-        return self.maxima[:, first : first + self.sampling.n_batches]
+        maxima = self.maxima[:, first : first + self.sampling.n_batches]
+        return torch.cat([maxima, self.nearest_flip[:, number, None]], dim=1)
 
 
 class _DeviceBatch:
@@ -159,12 +176,14 @@ class _DeviceBatch:
         self.x = points_like(work.centers[0], size)
         self.cursor = torch.arange(first, first + size, device=device)
         self.slots = torch.full((size,), -1, device=device)
+        self.distances = torch.zeros(size, dtype=torch.float64, device=device)
         self._resample(None, 0, size)
 
     @property
     def written(self) -> list[Tensor]:
         """All that a step writes."""
-        return [self.x, self.cursor, self.slots, self.work.maxima]
+        work = self.work
+        return [self.x, self.cursor, self.slots, self.distances, work.maxima, work.nearest_flip]
 
     def step(self, rows: int) -> None:
         """Differentiate at the first rows, fold the norms into their maxima, draw new samples."""
@@ -172,7 +191,10 @@ class _DeviceBatch:
         held = self.slots[:rows]
         image = work.centers_of_jobs[held]
         targets = work.targets[image]
-        gradients = self.oracle.margin_gradients(self.x[:rows], work.classes[image], targets)
+        margins, gradients = margins_and_gradients(
+            self.oracle, self.x[:rows], work.classes[image], targets
+        )
+        self._note_flips((margins <= 0) & (held >= 0)[:, None], image)
         last = targets.shape[1] - 1
         for target, gradient in enumerate(gradients):
             if target < last:
@@ -180,6 +202,16 @@ class _DeviceBatch:
                 ops.grad_norm_max(gradient[None], [q], maxima, held[None])
             else:
                 self._resample(gradient, target, rows)
+
+    def _note_flips(self, flipped: Tensor, image: Tensor) -> None:
+        """Fold the distances of the rows in x whose margins [rows, T] are not positive."""
+        if not flipped.is_cuda and not flipped.any():  # a GPU is not waited for
+            return
+        work, rows = self.work, len(flipped)
+        index, distances = torch.where(flipped.any(dim=1), image, -1), self.distances[:rows]
+        ops.lp_distances(self.x[:rows], work.centers, index, work.sampling.p, distances)
+        found = torch.where(flipped, distances[:, None], torch.inf).T
+        work.nearest_flip.scatter_reduce_(1, image.expand_as(found), found, "amin")
 
     def _resample(self, gradient: Tensor | None, target: int, rows: int) -> None:
         work, sampling = self.work, self.work.sampling
@@ -251,7 +283,7 @@ def sample_maxima(
     image_ids: npt.NDArray[np.int64],
     sampling: Sampling,
     progress: Callable[[int], None],
-) -> Iterator[Callable[[], npt.NDArray[np.float64]]]:
+) -> Iterator[Callable[[], Drawn]]:
     """Yield the batch maxima of image after image, each as soon as its last step is on its way.
 
     Nothing is copied from the device until an image is finished, and then beside the next steps.
@@ -267,8 +299,8 @@ def sample_maxima(
         progress: Called with the number of gradient evaluations of each step.
 
     Yields:
-        For each image, in order, a function that waits for its maxima and returns them, [T, N_b]
-        float64; it may be called from another thread.
+        For each image, in order, a function that waits for what its samples found and returns
+        it; it may be called from another thread.
     """
     work = _Work(centers, classes, targets, image_ids, sampling)
     runner: _Runner | None = None
@@ -287,10 +319,10 @@ def sample_maxima(
             finished += 1
 
 
-def _on_host(values: Tensor) -> Callable[[], npt.NDArray[np.float64]]:
-    """Start to copy values to the host; the function returned waits for them."""
+def _on_host(values: Tensor) -> Callable[[], Drawn]:
+    """Start to copy what `of_image` gives to the host; the function returned waits for it."""
     if not values.is_cuda:
-        return values.numpy
+        return lambda: _drawn(values)
     host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
     stream = torch.cuda.Stream(values.device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(values.device))
@@ -298,11 +330,15 @@ def _on_host(values: Tensor) -> Callable[[], npt.NDArray[np.float64]]:
         host.copy_(values, non_blocking=True)
         copied = stream.record_event()
 
-    def wait(_: Tensor = values) -> npt.NDArray[np.float64]:  # keeps the source until it is copied
+    def wait(_: Tensor = values) -> Drawn:  # keeps the source until it is copied
         copied.synchronize()
-        return host.numpy()
+        return _drawn(host)
 
     return wait
+
+
+def _drawn(values: Tensor) -> Drawn:
+    return Drawn(values[:, :-1].numpy(), values[:, -1].numpy())
 
 
 def in_batches(plan: Plan, n: int, work: Callable[[slice], None]) -> None:

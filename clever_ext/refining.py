@@ -53,6 +53,7 @@ def refit(result: CleverResult) -> CleverResult:
             radius=table["radius"].to_numpy()[rows],
             max_norm=maxima.max(axis=1),
             norm_at_image=table["norm_at_image"].to_numpy()[rows],
+            nearest_flip=table["nearest_flip"].to_numpy()[rows],
             fit=fit_reverse_weibull(maxima),
         )
         for name, values in columns.items():
@@ -197,6 +198,7 @@ def _joined(result: CleverResult, more: CleverResult, n_batches: int) -> CleverR
     pairs = zip(table["maxima"], added["maxima"], strict=True)
     maxima = [np.append(a, b) for a, b in pairs]
     table["maxima"] = pd.Series(maxima, index=table.index, dtype=object)
+    table["nearest_flip"] = np.fmin(table["nearest_flip"], added["nearest_flip"])
     for name in ("n_batches", "n_gradients"):
         table[name] = table[name] + added[name]
     settings = {**result.metadata["settings"], "n_batches": n_batches}

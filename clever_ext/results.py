@@ -37,6 +37,7 @@ COLUMNS = {
     "score_high": "float",
     "max_norm": "float",
     "norm_at_image": "float",
+    "nearest_flip": "float",  # distance of the nearest point seen whose margin was not positive
     "shape": "float",
     "scale": "float",
     "ks": "float",
@@ -49,6 +50,9 @@ COLUMNS = {
     "flags": "string",
     "error": "string",  # why an image has no score, where the status is "error"
     "maxima": "floats",
+    "curve": "floats",  # of the steepest place: lipschitz after so many gradients
+    "curve_gradients": "floats",
+    "witness": "floats",  # the steepest point, flattened, where it was asked for
 }
 
 _NULLABLE_INTEGERS = ("label", "predicted", "target")
@@ -176,7 +180,11 @@ class CleverResult:
             ) from error
         text = (arrow.schema.metadata or {}).get(_METADATA_KEY)
         metadata = json.loads(text) if text else {}
-        if metadata.pop("format", None) != FORMAT or not arrow.schema.equals(_schema()):
+        schema = _schema()  # an earlier version may have had fewer columns
+        known = all(
+            each.name in COLUMNS and each.equals(schema.field(each.name)) for each in arrow.schema
+        )
+        if metadata.pop("format", None) != FORMAT or not known:
             raise CleverError(
                 f"{path} is not a file of results that this version reads",
                 f"results of format {FORMAT}, written by CleverResult.save",
@@ -186,7 +194,7 @@ class CleverResult:
             name: arrow.column(name).to_numpy(zero_copy_only=False)
             if name not in _NULLABLE_INTEGERS
             else arrow.column(name).to_pylist()
-            for name in COLUMNS
+            for name in arrow.schema.names
         }
         return cls(make_table(columns), metadata)
 

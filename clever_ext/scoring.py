@@ -6,6 +6,7 @@ import math
 import platform
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ import torch
 
 from .engine import Engine
 from .fitting import BackgroundFits, Fitted
-from .inputs import Batch, Settings, check_batch, check_device_batch
+from .inputs import Batch, Settings, check_batch, check_candidates, check_device_batch
 from .maxima import Sampling, sample_maxima
 from .progress import Progress, reporting
 from .results import CleverResult
+from .searching import searched
 from .subjects import Rows, Subjects
 from .tables import score_columns, tabulate
 
@@ -68,8 +70,8 @@ class _Run:
                 )
                 ids = subjects.batch.image_ids[these]
                 found = sample_maxima(engine.plan, *tensors, ids, sampling, count)
-                for image, maxima in zip(these, found, strict=True):
-                    fits.add((n, int(image)), maxima)
+                for image, drawn in zip(these, found, strict=True):
+                    fits.add((n, int(image)), drawn)
 
     def table(self, fitted: Fitted) -> Any:
         """Build the rows: image after image, target after target, norm after norm."""
@@ -91,6 +93,7 @@ class _Run:
             radius=rows.radius,
             max_norm=maxima.max(axis=1, initial=0.0),
             norm_at_image=self.at_image[norm, image, target],
+            nearest_flip=fitted.nearest_flip[order],
             fit=fitted.fit.rows(order),
         )
         n_gradients = settings.n_batches * settings.batch_samples
@@ -117,6 +120,8 @@ def _metadata(
             "batch_samples": settings.batch_samples,
             "clip": _clip_in_json(settings.clip),
             "seed": settings.seed,
+            "estimator": settings.estimator,
+            "max_gradients": settings.max_gradients,
             "targets": targets if isinstance(targets, (str, int)) else np.asarray(targets).tolist(),
             "shape": list(batch.images.shape[1:]),
             "dtype": str(batch.images.dtype).removeprefix("torch."),
@@ -165,6 +170,10 @@ def clever_score(
     progress: bool | Progress = False,
     model_name: str | None = None,
     prepare: str | Sequence[str] = "auto",
+    estimator: str = "clever",
+    max_gradients: int | None = None,
+    keep_witness: bool = False,
+    candidates: Any = None,
 ) -> CleverResult:
     """Score how far images may be moved before a classifier changes its answer.
 
@@ -201,6 +210,13 @@ def clever_score(
             "fold_batch_norm", "channels_last", "bfloat16", "float16", "compile", "tf32" and
             "cuda_graph", "auto" among them or not. A copy is changed, never the model. "auto" uses
             what changes rounding alone and is measured to be faster. See docs/performance.md.
+        estimator: "clever", or "steepest": L is replaced by the largest gradient norm or secant
+            that a search of the ball finds, which is proved to be no larger; `n_batches` and
+            `batch_samples` are not used then. docs/which-score.md tells which to choose.
+        max_gradients: What the search may spend for each image, target and norm; default 2,000.
+        keep_witness: Whether rows keep the steepest point that was found.
+        candidates: [N, M, *shape], points that the search looks at besides its own, such as what
+            attacks found; those outside a ball are projected onto it.
 
     Returns:
         A CleverResult: `.scores` {p: [N]}, the minimum over the targets, and `.table`.
@@ -214,9 +230,14 @@ def clever_score(
     >>> result.scores[2].shape
     (2,)
     """
-    settings = Settings.check(norm, radius, targets, n_batches, batch_samples, clip, seed)
+    settings = Settings.check(
+        norm, radius, targets, n_batches, batch_samples, clip, seed, estimator, max_gradients,
+        keep_witness, candidates,
+    )  # fmt: skip
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(images, labels, image_ids, model, device, dtype)
+    if candidates is not None:
+        batch = replace(batch, candidates=check_candidates(candidates, batch.images))
     with reporting(progress) as report:
         return score_batch(engine, batch, settings, report, model_name)
 
@@ -235,17 +256,23 @@ def score_batch(
     Raises:
         CleverError: the model, or its number of classes, is unfit.
     """
-    complete = True
+    run = {"clever": _sampled, "steepest": searched}[settings.estimator]
     with engine.running(batch.images.device):
         engine.check(batch.images)
         subjects = Subjects(engine, batch, settings.targets, settings.seed)
-        run = _Run(subjects, settings)
-        with BackgroundFits(subjects.n_targets, settings.n_batches) as fits:
-            try:
-                run.sample(fits, progress)
-            except KeyboardInterrupt:
-                complete = False
-                message = "interrupted: the result holds the images finished so far"
-                warnings.warn(message, stacklevel=3)
-            table = run.table(fits.finish())
+        table, complete = run(subjects, settings, progress)
+    if not complete:
+        message = "interrupted: the result holds the images finished so far"
+        warnings.warn(message, stacklevel=3)
     return CleverResult(table, _metadata(engine, batch, settings, model_name, complete))
+
+
+def _sampled(subjects: Subjects, settings: Settings, progress: Progress) -> tuple[Any, bool]:
+    """Score by the paper's estimator; return the table, and whether it is whole."""
+    run, complete = _Run(subjects, settings), True
+    with BackgroundFits(subjects.n_targets, settings.n_batches) as fits:
+        try:
+            run.sample(fits, progress)
+        except KeyboardInterrupt:
+            complete = False
+        return run.table(fits.finish()), complete

@@ -131,6 +131,12 @@ class Subjects:
             torch.from_numpy(targets).to(device),
         )
 
+    def candidates(self, image: Ints) -> Tensor:
+        """Return the points [I, M, *shape] that a search shall look at too."""
+        points = self.batch.candidates
+        assert points is not None
+        return points[torch.from_numpy(image).to(points.device)]
+
     def norms_at(self, image: Ints, targets: Ints, norms: list[float]) -> Floats:
         """Return the gradient norms at images themselves, [len(norms), I, T]."""
         return norms_at(self.engine.own, *self.tensors(image, targets), norms)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from .evt import ReverseWeibullFit
 from .results import COLUMNS, make_table
+from .steepest import Steepest
 from .subjects import Rows, Subjects
 
 if TYPE_CHECKING:
@@ -26,7 +27,12 @@ _OF_MISCLASSIFIED: dict[str, Any] = {
 
 
 def score_columns(
-    margin: Floats, radius: Floats, max_norm: Floats, norm_at_image: Floats, fit: ReverseWeibullFit
+    margin: Floats,
+    radius: Floats,
+    max_norm: Floats,
+    norm_at_image: Floats,
+    nearest_flip: Floats,
+    fit: ReverseWeibullFit,
 ) -> dict[str, Any]:
     """Turn margins and fits into scores, min(margin / location, R) (Weng et al. 2018, Algorithm 1).
 
@@ -34,32 +40,74 @@ def score_columns(
     maximum is not finite the score is NaN and the status "non-finite".
     """
     finite = np.isfinite(margin) & (fit.status != "non-finite")
-
-    def score(constant: Floats) -> Floats:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where(margin > 0, margin / constant, 0.0)
-        return np.where(finite, np.minimum(ratio, radius), np.nan)
-
-    scores = score(fit.location)
-    far = np.where(fit.location > 2 * max_norm, "far-location", "")
-    below = np.where(fit.location < norm_at_image * (1 - _ROUNDING), "below-image", "")
-    both = (far != "") & (below != "")
+    scores = _score(margin, fit.location, radius, finite)
+    below_image = fit.location < norm_at_image * (1 - _ROUNDING)
+    flags = {
+        "far-location": fit.location > 2 * max_norm,
+        "contradicted": below_image | (scores > nearest_flip),
+    }
     return {
         "radius": radius,
         "margin": margin,
         "lipschitz": fit.location,
         "score": scores,
-        "score_low": score(fit.ci_high),
-        "score_high": score(fit.ci_low),
+        "score_low": _score(margin, fit.ci_high, radius, finite),
+        "score_high": _score(margin, fit.ci_low, radius, finite),
         "max_norm": max_norm,
         "norm_at_image": norm_at_image,
+        "nearest_flip": nearest_flip,
         "shape": fit.shape,
         "scale": fit.scale,
         "ks": fit.ks,
         "p_value": fit.p_value,
         "capped": scores == radius,
         "status": np.where(finite, fit.status, "non-finite").astype(object),
-        "flags": np.where(both, "far-location,below-image", np.char.add(far, below)).astype(object),
+        "flags": _words(flags),
+    }
+
+
+def _score(
+    margin: Floats, constant: Floats, radius: Floats, finite: npt.NDArray[np.bool_]
+) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(margin > 0, margin / constant, 0.0)
+    return np.where(finite, np.minimum(ratio, radius), np.nan)
+
+
+def _words(flags: dict[str, npt.NDArray[np.bool_]]) -> npt.NDArray[np.object_]:
+    """Join for each row the names of the flags that it has by commas."""
+    rows = zip(*flags.values(), strict=True)
+    joined = [",".join(n for n, set_ in zip(flags, row, strict=True) if set_) for row in rows]
+    return np.array(joined, dtype=object)
+
+
+def steepest_columns(
+    margin: Floats, radius: Floats, norm_at_image: Floats, found: Steepest
+) -> dict[str, Any]:
+    """Turn what a search found into scores, min(margin / L', R).
+
+    L' is a lower bound of the Lipschitz constant, so that margin / L lies between 0 and the score.
+    """
+    finite = np.isfinite(margin) & np.isfinite(found.lipschitz)
+    scores = _score(margin, found.lipschitz, radius, finite)
+    status = np.where(finite, "ok", "non-finite").astype(object)
+    return {
+        "radius": radius,
+        "margin": margin,
+        "lipschitz": found.lipschitz,
+        "score": scores,
+        "score_low": np.where(finite, 0.0, np.nan),
+        "score_high": scores,
+        "max_norm": found.max_norm,
+        "norm_at_image": norm_at_image,
+        "nearest_flip": found.nearest_flip,
+        "n_gradients": found.n_gradients,
+        "capped": scores == radius,
+        "status": status,
+        "flags": np.full(len(scores), "", dtype=object),
+        "curve": found.curve,
+        "curve_gradients": found.curve_gradients,
+        "witness": found.witness,
     }
 
 

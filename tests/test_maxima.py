@@ -29,7 +29,7 @@ def run(images, classes, targets, ids, p=2.0, plan=None, progress=ignore, **chan
     sampling = Sampling(p=p, **(settings | changes))
     plan = plan or Plan(TorchOracle(network()), 16)
     found = sample_maxima(plan, images, classes, targets, np.array(ids), sampling, progress)
-    return np.stack([maxima() for maxima in found])
+    return np.stack([drawn().maxima for drawn in found])
 
 
 @pytest.fixture
@@ -107,6 +107,35 @@ def test_images_come_as_soon_as_they_are_finished(case):
     next(maxima)
     # 35 samples of the first image take 3 steps of 16, each of two targets.
     assert counted == [32, 32, 32]
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0, math.inf])
+@pytest.mark.parametrize("device_batch", [4, 64])
+def test_the_nearest_flip_is_the_nearest_sample_of_another_class(case, p, device_batch):
+    images, classes, targets, ids = case
+    model = network()
+    with torch.no_grad():  # margins near 0, so that some samples flip and others do not
+        classes = model(images).argmax(dim=1)
+    targets = torch.stack([(classes + 1) % 4, (classes + 2) % 4], dim=1)
+    radius = {1.0: 20.0, 2.0: 3.0, 3.0: 1.5, math.inf: 0.8}[p]
+    sampling = Sampling(p, radius, 5, 7, 4, (-math.inf, math.inf))
+    plan = Plan(TorchOracle(model), device_batch)
+    found = sample_maxima(plan, images, classes, targets, np.array(ids), sampling, ignore)
+    nearest = np.stack([drawn().nearest_flip for drawn in found])
+    expected = np.full((3, 2), np.inf)
+    for i in range(3):
+        for b in range(5):
+            x = cx.sample_lp_ball(images[i], 7, p, radius, 4, ids[i], b << 32)
+            with torch.no_grad():
+                logits = model(x)
+            distance = torch.linalg.vector_norm((x - images[i]).flatten(1), p, dim=1)
+            for t in range(2):
+                flipped = logits[:, classes[i]] <= logits[:, targets[i, t]]
+                if flipped.any():
+                    expected[i, t] = min(expected[i, t], distance[flipped].min().item())
+    assert np.isfinite(expected).any()
+    assert np.isinf(expected).any()
+    np.testing.assert_allclose(nearest, expected, rtol=1e-5)
 
 
 def test_a_nan_gradient_is_kept(case):

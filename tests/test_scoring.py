@@ -203,12 +203,13 @@ def test_columns_from_fits():
         radius=np.full(5, 3.0),
         max_norm=maxima.max(axis=1),
         norm_at_image=np.array([0.0, 2.5, 0.0, 0.0, 0.0]),
+        nearest_flip=np.array([2.9, np.inf, np.inf, np.inf, np.inf]),
         fit=fit_reverse_weibull(maxima),
     )
     np.testing.assert_array_equal(columns["score"], [3.0, 0.5, 0.0, np.nan, np.nan])
     assert columns["capped"].tolist() == [True, False, False, False, False]
     assert columns["status"].tolist()[3:] == ["non-finite", "non-finite"]
-    assert columns["flags"].tolist() == ["", "below-image", "", "", ""]
+    assert columns["flags"].tolist() == ["contradicted", "contradicted", "", "", ""]
 
 
 def test_a_far_location_is_flagged():
@@ -216,7 +217,8 @@ def test_a_far_location_is_flagged():
     maxima = 1 + np.random.default_rng(0).gumbel(size=(200, 60)) * 0.5
     fit = fit_reverse_weibull(maxima)
     largest = maxima.max(axis=1)
-    columns = score_columns(np.ones(200), np.full(200, 9.0), largest, np.zeros(200), fit)
+    no_flip = np.full(200, np.inf)
+    columns = score_columns(np.ones(200), np.full(200, 9.0), largest, np.zeros(200), no_flip, fit)
     far = fit.location > 2 * largest
     assert ((columns["flags"] == "far-location") == far).all()
 

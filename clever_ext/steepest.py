@@ -1,0 +1,393 @@
+"""The steepest place of a ball, by search: a lower bound of the Lipschitz constant.
+
+Every gradient's dual norm and every secant |g(x0) - g(x)| / ||x - x0||_p of a point in the ball
+is at most L. So the largest that was seen, L', gives margin / L <= margin / L' <= the distance of
+every point seen whose margin is not positive, for the secant to that point is among them.
+
+A few particles for each row look for a steep place, all rows in step:
+
+1. Some draw uniform samples and keep their steepest; one walks down the margin, one up it.
+2. From there all climb the norm. At x with gradient d let v be the unit vector with
+   v . d = ||d||_q (blunter for p = 1, where it has one element alone). The difference of the
+   gradients at x + h v and x is the derivative of ||d||_q at a scale of h: for a smooth network
+   the Hessian times v, for a piecewise linear one, whose Hessian is 0, what neighbouring pieces
+   add. Its running mean is the direction of the next step; h and the step shrink together.
+
+Nothing is accepted or rejected: what is steepest is remembered. docs/which-score.md has what this
+finds beside uniform samples and attacks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from . import ops
+from .gradients import margins_and_gradients
+from .maxima import in_batches
+from .sampling import as_points, dual_exponent, points_like
+from .subjects import Rows, Subjects
+
+Floats = npt.NDArray[np.float64]
+
+#: Particles of a row: the first half draws, of the others one walks down and one up the margin.
+PARTICLES = 4
+#: Shares of the gradients of the rounds, each with new starts. A row goes on to the next where the
+#: last one paid; the first also pays where norms differ at all.
+_ROUNDS = (0.15, 0.35, 0.5)
+#: Growth of L' below which a round has not paid.
+_WORTHWHILE = 1e-3
+#: Share of a round that looks for starts.
+_START_SHARE = 1 / 8
+#: In radii: where walks begin, their steps, and the first and last distance of probes and climbs.
+_WALK_FROM, _WALK_STEP = 0.1, 0.3
+_FIRST, _LAST = 0.5, 0.05
+#: What a running mean keeps of its past.
+_MEMORY = 0.9
+#: Exponent of directions for p = 1, whose own is infinite: a step along one element gets nowhere.
+_SHARPEST = 4.0
+#: Secants count where the margin moved by this share of the largest logit: rounding makes others.
+_SHORTEST_RISE = 1e-2
+#: Bytes that the particles of rows in step may take, in so many buffers.
+_BYTES, _BUFFERS = 2**29, 5
+#: Samples of walks stand far behind those of uniform batches.
+_WALK_SAMPLES = 2**30 << 32
+
+
+@dataclass(frozen=True)
+class Steepest:
+    """What the search found for rows.
+
+    Attributes:
+        lipschitz: [rows], L': the largest gradient norm or secant.
+        max_norm: [rows], the largest gradient norm.
+        nearest_flip: [rows], smallest distance of a point whose margin was not positive; or inf.
+        n_gradients: [rows], gradients spent, that at the image among them.
+        curve: For each row L' after so many gradients, [E] ...
+        curve_gradients: ... and how many these are, [E].
+        witness: For each row the steepest point, flattened; or nothing.
+    """
+
+    lipschitz: Floats
+    max_norm: Floats
+    nearest_flip: Floats
+    n_gradients: npt.NDArray[np.int64]
+    curve: list[Floats]
+    curve_gradients: list[Floats]
+    witness: list[Floats]
+
+    @classmethod
+    def of_images(cls, norm_at_image: Floats, images: Floats | None) -> Steepest:
+        """Return what is known of rows by one gradient each.
+
+        Args:
+            norm_at_image: [rows].
+            images: [rows, numel], the first witnesses; None: none are kept.
+        """
+        n = len(norm_at_image)
+        return cls(
+            norm_at_image.copy(),
+            norm_at_image.copy(),
+            np.full(n, math.inf),
+            np.ones(n, dtype=np.int64),
+            list(norm_at_image[:, None]),
+            list(np.ones((n, 1))),
+            [np.empty(0)] * n if images is None else list(images),
+        )
+
+    def take(self, which: npt.NDArray[np.intp]) -> Steepest:
+        """Return what was found for some rows."""
+        parts: list[Any] = []
+        for f in fields(self):
+            values = getattr(self, f.name)
+            array = isinstance(values, np.ndarray)
+            parts.append(values[which] if array else [values[i] for i in which])
+        return Steepest(*parts)
+
+    def put(self, which: npt.NDArray[np.intp], found: Steepest) -> None:
+        """Replace what was found for some rows."""
+        for f in fields(self):
+            mine, theirs = getattr(self, f.name), getattr(found, f.name)
+            for place, value in zip(which, theirs, strict=True):
+                mine[place] = value
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How the search is made: gradients of a row at most, seed, clip, whether to keep points."""
+
+    max_gradients: int
+    seed: int
+    clip: tuple[float, float]
+    keep_witness: bool = False
+
+
+class _Lanes:
+    """The particles of some rows of one norm; lane i * PARTICLES + j is particle j of row i.
+
+    Attributes:
+        best: [rows], L' so far; largest: the largest norm; flip: the nearest flip.
+    """
+
+    def __init__(
+        self,
+        subjects: Subjects,
+        rows: Rows,
+        before: Steepest,
+        settings: SearchSettings,
+        count: Callable[[int], None],
+    ) -> None:
+        self.before, self.settings, self.count = before, settings, count
+        self.plan, self.p = subjects.engine.plan, float(rows.norm[0])
+        self.q = dual_exponent(self.p)
+        self.sharpness = min(self.q - 1, _SHARPEST)
+        images, classes, targets = subjects.tensors(rows.image, rows.target[:, None])
+        self.centers, self.device = as_points(images, 1), images.device
+        self.classes = classes.repeat_interleave(PARTICLES)
+        self.targets = targets.repeat_interleave(PARTICLES, dim=0)
+        self.row = torch.arange(len(rows), device=self.device).repeat_interleave(PARTICLES)
+        lane = torch.arange(len(self.row), device=self.device)
+        ids = torch.from_numpy(subjects.batch.image_ids[rows.image]).to(self.device)[self.row]
+        # base, direction, center, image id, sample: see move_in_lp_ball
+        self.moves = torch.stack([lane, lane, self.row, ids, lane], dim=1)
+        self.radius = torch.from_numpy(rows.radius).to(self.device)[self.row]
+        logits = subjects.logits[rows.image]
+        self.rise = self._of_rows(_SHORTEST_RISE * np.abs(logits).max(axis=1))
+        self.margin = self._of_rows(subjects.margins(rows.image, rows.target))
+        self.best, self.largest = self._of_rows(before.lipschitz), self._of_rows(before.max_norm)
+        self.smallest = self.largest
+        self.flip = self._of_rows(before.nearest_flip)
+        self.curve = [self.best]
+        self.witness = points_like(self.centers[0], len(rows)) if settings.keep_witness else None
+        self.moved = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
+        self.distance = torch.empty(len(lane), dtype=torch.float64, device=self.device)
+        self.x, self.other, self.gradient, self.at_other, self.mean = (
+            points_like(self.centers[0], len(lane)) for _ in range(5)
+        )
+
+    def _of_rows(self, values: Floats) -> Tensor:
+        return torch.from_numpy(values).to(self.device)
+
+    def move(
+        self,
+        out: Tensor,
+        bases: Tensor,
+        along: float | Tensor = 0.0,
+        directions: Tensor | None = None,
+        noise: float | Tensor = 0.0,
+    ) -> None:
+        """Write bases + along * unit directions + noise to out, within the balls; in radii."""
+        scales = torch.empty(len(self.row), 3, dtype=torch.float64, device=self.device)
+        scales[:, 0], scales[:, 1], scales[:, 2] = along, noise, 1.0
+        scales *= self.radius[:, None]
+        moves = self.moves.clone()
+        if directions is None:
+            moves[:, 1] = -1
+        if bases is self.centers:
+            moves[:, 0] = self.row
+        ops.move_in_lp_ball(
+            out, bases, directions, self.centers, moves, scales, self.p, self.sharpness,
+            self.settings.seed, *self.settings.clip,
+        )  # fmt: skip
+
+    def look(self, x: Tensor, gradient: Tensor) -> Tensor:
+        """Write the gradients at points, note what is steepest, and return their norms [lanes]."""
+        margins = torch.empty(len(x), dtype=torch.float64, device=self.device)
+        norms = torch.zeros(1, len(x), dtype=torch.float64, device=self.device)
+
+        def work(part: slice) -> None:
+            points, classes, targets = x[part], self.classes[part], self.targets[part]
+            n = len(points)
+            if self.plan.fixed_batch and n < self.plan.device_batch:
+                fill = torch.arange(self.plan.device_batch, device=self.device) % n
+                points, classes, targets = points[fill], classes[fill], targets[fill]
+            found, gradients = margins_and_gradients(self.plan.oracle, points, classes, targets)
+            margins[part] = found[:n, 0].double()
+            gradient[part] = next(iter(gradients))[:n]
+
+        in_batches(self.plan, len(x), work)
+        ops.grad_norm_max(gradient[:, None], [self.q], norms)
+        ops.lp_distances(x, self.centers, self.row, self.p, self.distance)
+        self._note(x, norms[0], margins)
+        self.count(len(x))
+        return norms[0]
+
+    def _note(self, x: Tensor, norms: Tensor, margins: Tensor) -> None:
+        change = (self.margin[self.row] - margins).abs()
+        flipped = margins <= 0
+        counts = (self.distance > 0) & (flipped | (change > self.rise[self.row]))
+        secants = torch.where(counts, change / self.distance, 0.0)
+        steep = torch.maximum(norms, secants).view(-1, PARTICLES)
+        flips = torch.where(flipped, self.distance, math.inf).view(-1, PARTICLES)
+        found, lane = steep.max(dim=1)
+        if self.witness is not None:
+            better = (found > self.best).nonzero()[:, 0]
+            self.witness[better] = x[better * PARTICLES + lane[better]]
+            self.moved[better] = True
+        self.best = torch.maximum(self.best, found)
+        self.largest = torch.maximum(self.largest, norms.view(-1, PARTICLES).amax(dim=1))
+        self.smallest = torch.minimum(self.smallest, norms.view(-1, PARTICLES).amin(dim=1))
+        self.flip = torch.minimum(self.flip, flips.amin(dim=1))
+        self.curve.append(self.best)
+
+    def start(self, looks: int, first: int) -> None:
+        """Put each particle at the steepest place of a beginning of its own.
+
+        Args:
+            looks: How many points each particle tries.
+            first: Number of the first uniform sample of a row that no earlier start has used.
+        """
+        particle = torch.arange(len(self.row), device=self.device) % PARTICLES
+        draws = PARTICLES // 2
+        drawing = particle < draws
+        sign = torch.where(particle % 2 == 0, -1.0, 1.0).double()  # down the margin, and up it
+        steepest = torch.full_like(self.distance, -1.0)
+        for look in range(looks):
+            sample = first + look * draws + particle
+            self.moves[:, 4] = torch.where(drawing, sample, _WALK_SAMPLES + first + particle)
+            if look == 0:
+                self.move(self.other, self.centers, noise=torch.where(drawing, 1.0, _WALK_FROM))
+            else:
+                step = torch.where(drawing, 0.0, sign * _WALK_STEP * (1 - look / looks))
+                self.move(self.mean, self.other, along=step, directions=self.at_other)
+                self.move(self.other, self.centers, noise=1.0)
+                self.other[~drawing] = self.mean[~drawing]
+            norms = self.look(self.other, self.at_other)
+            better = norms > steepest
+            steepest = torch.where(better, norms, steepest)
+            chosen = better.view(-1, *[1] * (self.x.dim() - 1))
+            torch.where(chosen, self.other, self.x, out=self.x)
+            torch.where(chosen, self.at_other, self.gradient, out=self.gradient)
+
+    def visit(self, points: Tensor) -> None:
+        """Look at points [rows, M, *shape], a few at a time; what is outside comes into the ball.
+
+        Where M is no multiple of the particles the last ones are looked at again.
+        """
+        last = points.shape[1] - 1
+        for first in range(0, points.shape[1], PARTICLES):
+            which = [min(first + particle, last) for particle in range(PARTICLES)]
+            self.other.copy_(points[:, which].flatten(0, 1))
+            self.move(self.x, self.other)
+            self.look(self.x, self.gradient)
+
+    def climb(self, steps: int) -> None:
+        """Take all particles up the gradient norm, two looks a step."""
+        self.mean.zero_()
+        sign = 1.0
+        for step in range(steps):
+            size = _FIRST * (_LAST / _FIRST) ** (step / max(1, steps - 1))
+            self.move(self.other, self.x, along=sign * size, directions=self.gradient)
+            self.look(self.other, self.at_other)
+            self._remember(sign)
+            self.move(self.other, self.x, along=size, directions=self.mean)
+            self.x, self.other = self.other, self.x
+            self.look(self.x, self.gradient)
+            sign = -sign
+
+    def _remember(self, sign: float) -> None:
+        """Take the difference of gradients, at unit length, into its running mean."""
+        difference = self.at_other.sub_(self.gradient)
+        length = torch.zeros(1, len(difference), dtype=torch.float64, device=self.device)
+        ops.grad_norm_max(difference[:, None], [2.0], length)
+        scale = torch.where(length > 0, sign / length, 0.0).view(-1, *[1] * (difference.dim() - 1))
+        self.mean.mul_(_MEMORY).addcmul_(difference, scale.to(difference.dtype))
+
+    def paid(self, even_if_lower: bool) -> npt.NDArray[np.bool_]:
+        """Tell whether L' grew, or any norm differed; NaN has nothing to gain."""
+        least = 1 + _WORTHWHILE
+        paid = self.best > self.curve[0] * least
+        if even_if_lower:
+            paid |= self.best > self.smallest * least
+        grew: npt.NDArray[np.bool_] = paid.cpu().numpy()
+        return grew
+
+    def found(self) -> Steepest:
+        """Return what is known now, on the host."""
+        before = self.before
+        curves = torch.stack(self.curve[1:], dim=1).cpu().numpy()
+        spent = PARTICLES * np.arange(1, curves.shape[1] + 1)
+        witness = before.witness
+        if self.witness is not None:
+            points = self.witness.flatten(1).double().cpu().numpy()
+            moved = self.moved.cpu().numpy()
+            witness = [p if m else w for p, m, w in zip(points, moved, witness, strict=True)]
+        return Steepest(
+            self.best.cpu().numpy(),
+            self.largest.cpu().numpy(),
+            self.flip.cpu().numpy(),
+            before.n_gradients + spent[-1],
+            [np.append(a, b) for a, b in zip(before.curve, curves, strict=True)],
+            [np.append(a, a[-1] + spent) for a in before.curve_gradients],
+            witness,
+        )
+
+
+def _searched(
+    subjects: Subjects,
+    rows: Rows,
+    norm_at_image: Floats,
+    settings: SearchSettings,
+    count: Callable[[int], None],
+) -> Steepest:
+    """Search for rows of one norm in step, round after round; rows that no longer gain stop."""
+    points = None
+    if settings.keep_witness:
+        images, _, _ = subjects.tensors(rows.image, rows.target[:, None])
+        points = images.flatten(1).double().cpu().numpy()
+    found = Steepest.of_images(norm_at_image, points)
+    looks, drawn = (settings.max_gradients - 1) // PARTICLES, 0
+    active = np.arange(len(rows))
+    for number, share in enumerate(_ROUNDS):
+        now = int(share * looks) if number < len(_ROUNDS) - 1 else looks
+        looks -= now
+        starting = min(now, max(1, int(_START_SHARE * now)))
+        if now == 0 or len(active) == 0:
+            continue
+        lanes = _Lanes(subjects, rows.take(active), found.take(active), settings, count)
+        if number == 0 and subjects.batch.candidates is not None:
+            lanes.visit(subjects.candidates(rows.image))
+        lanes.start(starting, drawn)
+        lanes.climb((now - starting) // 2)
+        found.put(active, lanes.found())
+        drawn += starting * PARTICLES
+        active = active[lanes.paid(even_if_lower=number == 0)]
+    return found
+
+
+def search(
+    subjects: Subjects,
+    rows: Rows,
+    norm_at_image: Floats,
+    settings: SearchSettings,
+    count: Callable[[int], None],
+) -> Iterator[tuple[npt.NDArray[np.intp], Steepest]]:
+    """Look for the steepest place in each row's ball.
+
+    The engine must be ready and running.
+
+    Args:
+        subjects: The images.
+        rows: Each (image, target, norm, radius) once.
+        norm_at_image: [rows], gradient norms at the images themselves.
+        settings: Budget, seed and clip.
+        count: Called with the gradients of each look.
+
+    Yields:
+        Places of some rows, and what was found for them.
+    """
+    image = subjects.batch.images
+    each = _BUFFERS * PARTICLES * image[0].numel() * image.element_size()
+    at_once = max(1, _BYTES // each)
+    for norm in np.unique(rows.norm):
+        of_norm = np.flatnonzero(rows.norm == norm)
+        for begin in range(0, len(of_norm), at_once):
+            part = of_norm[begin : begin + at_once]
+            yield part, _searched(subjects, rows.take(part), norm_at_image[part], settings, count)
