@@ -343,14 +343,12 @@ def _searched(
         images, _, _ = subjects.tensors(rows.image, rows.target[:, None])
         points = images.flatten(1).double().cpu().numpy()
     found = Steepest.of_images(norm_at_image, points)
-    looks, drawn = (settings.max_gradients - 1) // PARTICLES, 0
-    active = np.arange(len(rows))
-    for number, share in enumerate(_ROUNDS):
-        now = int(share * looks) if number < len(_ROUNDS) - 1 else looks
-        looks -= now
-        starting = min(now, max(1, int(_START_SHARE * now)))
-        if now == 0 or len(active) == 0:
-            continue
+    looks = (settings.max_gradients - 1) // PARTICLES
+    active, done, drawn = np.arange(len(rows)), 0, 0
+    for number, share in enumerate(np.cumsum(_ROUNDS)):
+        now = max(number + 1, round(share * looks)) - done
+        done += now
+        starting = max(1, int(_START_SHARE * now))
         lanes = _Lanes(subjects, rows.take(active), found.take(active), settings, count)
         if number == 0 and subjects.batch.candidates is not None:
             lanes.visit(subjects.candidates(rows.image))
@@ -359,6 +357,8 @@ def _searched(
         found.put(active, lanes.found())
         drawn += starting * PARTICLES
         active = active[lanes.paid(even_if_lower=number == 0)]
+        if len(active) == 0:
+            break
     return found
 
 
