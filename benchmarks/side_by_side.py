@@ -18,6 +18,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 import clever_ext as cx
@@ -74,6 +76,28 @@ def figure(
         "target": target,
         "ratio": ratio,
         "rounds": {"baseline_s": slower, "ours_s": faster},
+        **more,
+    }
+
+
+def share(
+    name: str, case: str, target: float | None, holds: npt.NDArray[np.bool_], **more: Any
+) -> dict[str, Any]:
+    """Make a figure of the share of cases in which something holds; with how many those are."""
+    found = {key: float(holds.mean()) for key in ("median", "min", "max")}
+    of = [int(holds.sum()), len(holds)]
+    return {"figure": name, "case": case, "target": target, "ratio": found, "share": of, **more}
+
+
+def quantity(
+    name: str, case: str, target: float | None, values: npt.NDArray[np.float64], **more: Any
+) -> dict[str, Any]:
+    """Make a figure of the median of a quantity over cases."""
+    return {
+        "figure": name,
+        "case": case,
+        "target": target,
+        "ratio": spread([float(value) for value in values]),
         **more,
     }
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/performance.md")
+PAGES = ("README.md", "docs/performance.md", "docs/which-score.md")
 _TABLE = re.compile(r"(<!-- table ([\w.-]+)(?:: (.*?))? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -32,7 +32,12 @@ def _row(figure: dict[str, Any]) -> list[str]:
     cells = [figure["figure"], figure["case"]]
     if "floor_us" in figure:
         cells += [_number(figure["floor_us"]), _number(figure["ours_us"])]
-    cells.append(f"{_number(ratio['median'])} ({_number(ratio['min'])} to {_number(ratio['max'])})")
+    if "share" in figure:
+        holds, of = figure["share"]
+        cells.append(f"{100 * ratio['median']:.0f} % ({holds} of {of})")
+    else:
+        spread = f"{_number(ratio['min'])} to {_number(ratio['max'])}"
+        cells.append(f"{_number(ratio['median'])} ({spread})")
     if "floor_us" not in figure:
         bound = "at most " if figure.get("at_most") else ""
         cells.append("" if target is None else f"{bound}{target:g}")
