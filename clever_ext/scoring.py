@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,17 @@ from .fitting import BackgroundFits, Fitted
 from .inputs import Batch, Settings, check_batch, check_device_batch
 from .maxima import Sampling, sample_maxima
 from .progress import Progress, reporting
+from .racing import race_targets
+from .radii import find_radii
 from .results import CleverResult
+from .sampling import AUTO
 from .subjects import Rows, Subjects
 from .tables import score_columns, tabulate
+from .uneven import collect
 
 #: Batch maxima that are kept on the device at a time, over all images and targets of one norm.
 _MAXIMA_ON_DEVICE = 2**23
+_INTERRUPTED = "interrupted: the result holds the images finished so far"
 #: Images whose samples are drawn in one go.
 _IMAGES_AT_ONCE = 64
 
@@ -31,8 +36,8 @@ class _Run:
 
     def __init__(self, subjects: Subjects, settings: Settings) -> None:
         self.subjects, self.settings = subjects, settings
-        self.balls = list(zip(settings.norms, settings.radii, strict=True))
-        shape = (len(settings.norms), *subjects.targets.shape)
+        self.balls = settings.balls
+        shape = (len(self.balls), *subjects.targets.shape)
         self.at_image = np.full(shape, np.nan)
 
     def sample(self, fits: BackgroundFits, progress: Progress) -> None:
@@ -53,7 +58,8 @@ class _Run:
         for start in range(0, len(scored), at_once):
             these = scored[start : start + at_once]
             targets = subjects.targets[these]
-            self.at_image[:, these] = subjects.norms_at(these, targets, list(settings.norms))
+            norms = [p for p, _ in self.balls]
+            self.at_image[:, these] = subjects.norms_at(these, targets, norms)
             engine.ready(*subjects.tensors(these, targets), total)
             tensors = subjects.tensors(these, targets)
             for n, (p, radius) in enumerate(self.balls):
@@ -72,25 +78,21 @@ class _Run:
                     fits.add((n, int(image)), maxima)
 
     def table(self, fitted: Fitted) -> Any:
-        """Build the rows: image after image, target after target, norm after norm."""
+        """Build the rows: image after image, target after target, ball after ball."""
         settings, subjects = self.settings, self.subjects
         keys = np.array(fitted.keys, dtype=np.int64).reshape(-1, 2)
-        norm, image = np.repeat(keys, subjects.n_targets, axis=0).T
+        ball, image = np.repeat(keys, subjects.n_targets, axis=0).T
         target = np.tile(np.arange(subjects.n_targets), len(keys))
-        order = np.lexsort((norm, target, image))
-        norm, image, target = norm[order], image[order], target[order]
-        rows = Rows(
-            image,
-            subjects.targets[image, target],
-            np.array(settings.norms)[norm],
-            np.array(settings.radii)[norm],
-        )
+        order = np.lexsort((ball, target, image))
+        ball, image, target = ball[order], image[order], target[order]
+        norm, radius = np.array(self.balls)[ball].T
+        rows = Rows(image, subjects.targets[image, target], norm, radius)
         maxima = fitted.maxima[order]
         columns = score_columns(
             margin=subjects.margins(rows.image, rows.target),
             radius=rows.radius,
             max_norm=maxima.max(axis=1, initial=0.0),
-            norm_at_image=self.at_image[norm, image, target],
+            norm_at_image=self.at_image[ball, image, target],
             fit=fitted.fit.rows(order),
         )
         n_gradients = settings.n_batches * settings.batch_samples
@@ -112,11 +114,12 @@ def _metadata(
     return {
         "settings": {
             "norms": [f"{p:g}" for p in settings.norms],
-            "radii": list(settings.radii),
+            "radii": [_radii_in_json(radii) for radii in settings.radii],
             "n_batches": settings.n_batches,
             "batch_samples": settings.batch_samples,
             "clip": _clip_in_json(settings.clip),
             "seed": settings.seed,
+            "race": settings.race,
             "targets": targets if isinstance(targets, (str, int)) else np.asarray(targets).tolist(),
             "shape": list(batch.images.shape[1:]),
             "dtype": str(batch.images.dtype).removeprefix("torch."),
@@ -132,6 +135,13 @@ def _metadata(
         },
         "complete": complete,
     }
+
+
+def _radii_in_json(radii: tuple[float, ...] | str) -> float | list[float] | str:
+    """One radius is a number."""
+    if isinstance(radii, str):
+        return radii
+    return list(radii) if len(radii) > 1 else radii[0]
 
 
 def _clip_in_json(clip: tuple[float, float]) -> list[float | str] | None:
@@ -151,7 +161,7 @@ def clever_score(
     model: Any,
     images: Any,
     norm: float | str | Sequence[float | str] = 2,
-    radius: float | Mapping[float, float] | None = None,
+    radius: Any = None,
     targets: Any = "all",
     labels: Any = None,
     n_batches: int = 500,
@@ -165,6 +175,7 @@ def clever_score(
     progress: bool | Progress = False,
     model_name: str | None = None,
     prepare: str | Sequence[str] = "auto",
+    race: bool = False,
 ) -> CleverResult:
     """Score how far images may be moved before a classifier changes its answer.
 
@@ -182,7 +193,9 @@ def clever_score(
             a `GradientOracle`. Neither its parameters' gradients nor its mode are touched.
         images: [N, *shape] float tensor or array; scores are in its units.
         norm: p with 1 <= p <= inf, or several; each gets samples of its own.
-        radius: R; {p: R}; or None for `default_radius(p)`, which suits pixels in [0, 1].
+        radius: R; several, for a curve of scores, a row for each; "auto", the radius where
+            margin / L(R) = R, found for each row by at most half as many gradients more; {p: any
+            of these}; or None for `default_radius(p)`, which suits pixels in [0, 1].
         targets: "all", "top2" (the runner-up), "top-K" (ranks 2 to K), "random" (one, by seed and
             image id), "least-likely", class number(s), or [N, T] of them.
         labels: [N] true classes, or None. A misclassified image gets score 0.
@@ -201,9 +214,14 @@ def clever_score(
             "fold_batch_norm", "channels_last", "bfloat16", "float16", "compile", "tf32" and
             "cuda_graph", "auto" among them or not. A copy is changed, never the model. "auto" uses
             what changes rounding alone and is measured to be faster. See docs/performance.md.
+        race: Whether only targets that may have the smallest score get all their batches. The
+            others' rows are flagged "eliminated" and hold what they were left with; `p_lowest` of
+            the deciding row is the probability that no target has a lower score. It takes one
+            radius for each norm.
 
     Returns:
-        A CleverResult: `.scores` {p: [N]}, the minimum over the targets, and `.table`.
+        A CleverResult: `.scores` {p: [N]}, the minimum over the targets (of several radii a target's
+        best counts, as each is a bound), and `.table`.
 
     Raises:
         CleverError: an argument or the model is unfit, found before sampling starts.
@@ -214,7 +232,7 @@ def clever_score(
     >>> result.scores[2].shape
     (2,)
     """
-    settings = Settings.check(norm, radius, targets, n_batches, batch_samples, clip, seed)
+    settings = Settings.check(norm, radius, targets, n_batches, batch_samples, clip, seed, race)
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(images, labels, image_ids, model, device, dtype)
     with reporting(progress) as report:
@@ -236,16 +254,24 @@ def score_batch(
         CleverError: the model, or its number of classes, is unfit.
     """
     complete = True
+
+    def interrupted() -> None:
+        nonlocal complete
+        complete = False
+        warnings.warn(_INTERRUPTED, stacklevel=5)
+
     with engine.running(batch.images.device):
         engine.check(batch.images)
         subjects = Subjects(engine, batch, settings.targets, settings.seed)
-        run = _Run(subjects, settings)
-        with BackgroundFits(subjects.n_targets, settings.n_batches) as fits:
-            try:
-                run.sample(fits, progress)
-            except KeyboardInterrupt:
-                complete = False
-                message = "interrupted: the result holds the images finished so far"
-                warnings.warn(message, stacklevel=3)
-            table = run.table(fits.finish())
+        if AUTO in settings.radii or settings.race:
+            search = race_targets if settings.race else find_radii
+            table = collect(subjects, settings, search(subjects, settings, progress), interrupted)
+        else:
+            run = _Run(subjects, settings)
+            with BackgroundFits(subjects.n_targets, settings.n_batches) as fits:
+                try:
+                    run.sample(fits, progress)
+                except KeyboardInterrupt:
+                    interrupted()
+                table = run.table(fits.finish())
     return CleverResult(table, _metadata(engine, batch, settings, model_name, complete))

@@ -1,0 +1,155 @@
+"""Rows that each have a number of batches of their own: from their maxima to a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .evt import ReverseWeibullFit, fit_reverse_weibull
+from .inputs import Settings
+from .progress import Progress
+from .subjects import Rows, Subjects
+from .tables import score_columns, tabulate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+#: Images that are worked on together; Ctrl-C keeps those of the finished groups.
+_IMAGES_AT_ONCE = 16
+
+
+class Counter:
+    """Adds up gradients and reports them, where only a bound of their number is known.
+
+    Args:
+        progress: Called with the gradients done and those expected.
+        most: As many as there can be.
+    """
+
+    def __init__(self, progress: Progress, most: int) -> None:
+        self.progress, self.most, self.done = progress, most, 0
+        progress(0, most)
+
+    def add(self, n: int) -> None:
+        """Count gradients."""
+        self.done += n
+        self.progress(self.done, max(self.most, self.done))
+
+    def finish(self) -> None:
+        """Say that no more will come."""
+        self.progress(self.done, self.done)
+
+
+@dataclass
+class Part:
+    """What was found for all the rows of some images, [rows] each.
+
+    Attributes:
+        rows: Of one image behind the other, in the order that the table shall have.
+        maxima: Batch maxima of each row; none, or at least two.
+        at_image: Gradient norms at the images.
+        n_gradients: Gradients spent on each row.
+        at_crossing: Whether the radius is where margin / L(R) = R, so that none caps the score.
+        columns: More columns; they replace those of the same name.
+        flags: Words to add to the rows' flags, "" for none.
+    """
+
+    rows: Rows
+    maxima: list[Floats]
+    at_image: Floats
+    n_gradients: Ints
+    at_crossing: npt.NDArray[np.bool_] | None = None
+    columns: dict[str, Any] = field(default_factory=dict)
+    flags: npt.NDArray[np.str_] | None = None
+
+
+def groups(scored: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
+    """Split the places of images into groups that are worked on together."""
+    for start in range(0, len(scored), _IMAGES_AT_ONCE):
+        yield scored[start : start + _IMAGES_AT_ONCE]
+
+
+def fit_each(maxima: list[Floats], stand_in: Floats) -> ReverseWeibullFit:
+    """Fit rows of any number of maxima.
+
+    Args:
+        maxima: Of each row; none, or at least two.
+        stand_in: [rows], the location of a row without maxima; its status is "max-fallback".
+    """
+    counts = np.array([len(row) for row in maxima], dtype=np.int64)
+    parts, places = [], []
+    for count in np.unique(counts):
+        rows = np.flatnonzero(counts == count)
+        if count == 0:
+            parts.append(_not_fitted(stand_in[rows]))
+        else:
+            parts.append(fit_reverse_weibull(np.stack([maxima[row] for row in rows])))
+        places.append(rows)
+    return ReverseWeibullFit.concatenate(parts).rows(np.argsort(np.concatenate(places)))
+
+
+def _not_fitted(location: Floats) -> ReverseWeibullFit:
+    missing = np.full(len(location), np.nan)
+    status = np.where(np.isfinite(location), "max-fallback", "non-finite")
+    return ReverseWeibullFit(
+        location, missing, missing, missing, missing, missing, location, location, status
+    )
+
+
+def with_flags(flags: Any, more: npt.NDArray[np.str_]) -> npt.NDArray[np.object_]:
+    """Join two columns of flags, commas between."""
+    pairs = zip(flags, more, strict=True)
+    return np.array([",".join(filter(None, pair)) for pair in pairs], dtype=object)
+
+
+def _columns(subjects: Subjects, settings: Settings, part: Part) -> dict[str, Any]:
+    rows = part.rows
+    largest = [row.max() if len(row) else norm for row, norm in zip(part.maxima, part.at_image)]
+    columns = score_columns(
+        margin=subjects.margins(rows.image, rows.target),
+        radius=rows.radius,
+        max_norm=np.array(largest),
+        norm_at_image=part.at_image,
+        fit=fit_each(part.maxima, part.at_image),
+    )
+    columns |= {
+        "n_batches": np.array([len(row) for row in part.maxima]),
+        "batch_samples": np.full(len(rows), settings.batch_samples),
+        "n_gradients": part.n_gradients,
+        "maxima": part.maxima,
+    }
+    if part.at_crossing is not None:
+        columns["capped"] &= ~part.at_crossing
+    if part.flags is not None:
+        columns["flags"] = with_flags(columns["flags"], part.flags)
+    return columns | part.columns
+
+
+def collect(
+    subjects: Subjects, settings: Settings, parts: Iterator[Part], on_interrupt: Callable[[], None]
+) -> pd.DataFrame:
+    """Build the table from parts as they are found; Ctrl-C leaves those that are finished."""
+    done: list[Part] = []
+    columns: list[dict[str, Any]] = []
+    try:
+        for part in parts:
+            columns.append(_columns(subjects, settings, part))
+            done.append(part)
+    except KeyboardInterrupt:
+        on_interrupt()
+    nothing = np.array([], dtype=np.intp)
+    rows = [part.rows for part in done] or [subjects.rows(settings.balls, of=nothing)]
+    joined = {
+        name: [value for each in columns for value in each[name]]
+        if name == "maxima"
+        else np.concatenate([each[name] for each in columns])
+        for name in (columns[0] if columns else {})
+    }
+    return tabulate(subjects, settings.balls, Rows.concatenate(rows), joined, "clever")
