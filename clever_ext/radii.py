@@ -26,15 +26,15 @@ from .uneven import Counter, Part, groups
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
-#: Sizes of the pilots, as shares of n_batches; together at most a half.
-_PILOTS = (1 / 32, 1 / 32, 1 / 16, 1 / 8, 1 / 4)
+#: Sizes of the pilots, as shares of n_batches; together at most a half. The first find the place,
+#: the last is as large as can be: it decides how exactly.
+_PILOTS = (1 / 32, 1 / 32, 1 / 16, 3 / 8)
 #: Batches from which a pilot's location is fitted; of fewer the largest norm stands in.
 _FIT_FROM = 8
-#: How far above the crossing the radius is aimed, in standard deviations of the mean log maximum:
-#: a radius too large by e costs s e / (1 + s) of the score, where L grows like R^s, one too small
-#: costs e / (1 + s), so the error of a pilot is put on the cheap side. Chosen by
-#: benchmarks/radius.py on the networks for choosing.
-_AIM_ABOVE = 5.0
+#: How far a pilot may be off, in standard deviations of its mean log maximum. A radius too large by
+#: e costs s e / (1 + s) of the score, where L grows like R^s, and one too small e / (1 + s): where
+#: s < 1 the radius is aimed above the crossing. Chosen with benchmarks/radius.py --choose.
+_DEVIATIONS = 5.0
 #: A pilot that aims so close (in log R) ends the search.
 _CLOSE = 0.02
 #: log L grows with log R at most and at least so fast, and so fast where nothing is known yet.
@@ -104,17 +104,19 @@ class _Search:
         low, high = self.bracket[going].T
         low, high = np.where(excess > 0, place, low), np.where(excess < 0, place, high)
         self.bracket[going] = np.stack([low, high], axis=1)
-        above = _AIM_ABOVE * noise
-        step = np.clip(excess / (1 + self.slope[going]), -_LARGEST_STEP, _LARGEST_STEP)
-        aim = np.clip(place + step, low - above, high + above) + above
-        there = finite & (np.abs(aim - place) <= above + _EXACT)
+        slope = self.slope[going]
+        above = _DEVIATIONS * noise * np.maximum(0.0, (1 - slope) / (1 + slope))
+        step = np.clip(excess / (1 + slope), -_LARGEST_STEP, _LARGEST_STEP)
+        slack = _DEVIATIONS * noise  # noise may have put an end of the bracket wrong
+        aim = np.clip(place + step, low - slack, high + slack) + above
+        there = finite & (np.abs(aim - place) <= np.minimum(slack, _CLOSE) + _EXACT)
         # No gradient in the ball, no crossing: the default radius stands, and caps the score.
         radius = np.where(dead, self.fallback[going], np.exp(np.minimum(aim, np.log(MAX_RADIUS))))
         self.rows.radius[going] = np.where(there, self.rows.radius[going], radius)
         self.found[going[dead]] = False
         for row, is_there, own in zip(going, there, maxima, strict=True):
             self.kept[row] = own if is_there else np.empty(0)
-        return dead | (there & (above <= _CLOSE))
+        return dead | (there & (slack <= _CLOSE))
 
     def _learn(self, going: Places, place: Floats, maxima: Floats) -> None:
         """Take the slope of log L from this pilot and the last, by the batches that both drew."""
@@ -143,7 +145,7 @@ def find_radii(subjects: Subjects, settings: Settings, progress: Progress) -> It
     """Score images, some at a time, at radii that are found for each (image, target, norm).
 
     Norms whose radii were given keep them. A row spends at most half as many batches more than
-    n_batches: pilots of 1/32, 1/32, 1/16, 1/8 and 1/4 of them, fewer where one comes close.
+    n_batches: four pilots, fewer where one comes close.
 
     Args:
         subjects: The images; their engine is running.
