@@ -152,9 +152,14 @@ class CleverResult:
         score, image = self.table["score"], self.table["image_id"]
         norm, target = (self.table[name].fillna(0) for name in ("norm", "target"))
         keys = [image, norm, target]
-        best = score.fillna(np.inf).groupby(keys, sort=False).idxmax()
-        of_best = score.fillna(-1.0).loc[best].groupby([image, norm], sort=False).idxmin()
-        return list(of_best)
+        best = score.fillna(np.inf).groupby(keys, sort=False).idxmax().to_numpy()
+        rows = self.table.loc[best]
+        # Of equal scores, as where all are R, the likeliest winner of a race decides.
+        likely, lowest = rows["p_lowest"].fillna(0.0), rows["score"].fillna(-1.0)
+        rank = np.empty(len(rows), dtype=np.int64)
+        rank[np.lexsort((-likely, lowest))] = np.arange(len(rows))
+        ranked = rows[["image_id"]].assign(norm=norm.loc[best], rank=rank)
+        return list(ranked.groupby(["image_id", "norm"], sort=False)["rank"].idxmin())
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one Parquet file, settings in its metadata; appears whole or not at all."""

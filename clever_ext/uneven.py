@@ -57,6 +57,7 @@ class Part:
         at_image: Gradient norms at the images.
         n_gradients: Gradients spent on each row.
         at_crossing: Whether the radius is where margin / L(R) = R, so that none caps the score.
+        estimates: [2, rows], location and upper end of rows that are not to be fitted; NaN of others.
         columns: More columns; they replace those of the same name.
         flags: Words to add to the rows' flags, "" for none.
     """
@@ -66,6 +67,7 @@ class Part:
     at_image: Floats
     n_gradients: Ints
     at_crossing: npt.NDArray[np.bool_] | None = None
+    estimates: Floats | None = None
     columns: dict[str, Any] = field(default_factory=dict)
     flags: npt.NDArray[np.str_] | None = None
 
@@ -76,31 +78,28 @@ def groups(scored: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
         yield scored[start : start + _IMAGES_AT_ONCE]
 
 
-def fit_each(maxima: list[Floats], stand_in: Floats) -> ReverseWeibullFit:
-    """Fit rows of any number of maxima.
-
-    Args:
-        maxima: Of each row; none, or at least two.
-        stand_in: [rows], the location of a row without maxima; its status is "max-fallback".
-    """
-    counts = np.array([len(row) for row in maxima], dtype=np.int64)
-    parts, places = [], []
-    for count in np.unique(counts):
-        rows = np.flatnonzero(counts == count)
-        if count == 0:
-            parts.append(_not_fitted(stand_in[rows]))
-        else:
-            parts.append(fit_reverse_weibull(np.stack([maxima[row] for row in rows])))
+def _fit(part: Part, largest: Floats) -> ReverseWeibullFit:
+    """Fit the rows that were not estimated otherwise."""
+    counts = np.array([len(own) for own in part.maxima])
+    estimated = np.zeros(len(counts), dtype=bool)
+    if part.estimates is not None:
+        estimated = ~np.isnan(part.estimates[0])
+    fits, places = [], []
+    for count in np.unique(counts[~estimated]):
+        rows = np.flatnonzero((counts == count) & ~estimated)
+        fits.append(fit_reverse_weibull(np.stack([part.maxima[row] for row in rows])))
         places.append(rows)
-    return ReverseWeibullFit.concatenate(parts).rows(np.argsort(np.concatenate(places)))
+    if part.estimates is not None and estimated.any():
+        location, high = part.estimates[:, estimated]
+        fits.append(_not_fitted(location, np.minimum(largest[estimated], location), high))
+        places.append(np.flatnonzero(estimated))
+    return ReverseWeibullFit.concatenate(fits).rows(np.argsort(np.concatenate(places)))
 
 
-def _not_fitted(location: Floats) -> ReverseWeibullFit:
-    missing = np.full(len(location), np.nan)
-    status = np.where(np.isfinite(location), "max-fallback", "non-finite")
-    return ReverseWeibullFit(
-        location, missing, missing, missing, missing, missing, location, location, status
-    )
+def _not_fitted(location: Floats, low: Floats, high: Floats) -> ReverseWeibullFit:
+    none = np.full(len(location), np.nan)
+    status = np.full(len(location), "max-fallback")
+    return ReverseWeibullFit(location, none, none, none, none, none, low, high, status)
 
 
 def with_flags(flags: Any, more: npt.NDArray[np.str_]) -> npt.NDArray[np.object_]:
@@ -111,13 +110,14 @@ def with_flags(flags: Any, more: npt.NDArray[np.str_]) -> npt.NDArray[np.object_
 
 def _columns(subjects: Subjects, settings: Settings, part: Part) -> dict[str, Any]:
     rows = part.rows
-    largest = [row.max() if len(row) else norm for row, norm in zip(part.maxima, part.at_image)]
+    pairs = zip(part.maxima, part.at_image, strict=True)
+    largest = np.array([own.max() if len(own) else norm for own, norm in pairs])
     columns = score_columns(
         margin=subjects.margins(rows.image, rows.target),
         radius=rows.radius,
-        max_norm=np.array(largest),
+        max_norm=largest,
         norm_at_image=part.at_image,
-        fit=fit_each(part.maxima, part.at_image),
+        fit=_fit(part, largest),
     )
     columns |= {
         "n_batches": np.array([len(row) for row in part.maxima]),
