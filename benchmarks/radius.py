@@ -42,7 +42,7 @@ def measure(case: Case, n_images: int, n_batches: int, batch_samples: int) -> li
             model, images[image : image + 1], norm=row["norm"], image_ids=[image],
             radius=[float(r) for r in grid if r > row["score"]], **given,
         ).table  # fmt: skip
-        best = curve.loc[curve["score"].idxmax()]
+        best = curve.iloc[int(curve["score"].argmax())]
         records.append(
             {
                 "image": image,

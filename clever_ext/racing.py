@@ -32,6 +32,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Places = npt.NDArray[np.intp]
 
+#: Flag of the rows of targets that are out.
+ELIMINATED = "eliminated"
 #: Targets that get batches at first, those of the smallest first-order scores; they share
 #: n_batches between them.
 _FIRST_TARGETS = 16
@@ -135,7 +137,8 @@ class Race:
         margin = self.margin[targets]
         with np.errstate(divide="ignore", invalid="ignore"):
             level = np.where(margin > 0, np.log(constant / margin), np.inf)
-        return np.where(np.isnan(level), np.inf, level)
+        against: Floats = np.where(np.isnan(level), np.inf, level)
+        return against
 
     def probabilities(self) -> Floats:
         """Return for each target the probability that its score is the lowest; they add up to 1."""
@@ -145,7 +148,7 @@ class Race:
         lower: Floats = torch.special.ndtr(torch.from_numpy(z)).numpy()
         lower[leader] = 0.0
         none = float(np.prod(1 - lower))
-        p = (1 - none) * lower / max(lower.sum(), np.finfo(float).tiny)
+        p: Floats = (1 - none) * lower / max(lower.sum(), np.finfo(float).tiny)
         p[leader] = none
         return p
 
@@ -171,7 +174,7 @@ def race_targets(subjects: Subjects, settings: Settings, progress: Progress) -> 
     """Score images, some at a time, each target by as many batches as the race needs.
 
     The rows of targets that are out hold the batches that they got, their score is estimated from
-    the leader's, and they are flagged "eliminated". `p_lowest` is the probability that a target has
+    the leader's, and they are flagged `ELIMINATED`. `p_lowest` is the probability that a target has
     the lowest score of all.
 
     Args:
@@ -190,9 +193,7 @@ def race_targets(subjects: Subjects, settings: Settings, progress: Progress) -> 
     counter.finish()
 
 
-def _screened(
-    subjects: Subjects, norms: list[float], these: Places, counter: Counter
-) -> Floats:
+def _screened(subjects: Subjects, norms: list[float], these: Places, counter: Counter) -> Floats:
     """Return the gradient norms of all targets at the images, [I, T, norms]."""
     plan, parts = subjects.engine.plan, []
     for targets in np.split(
@@ -258,5 +259,5 @@ def _part(
         n_gradients,
         estimates=np.where(out, [location.ravel(), high.ravel()], np.nan),
         columns={"p_lowest": p_lowest.ravel()},
-        flags=np.where(out, "eliminated", ""),
+        flags=np.where(out, ELIMINATED, ""),
     )

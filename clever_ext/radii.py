@@ -116,7 +116,8 @@ class _Search:
         self.found[going[dead]] = False
         for row, is_there, own in zip(going, there, maxima, strict=True):
             self.kept[row] = own if is_there else np.empty(0)
-        return dead | (there & (slack <= _CLOSE))
+        done: npt.NDArray[np.bool_] = dead | (there & (slack <= _CLOSE))
+        return done
 
     def _learn(self, going: Places, place: Floats, maxima: Floats) -> None:
         """Take the slope of log L from this pilot and the last, by the batches that both drew."""

@@ -1,4 +1,4 @@
-"""What a scoring run found: one row per (image, target, norm, radius), and the settings that made it."""
+"""What a scoring run found: rows of (image, target, norm, radius), and the settings behind them."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ class CleverResult:
     """Scores with all that they were made from.
 
     Attributes:
-        table: One row per (image, target, norm, radius), columns as in `COLUMNS`. `maxima` holds the N_b
-            batch maxima, so that a row can be fitted again without a gradient.
+        table: One row per (image, target, norm, radius), columns as in `COLUMNS`. `maxima` holds
+            the N_b batch maxima, so that a row can be fitted again without a gradient.
         metadata: Settings, seed, versions, device, the model's name and a digest of its weights.
     """
 
@@ -145,7 +145,7 @@ class CleverResult:
 
         Images and norms stand in the order of the table; a score that is NaN decides.
         """
-        return [self.table.loc[index] for index in self._deciding()]
+        return [row for _, row in self.table.loc[self._deciding()].iterrows()]
 
     def _deciding(self) -> list[int]:
         """Labels of the deciding rows, for each image and norm in the order of the table."""

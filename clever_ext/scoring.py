@@ -220,8 +220,8 @@ def clever_score(
             radius for each norm.
 
     Returns:
-        A CleverResult: `.scores` {p: [N]}, the minimum over the targets (of several radii a target's
-        best counts, as each is a bound), and `.table`.
+        A CleverResult: `.scores` {p: [N]}, the minimum over the targets (of a target with
+        several radii the best counts, as each is a bound), and `.table`.
 
     Raises:
         CleverError: an argument or the model is unfit, found before sampling starts.

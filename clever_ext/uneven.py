@@ -57,7 +57,7 @@ class Part:
         at_image: Gradient norms at the images.
         n_gradients: Gradients spent on each row.
         at_crossing: Whether the radius is where margin / L(R) = R, so that none caps the score.
-        estimates: [2, rows], location and upper end of rows that are not to be fitted; NaN of others.
+        estimates: [2, rows], location and upper end of rows that are not fitted; NaN of others.
         columns: More columns; they replace those of the same name.
         flags: Words to add to the rows' flags, "" for none.
     """
