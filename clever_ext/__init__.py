@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 __version__ = version("clever_ext")
 
+from . import plot
 from .errors import CleverError
 from .evt import ReverseWeibullFit, fit_reverse_weibull
 from .gradients import GradientOracle, TorchOracle
@@ -32,6 +33,7 @@ __all__ = [
     "default_radius",
     "fit_reverse_weibull",
     "grad_norm_max",
+    "plot",
     "refine",
     "refit",
     "sample_lp_ball",

@@ -76,7 +76,14 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--label-pattern", help="regular expression whose first group is the class")
     how = score.add_argument_group("score")
     how.add_argument("--norm", nargs="+", default=["2"], help="1, 2, inf or any p between")
-    how.add_argument("--radius", nargs="+", type=float, help="one for each norm, or one for all")
+    how.add_argument(
+        "--radius",
+        nargs="+",
+        help="one for each norm, or one for all: a number, several joined by commas, or auto",
+    )
+    how.add_argument(
+        "--race", action="store_true", help="drop targets that cannot have the smallest score"
+    )
     how.add_argument(
         "--targets", default="top-10", help="all, top-K, random, least-likely or class numbers"
     )
@@ -101,16 +108,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _radii(given: Sequence[float] | None, norms: Sequence[str]) -> Any:
-    if given is None or len(given) == 1:
-        return given[0] if given else None
-    if len(given) != len(norms):
+def _radii(given: Sequence[str] | None, norms: Sequence[str]) -> Any:
+    if given is None:
+        return None
+    radii = [_radius(text) for text in given]
+    if len(radii) == 1:
+        return radii[0]
+    if len(radii) != len(norms):
         raise CleverError(
-            f"--radius has {len(given)} numbers for {len(norms)} norms",
-            "one number, or one for each norm",
+            f"--radius has {len(radii)} numbers for {len(norms)} norms",
+            "one value, or one for each norm; several radii of one norm are joined by commas",
             "give as many as --norm has",
         )
-    return dict(zip(norms, given, strict=True))
+    return dict(zip(norms, radii, strict=True))
+
+
+def _radius(text: str) -> Any:
+    """Read auto, a number, or numbers joined by commas; what is none is refused later."""
+    try:
+        radii = [float(part) for part in text.split(",")]
+    except ValueError:
+        return text
+    return radii if len(radii) > 1 else radii[0]
 
 
 def _device_batch(text: str) -> int | str:
@@ -154,6 +173,7 @@ def _score(args: argparse.Namespace) -> int:
         batch_samples=args.batch_samples,
         clip=args.clip,
         seed=args.seed,
+        race=args.race,
     )
     folder = ImageFolder(args.images, include=args.include, label_pattern=args.label_pattern)
     scorer = Scorer(

@@ -7,10 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from .maxima import Sampling, sample_maxima
+from .maxima import Drawn, Sampling, sample_maxima
 from .subjects import Rows, Subjects
-
-Floats = npt.NDArray[np.float64]
 
 
 def draw(
@@ -21,8 +19,8 @@ def draw(
     seed: int,
     clip: tuple[float, float],
     progress: Callable[[int], None],
-) -> Floats:
-    """Return the maxima of some batches of samples for each row, [rows, len(batches)].
+) -> Drawn:
+    """Return the maxima of some batches of samples for each row, and the nearest flips among them.
 
     Rows that differ by their target alone share samples and forward passes. The engine must be
     ready and running.
@@ -35,8 +33,11 @@ def draw(
         seed: Of the samples.
         clip: Range that samples are clamped to.
         progress: Called with the gradients of each step.
+
+    Returns:
+        maxima [rows, len(batches)] and nearest_flip [rows].
     """
-    maxima = np.empty((len(rows), len(batches)))
+    all_drawn = Drawn(np.empty((len(rows), len(batches))), np.empty(len(rows)))
     for norm, group in _groups(rows):
         first = group[:, 0]  # each line of a group holds the rows of one ball
         image = rows.image[first]
@@ -53,8 +54,10 @@ def draw(
         ids = subjects.batch.image_ids[image]
         found = sample_maxima(subjects.engine.plan, *tensors, ids, sampling, progress)
         for members, wait in zip(group, found, strict=True):
-            maxima[members] = wait().maxima
-    return maxima
+            drawn = wait()
+            all_drawn.maxima[members] = drawn.maxima
+            all_drawn.nearest_flip[members] = drawn.nearest_flip
+    return all_drawn
 
 
 def _groups(rows: Rows) -> list[tuple[float, npt.NDArray[np.intp]]]:

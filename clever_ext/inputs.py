@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 from . import ops
 from .errors import CleverError
 from .gradients import model_placement
-from .sampling import FLOATS, check_clip, check_integer, check_norm, check_radius
+from .sampling import AUTO, FLOATS, check_clip, check_integer, check_norm, check_radii
 
 #: What a score can be made by.
 ESTIMATORS = ("clever", "steepest")
@@ -27,7 +28,7 @@ class Settings:
     """All that decides a score besides the model and the images."""
 
     norms: tuple[float, ...]
-    radii: tuple[float, ...]
+    radii: tuple[tuple[float, ...] | str, ...]  # of each norm: those asked for, or AUTO
     targets: Any
     n_batches: int
     batch_samples: int
@@ -37,6 +38,16 @@ class Settings:
     estimator: str = "clever"
     max_gradients: int = 0  # of a search, for each row
     keep_witness: bool = False
+    race: bool = False
+
+    @property
+    def balls(self) -> list[tuple[float, float]]:
+        """Each (norm, radius) that a target gets a row for; NaN where the radius is to be found."""
+        return [
+            (p, radius)
+            for p, radii in zip(self.norms, self.radii, strict=True)
+            for radius in ((math.nan,) if isinstance(radii, str) else radii)
+        ]
 
     @classmethod
     def check(
@@ -52,6 +63,7 @@ class Settings:
         max_gradients: Any = None,
         keep_witness: bool = False,
         candidates: Any = None,
+        race: Any = False,
     ) -> Settings:
         """Check the arguments of these names of `clever_score`."""
         of_search = {
@@ -67,9 +79,22 @@ class Settings:
             )
         if isinstance(radius, Mapping):
             radius = {check_norm(p): value for p, value in radius.items()}
+        radii = tuple(check_radii(radius, p) for p in norms)
+        if estimator == "steepest" and (race or AUTO in radii):
+            raise CleverError(
+                'estimator="steepest" with race=True or radius="auto"',
+                "radii that are numbers, and no race",
+                "give several radii: the largest score of an image's is its best bound",
+            )
+        if race and any(given == AUTO or len(given) > 1 for given in radii):
+            raise CleverError(
+                f"race=True with radius={radius!r}",
+                "one number for each norm: targets race in one ball",
+                "give one radius, or leave race out",
+            )
         return cls(
             norms=norms,
-            radii=tuple(check_radius(radius, p) for p in norms),
+            radii=radii,
             targets=targets,
             n_batches=check_integer("n_batches", n_batches, 2, 2**31 - 1),
             batch_samples=check_integer("batch_samples", batch_samples, 1, 2**31 - 1),
@@ -83,6 +108,7 @@ class Settings:
                 2**31 - 1,
             ),
             keep_witness=keep_witness,
+            race=bool(race),
         )
 
 

@@ -55,6 +55,55 @@ def fit(row: pd.Series[Any], ax: Axes | None = None) -> Axes:
     return ax
 
 
+def radius(
+    result: CleverResult,
+    norm: float | None = None,
+    image_id: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one image's scores against the radius, a curve for each target, with score = R.
+
+    Each radius gives a bound of its own; the best is where a curve leaves the line.
+
+    Args:
+        result: Of `clever_score(..., radius=[...])`; one radius, or "auto", gives points.
+        norm: Which norm's; None if there is but one.
+        image_id: Which image's; None for the first.
+        ax: Where to draw; None makes a figure, without pyplot.
+
+    Returns:
+        The axes; save with `.figure.savefig(path)`.
+
+    Raises:
+        CleverError: matplotlib is missing, or the result has no such rows.
+    """
+    _check_matplotlib()
+    from matplotlib.figure import Figure
+
+    rows = result.table[result.table["maxima"].map(len) > 0]
+    image_id = rows["image_id"].min() if image_id is None else image_id
+    rows = rows[rows["image_id"] == image_id]
+    rows = rows if norm is None else rows[rows["norm"] == norm]
+    if rows["norm"].nunique() != 1:
+        raise CleverError(
+            f"image {image_id} has rows of norms {sorted(rows['norm'].unique().tolist())}",
+            "scores of one norm",
+            "name an image that was scored, and one of its norms",
+        )
+    ax = Figure(figsize=(4, 3), layout="constrained").subplots() if ax is None else ax
+    for target, curve in rows.groupby("target", sort=False):
+        curve = curve.sort_values("radius")
+        (line,) = ax.plot(curve["radius"], curve["score"], ".-", lw=1, label=str(target))
+        low, high = curve["score_low"], curve["score_high"]
+        ax.fill_between(curve["radius"], low, high, color=line.get_color(), alpha=0.15, lw=0)
+    ends = [0.0, float(rows["radius"].max())]
+    ax.plot(ends, ends, color="#969696", lw=0.8, ls="--")
+    ax.set_xlabel("radius R")
+    ax.set_ylabel("score (dashed: score = R)")
+    ax.legend(title="target", fontsize=6)
+    return ax
+
+
 def contact_sheet(
     result: CleverResult,
     norm: float,

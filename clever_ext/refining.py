@@ -14,8 +14,9 @@ from .errors import CleverError
 from .evt import fit_reverse_weibull
 from .inputs import Batch, Settings, check_batch, check_device_batch
 from .progress import Progress, reporting
+from .racing import ELIMINATED
 from .results import CleverResult
-from .sampling import check_integer
+from .sampling import AUTO, check_integer
 from .scoring import score_batch
 from .subjects import all_logits
 from .tables import score_columns
@@ -23,7 +24,7 @@ from .tables import score_columns
 #: How far margins may move, relative to the largest: rounding of another batch or machine.
 _SAME_MARGIN = 1e-2
 #: What names a row.
-_KEY = ["image_id", "target", "norm"]
+_KEY = ["image_id", "target", "norm", "radius"]
 
 
 def refit(result: CleverResult) -> CleverResult:
@@ -32,7 +33,8 @@ def refit(result: CleverResult) -> CleverResult:
     For results of an earlier version, or whose maxima were changed.
 
     Args:
-        result: Its rows without maxima (misclassified images, errors) stay as they are.
+        result: Its rows without maxima (misclassified images, errors) and those that a race has
+            eliminated stay as they are.
 
     Returns:
         A new result; the given one is not changed.
@@ -44,7 +46,10 @@ def refit(result: CleverResult) -> CleverResult:
     True
     """
     table = result.table.copy()
-    counts = table["maxima"].map(len).to_numpy()
+    counts = table["maxima"].map(len).to_numpy(copy=True)
+    counts[table["flags"].str.contains(ELIMINATED).to_numpy()] = 0
+    # Where the radius was found it caps a score only if there was no crossing.
+    found = table["norm"].isin(_norms_of_found_radii(result.metadata)) & ~table["capped"]
     for count in np.unique(counts[counts > 0]):
         rows = np.flatnonzero(counts == count)
         maxima = np.stack(list(table["maxima"].iloc[rows]))
@@ -56,11 +61,18 @@ def refit(result: CleverResult) -> CleverResult:
             nearest_flip=table["nearest_flip"].to_numpy()[rows],
             fit=fit_reverse_weibull(maxima),
         )
+        columns["capped"] &= ~found.to_numpy()[rows]
         for name, values in columns.items():
             column = table[name].to_numpy(copy=True)
             column[rows] = values
             table[name] = column
     return CleverResult(table, dict(result.metadata))
+
+
+def _norms_of_found_radii(metadata: dict[str, Any]) -> list[float]:
+    known = metadata.get("settings", {"norms": [], "radii": []})
+    pairs = zip(known["norms"], known["radii"], strict=True)
+    return [float(p) for p, radius in pairs if radius == AUTO]
 
 
 def refine(
@@ -93,8 +105,9 @@ def refine(
         A new result with n_batches maxima in each row.
 
     Raises:
-        CleverError: the result is incomplete, n_batches is not at least 2 more than it has, or
-            model or images are not those that it scored; found before sampling starts.
+        CleverError: the result is incomplete, its radii were found, its targets raced, n_batches
+            is not at least 2 more than it has, or model or images are not those that it scored;
+            found before sampling starts.
 
     >>> import clever_ext as cx, torch
     >>> model, images = torch.nn.Linear(4, 3).eval(), torch.rand(2, 4)
@@ -136,6 +149,12 @@ def _settings(result: CleverResult, n_batches: int) -> Settings:
             "the result is incomplete or does not tell its settings",
             "a whole result of clever_score",
             "score the missing images first",
+        )
+    if AUTO in known["radii"] or known.get("race"):
+        raise CleverError(
+            'the result was made with radius="auto" or race=True',
+            "a result whose rows have all the same number of batches, at radii that were given",
+            "score again with more batches",
         )
     done = int(known["n_batches"])
     wanted = check_integer("n_batches", n_batches, 1, 2**31 - 1)

@@ -1,4 +1,4 @@
-"""What a scoring run found: one row per (image, target, norm), and the settings that made it."""
+"""What a scoring run found: rows of (image, target, norm, radius), and the settings behind them."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ COLUMNS = {
     "n_batches": "integer",
     "batch_samples": "integer",
     "n_gradients": "integer",
+    "p_lowest": "float",  # of a race: the probability that no target has a lower score
     "capped": "boolean",
     "status": "string",
     "flags": "string",
@@ -118,8 +119,8 @@ class CleverResult:
     """Scores with all that they were made from.
 
     Attributes:
-        table: One row per (image, target, norm), columns as in `COLUMNS`. `maxima` holds the N_b
-            batch maxima, so that a row can be fitted again without a gradient.
+        table: One row per (image, target, norm, radius), columns as in `COLUMNS`. `maxima` holds
+            the N_b batch maxima, so that a row can be fitted again without a gradient.
         metadata: Settings, seed, versions, device, the model's name and a digest of its weights.
     """
 
@@ -128,28 +129,41 @@ class CleverResult:
 
     @cached_property
     def scores(self) -> dict[float, npt.NDArray[np.float64]]:
-        """Map each norm to the smallest score of each image over its targets, float64 [N].
+        """Map each norm to the score of each image, float64 [N]: the smallest over its targets.
 
-        Images stand in the order of their first rows. A score that is not a number stays one: the
-        minimum of an image with such a row, or without a row for the norm, is NaN.
+        Where a target has rows of several radii, its score is the largest of theirs, since each is
+        a bound by itself. Images stand in the order of their first rows. A score that is not a
+        number stays one: an image with such a row, or without a row for the norm, has NaN.
         """
         images = self.table["image_id"].unique()
+        rows = self.table.loc[self._deciding()]
         return {
-            float(str(norm)): rows.groupby("image_id", sort=False)["score"]
-            .agg(lambda scores: np.min(scores.to_numpy()))
+            float(str(norm)): group.set_index("image_id")["score"]
             .reindex(images)
             .to_numpy(dtype=np.float64)
-            for norm, rows in self.table[self.table["norm"].notna()].groupby("norm", sort=False)
+            for norm, group in rows[rows["norm"].notna()].groupby("norm", sort=False)
         }
 
     def smallest(self) -> list[pd.Series[Any]]:
-        """Return for each image and norm the row that decides: that of the smallest score.
+        """Return for each image and norm the row that decides: that whose score is in `scores`.
 
-        Images and norms stand in the order of the table; a score that is NaN counts as smallest.
+        Images and norms stand in the order of the table; a score that is NaN decides.
         """
-        keys = [self.table["image_id"], self.table["norm"].fillna(0.0)]
-        first = self.table["score"].fillna(-1.0).groupby(keys, sort=False).idxmin()
-        return [self.table.loc[index] for index in first]
+        return [row for _, row in self.table.loc[self._deciding()].iterrows()]
+
+    def _deciding(self) -> list[int]:
+        """Labels of the deciding rows, for each image and norm in the order of the table."""
+        score, image = self.table["score"], self.table["image_id"]
+        norm, target = (self.table[name].fillna(0) for name in ("norm", "target"))
+        keys = [image, norm, target]
+        best = score.fillna(np.inf).groupby(keys, sort=False).idxmax().to_numpy()
+        rows = self.table.loc[best]
+        # Of equal scores, as where all are R, the likeliest winner of a race decides.
+        likely, lowest = rows["p_lowest"].fillna(0.0), rows["score"].fillna(-1.0)
+        rank = np.empty(len(rows), dtype=np.int64)
+        rank[np.lexsort((-likely, lowest))] = np.arange(len(rows))
+        ranked = rows[["image_id"]].assign(norm=norm.loc[best], rank=rank)
+        return list(ranked.groupby(["image_id", "norm"], sort=False)["rank"].idxmin())
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one Parquet file, settings in its metadata; appears whole or not at all."""

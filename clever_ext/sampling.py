@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 import torch
@@ -16,6 +16,9 @@ FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 #: Larger ones overflow float32 samples.
 MAX_RADIUS = 1e30
+
+#: The radius that is to be found: that where margin / L(R) = R.
+AUTO = "auto"
 
 #: Radii for pixels in [0, 1] where none is asked for; see `default_radius`.
 DEFAULT_RADII = {1.0: 40.0, 2.0: 2.0, math.inf: 0.01}
@@ -87,10 +90,29 @@ def check_radius(radius: object, p: float) -> float:
     if not 0 < value <= MAX_RADIUS:
         raise CleverError(
             f"radius={radius!r} is no radius",
-            f"a positive number up to {MAX_RADIUS:g}, in the units of the images",
+            f'a positive number up to {MAX_RADIUS:g}, in the units of the images; or "auto"',
             f"leave it out for the default of norm {p:g}, {default_radius(p):g}",
         )
     return value
+
+
+def check_radii(radius: object, p: float) -> tuple[float, ...] | str:
+    """Return the radii of norm p, ascending, or AUTO: what `check_radius` takes, or several."""
+    given = radius[p] if isinstance(radius, Mapping) and p in radius else radius
+    if isinstance(given, str) and given == AUTO:
+        return AUTO
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        return (check_radius(given, p),)
+    if getattr(given, "ndim", 1) == 0:  # an array's or tensor's own number
+        return (check_radius(given, p),)
+    radii = tuple(sorted(check_radius(value, p) for value in given))
+    if not radii or len(set(radii)) < len(radii):
+        raise CleverError(
+            f"radius={radius!r} holds none for norm {p:g}, or one twice",
+            "different radii",
+            "name each once",
+        )
+    return radii
 
 
 def check_clip(clip: tuple[float, float] | None) -> tuple[float, float]:

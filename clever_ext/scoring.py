@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +17,14 @@ from .fitting import BackgroundFits, Fitted
 from .inputs import Batch, Settings, check_batch, check_candidates, check_device_batch
 from .maxima import Sampling, sample_maxima
 from .progress import Progress, reporting
+from .racing import race_targets
+from .radii import find_radii
 from .results import CleverResult
+from .sampling import AUTO
 from .searching import searched
 from .subjects import Rows, Subjects
 from .tables import score_columns, tabulate
+from .uneven import collect
 
 #: Batch maxima that are kept on the device at a time, over all images and targets of one norm.
 _MAXIMA_ON_DEVICE = 2**23
@@ -33,8 +37,8 @@ class _Run:
 
     def __init__(self, subjects: Subjects, settings: Settings) -> None:
         self.subjects, self.settings = subjects, settings
-        self.balls = list(zip(settings.norms, settings.radii, strict=True))
-        shape = (len(settings.norms), *subjects.targets.shape)
+        self.balls = settings.balls
+        shape = (len(self.balls), *subjects.targets.shape)
         self.at_image = np.full(shape, np.nan)
 
     def sample(self, fits: BackgroundFits, progress: Progress) -> None:
@@ -55,7 +59,8 @@ class _Run:
         for start in range(0, len(scored), at_once):
             these = scored[start : start + at_once]
             targets = subjects.targets[these]
-            self.at_image[:, these] = subjects.norms_at(these, targets, list(settings.norms))
+            norms = [p for p, _ in self.balls]
+            self.at_image[:, these] = subjects.norms_at(these, targets, norms)
             engine.ready(*subjects.tensors(these, targets), total)
             tensors = subjects.tensors(these, targets)
             for n, (p, radius) in enumerate(self.balls):
@@ -74,25 +79,21 @@ class _Run:
                     fits.add((n, int(image)), drawn)
 
     def table(self, fitted: Fitted) -> Any:
-        """Build the rows: image after image, target after target, norm after norm."""
+        """Build the rows: image after image, target after target, ball after ball."""
         settings, subjects = self.settings, self.subjects
         keys = np.array(fitted.keys, dtype=np.int64).reshape(-1, 2)
-        norm, image = np.repeat(keys, subjects.n_targets, axis=0).T
+        ball, image = np.repeat(keys, subjects.n_targets, axis=0).T
         target = np.tile(np.arange(subjects.n_targets), len(keys))
-        order = np.lexsort((norm, target, image))
-        norm, image, target = norm[order], image[order], target[order]
-        rows = Rows(
-            image,
-            subjects.targets[image, target],
-            np.array(settings.norms)[norm],
-            np.array(settings.radii)[norm],
-        )
+        order = np.lexsort((ball, target, image))
+        ball, image, target = ball[order], image[order], target[order]
+        norm, radius = np.array(self.balls)[ball].T
+        rows = Rows(image, subjects.targets[image, target], norm, radius)
         maxima = fitted.maxima[order]
         columns = score_columns(
             margin=subjects.margins(rows.image, rows.target),
             radius=rows.radius,
             max_norm=maxima.max(axis=1, initial=0.0),
-            norm_at_image=self.at_image[norm, image, target],
+            norm_at_image=self.at_image[ball, image, target],
             nearest_flip=fitted.nearest_flip[order],
             fit=fitted.fit.rows(order),
         )
@@ -115,13 +116,14 @@ def _metadata(
     return {
         "settings": {
             "norms": [f"{p:g}" for p in settings.norms],
-            "radii": list(settings.radii),
+            "radii": [_radii_in_json(radii) for radii in settings.radii],
             "n_batches": settings.n_batches,
             "batch_samples": settings.batch_samples,
             "clip": _clip_in_json(settings.clip),
             "seed": settings.seed,
             "estimator": settings.estimator,
             "max_gradients": settings.max_gradients,
+            "race": settings.race,
             "targets": targets if isinstance(targets, (str, int)) else np.asarray(targets).tolist(),
             "shape": list(batch.images.shape[1:]),
             "dtype": str(batch.images.dtype).removeprefix("torch."),
@@ -137,6 +139,13 @@ def _metadata(
         },
         "complete": complete,
     }
+
+
+def _radii_in_json(radii: tuple[float, ...] | str) -> float | list[float] | str:
+    """One radius is a number."""
+    if isinstance(radii, str):
+        return radii
+    return list(radii) if len(radii) > 1 else radii[0]
 
 
 def _clip_in_json(clip: tuple[float, float]) -> list[float | str] | None:
@@ -156,7 +165,7 @@ def clever_score(
     model: Any,
     images: Any,
     norm: float | str | Sequence[float | str] = 2,
-    radius: float | Mapping[float, float] | None = None,
+    radius: Any = None,
     targets: Any = "all",
     labels: Any = None,
     n_batches: int = 500,
@@ -174,6 +183,7 @@ def clever_score(
     max_gradients: int | None = None,
     keep_witness: bool = False,
     candidates: Any = None,
+    race: bool = False,
 ) -> CleverResult:
     """Score how far images may be moved before a classifier changes its answer.
 
@@ -191,7 +201,9 @@ def clever_score(
             a `GradientOracle`. Neither its parameters' gradients nor its mode are touched.
         images: [N, *shape] float tensor or array; scores are in its units.
         norm: p with 1 <= p <= inf, or several; each gets samples of its own.
-        radius: R; {p: R}; or None for `default_radius(p)`, which suits pixels in [0, 1].
+        radius: R; several, for a curve of scores, a row for each; "auto", the radius where
+            margin / L(R) = R, found for each row by at most half as many gradients more; {p: any
+            of these}; or None for `default_radius(p)`, which suits pixels in [0, 1].
         targets: "all", "top2" (the runner-up), "top-K" (ranks 2 to K), "random" (one, by seed and
             image id), "least-likely", class number(s), or [N, T] of them.
         labels: [N] true classes, or None. A misclassified image gets score 0.
@@ -217,9 +229,14 @@ def clever_score(
         keep_witness: Whether rows keep the steepest point that was found.
         candidates: [N, M, *shape], points that the search looks at besides its own, such as what
             attacks found; those outside a ball are projected onto it.
+        race: Whether only targets that may have the smallest score get all their batches. The
+            others' rows are flagged "eliminated" and hold what they were left with; `p_lowest` of
+            the deciding row is the probability that no target has a lower score. It takes one
+            radius for each norm.
 
     Returns:
-        A CleverResult: `.scores` {p: [N]}, the minimum over the targets, and `.table`.
+        A CleverResult: `.scores` {p: [N]}, the minimum over the targets (of a target with
+        several radii the best counts, as each is a bound), and `.table`.
 
     Raises:
         CleverError: an argument or the model is unfit, found before sampling starts.
@@ -231,8 +248,9 @@ def clever_score(
     (2,)
     """
     settings = Settings.check(
-        norm, radius, targets, n_batches, batch_samples, clip, seed, estimator, max_gradients,
-        keep_witness, candidates,
+        norm, radius, targets, n_batches, batch_samples, clip, seed, race=race,
+        estimator=estimator, max_gradients=max_gradients, keep_witness=keep_witness,
+        candidates=candidates,
     )  # fmt: skip
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(images, labels, image_ids, model, device, dtype)
@@ -256,15 +274,24 @@ def score_batch(
     Raises:
         CleverError: the model, or its number of classes, is unfit.
     """
-    run = {"clever": _sampled, "steepest": searched}[settings.estimator]
     with engine.running(batch.images.device):
         engine.check(batch.images)
         subjects = Subjects(engine, batch, settings.targets, settings.seed)
-        table, complete = run(subjects, settings, progress)
+        table, complete = _scored(subjects, settings, progress)
     if not complete:
-        message = "interrupted: the result holds the images finished so far"
-        warnings.warn(message, stacklevel=3)
+        warnings.warn("interrupted: the result holds the images finished so far", stacklevel=3)
     return CleverResult(table, _metadata(engine, batch, settings, model_name, complete))
+
+
+def _scored(subjects: Subjects, settings: Settings, progress: Progress) -> tuple[Any, bool]:
+    """Score by what the settings name; return the table, and whether it is whole."""
+    if settings.estimator == "steepest":
+        return searched(subjects, settings, progress)
+    if settings.race:
+        return collect(subjects, settings, race_targets(subjects, settings, progress))
+    if AUTO in settings.radii:
+        return collect(subjects, settings, find_radii(subjects, settings, progress))
+    return _sampled(subjects, settings, progress)
 
 
 def _sampled(subjects: Subjects, settings: Settings, progress: Progress) -> tuple[Any, bool]:

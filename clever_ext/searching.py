@@ -23,8 +23,8 @@ def searched(
 
     Ctrl-C ends the search with what is finished.
     """
-    balls = list(zip(settings.norms, settings.radii, strict=True))
-    rows, images = subjects.rows(balls, of=subjects.scored), subjects.scored
+    balls, images = settings.balls, subjects.scored
+    rows = subjects.rows(balls, of=images)
     targets = subjects.targets[images]
     how = SearchSettings(
         settings.max_gradients, settings.seed, settings.clip, settings.keep_witness
@@ -41,7 +41,7 @@ def searched(
     at_image = np.full(len(rows), np.nan)
     try:
         if len(rows):
-            norms = subjects.norms_at(images, targets, list(settings.norms))
+            norms = subjects.norms_at(images, targets, [p for p, _ in balls])
             at_image = norms.transpose(1, 2, 0).ravel()
             subjects.engine.ready(*subjects.tensors(images, targets[:, :1]), total)
         found = Steepest.of_images(at_image, None)

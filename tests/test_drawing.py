@@ -29,7 +29,7 @@ def test_maxima_of_any_rows_are_those_of_one_call():
         which = np.random.default_rng(0).permutation(len(rows))[:29]
         clip = (-math.inf, math.inf)
         counted = []
-        maxima = draw(subjects, rows.take(which), range(2, 5), 8, 5, clip, counted.append)
+        maxima = draw(subjects, rows.take(which), range(2, 5), 8, 5, clip, counted.append).maxima
     assert sum(counted) == 29 * 3 * 8
     expected = np.stack(list(result.table["maxima"]))[which][:, 2:5]
     np.testing.assert_allclose(maxima, expected, rtol=1e-9)
@@ -51,5 +51,5 @@ def test_each_row_has_a_radius_of_its_own():
         engine.check(batch.images)
         subjects = Subjects(engine, batch, "all", 0)
         rows = subjects.rows([(2.0, r) for r in radii], of=subjects.scored)
-        maxima = draw(subjects, rows, range(3), 4, 0, (-math.inf, math.inf), lambda _: None)
+        maxima = draw(subjects, rows, range(3), 4, 0, (-math.inf, math.inf), lambda _: None).maxima
     np.testing.assert_allclose(maxima.reshape(4, 3, 3).swapaxes(0, 1), alone, rtol=1e-9)

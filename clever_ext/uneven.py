@@ -1,0 +1,162 @@
+"""Rows that each have a number of batches of their own: from their maxima to a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .evt import ReverseWeibullFit, fit_reverse_weibull
+from .inputs import Settings
+from .progress import Progress
+from .subjects import Rows, Subjects
+from .tables import score_columns, tabulate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+#: Images that are worked on together; Ctrl-C keeps those of the finished groups.
+_IMAGES_AT_ONCE = 16
+
+
+class Counter:
+    """Adds up gradients and reports them, where only a bound of their number is known.
+
+    Args:
+        progress: Called with the gradients done and those expected.
+        most: As many as there can be.
+    """
+
+    def __init__(self, progress: Progress, most: int) -> None:
+        self.progress, self.most, self.done = progress, most, 0
+        progress(0, most)
+
+    def add(self, n: int) -> None:
+        """Count gradients."""
+        self.done += n
+        self.progress(self.done, max(self.most, self.done))
+
+    def finish(self) -> None:
+        """Say that no more will come."""
+        self.progress(self.done, self.done)
+
+
+@dataclass
+class Part:
+    """What was found for all the rows of some images, [rows] each.
+
+    Attributes:
+        rows: Of one image behind the other, in the order that the table shall have.
+        maxima: Batch maxima of each row; none, or at least two.
+        at_image: Gradient norms at the images.
+        nearest_flip: Distances of the nearest samples whose margin was not positive.
+        n_gradients: Gradients spent on each row.
+        at_crossing: Whether the radius is where margin / L(R) = R, so that none caps the score.
+        estimates: [2, rows], location and upper end of rows that are not fitted; NaN of others.
+        columns: More columns; they replace those of the same name.
+        flags: Words to add to the rows' flags, "" for none.
+    """
+
+    rows: Rows
+    maxima: list[Floats]
+    at_image: Floats
+    nearest_flip: Floats
+    n_gradients: Ints
+    at_crossing: npt.NDArray[np.bool_] | None = None
+    estimates: Floats | None = None
+    columns: dict[str, Any] = field(default_factory=dict)
+    flags: npt.NDArray[np.str_] | None = None
+
+
+def groups(scored: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
+    """Split the places of images into groups that are worked on together."""
+    for start in range(0, len(scored), _IMAGES_AT_ONCE):
+        yield scored[start : start + _IMAGES_AT_ONCE]
+
+
+def _fit(part: Part, largest: Floats) -> ReverseWeibullFit:
+    """Fit the rows that were not estimated otherwise."""
+    counts = np.array([len(own) for own in part.maxima])
+    estimated = np.zeros(len(counts), dtype=bool)
+    if part.estimates is not None:
+        estimated = ~np.isnan(part.estimates[0])
+    fits, places = [], []
+    for count in np.unique(counts[~estimated]):
+        rows = np.flatnonzero((counts == count) & ~estimated)
+        fits.append(fit_reverse_weibull(np.stack([part.maxima[row] for row in rows])))
+        places.append(rows)
+    if part.estimates is not None and estimated.any():
+        location, high = part.estimates[:, estimated]
+        fits.append(_not_fitted(location, np.minimum(largest[estimated], location), high))
+        places.append(np.flatnonzero(estimated))
+    return ReverseWeibullFit.concatenate(fits).rows(np.argsort(np.concatenate(places)))
+
+
+def _not_fitted(location: Floats, low: Floats, high: Floats) -> ReverseWeibullFit:
+    none = np.full(len(location), np.nan)
+    status = np.full(len(location), "max-fallback")
+    return ReverseWeibullFit(location, none, none, none, none, none, low, high, status)
+
+
+def with_flags(flags: Any, more: npt.NDArray[np.str_]) -> npt.NDArray[np.object_]:
+    """Join two columns of flags, commas between."""
+    pairs = zip(flags, more, strict=True)
+    return np.array([",".join(filter(None, pair)) for pair in pairs], dtype=object)
+
+
+def _columns(subjects: Subjects, settings: Settings, part: Part) -> dict[str, Any]:
+    rows = part.rows
+    pairs = zip(part.maxima, part.at_image, strict=True)
+    largest = np.array([own.max() if len(own) else norm for own, norm in pairs])
+    columns = score_columns(
+        margin=subjects.margins(rows.image, rows.target),
+        radius=rows.radius,
+        max_norm=largest,
+        norm_at_image=part.at_image,
+        nearest_flip=part.nearest_flip,
+        fit=_fit(part, largest),
+    )
+    columns |= {
+        "n_batches": np.array([len(row) for row in part.maxima]),
+        "batch_samples": np.full(len(rows), settings.batch_samples),
+        "n_gradients": part.n_gradients,
+        "maxima": part.maxima,
+    }
+    if part.at_crossing is not None:
+        columns["capped"] &= ~part.at_crossing
+    if part.flags is not None:
+        columns["flags"] = with_flags(columns["flags"], part.flags)
+    return columns | part.columns
+
+
+def collect(
+    subjects: Subjects, settings: Settings, parts: Iterator[Part]
+) -> tuple[pd.DataFrame, bool]:
+    """Build the table from parts as they are found; return whether it is whole.
+
+    Ctrl-C leaves those that are finished.
+    """
+    complete = True
+    done: list[Part] = []
+    columns: list[dict[str, Any]] = []
+    try:
+        for part in parts:
+            columns.append(_columns(subjects, settings, part))
+            done.append(part)
+    except KeyboardInterrupt:
+        complete = False
+    nothing = np.array([], dtype=np.intp)
+    rows = [part.rows for part in done] or [subjects.rows(settings.balls, of=nothing)]
+    joined = {
+        name: [value for each in columns for value in each[name]]
+        if name == "maxima"
+        else np.concatenate([each[name] for each in columns])
+        for name in (columns[0] if columns else {})
+    }
+    return tabulate(subjects, settings.balls, Rows.concatenate(rows), joined, "clever"), complete
