@@ -163,8 +163,8 @@ def _settings(result: CleverResult, n_batches: int) -> Settings:
             f"at least {done + 2}",
             "give the number that the new result shall have in all",
         )
-    first_norm = table[table["norm"] == table["norm"].iloc[0]]
-    targets = first_norm.groupby("image_id", sort=False)["target"].agg(list)
+    first_ball = table[(table[["norm", "radius"]] == table[["norm", "radius"]].iloc[0]).all(axis=1)]
+    targets = first_ball.groupby("image_id", sort=False)["target"].agg(list)
     clip = known["clip"]
     settings = Settings.check(
         norm=known["norms"],
