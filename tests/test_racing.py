@@ -92,9 +92,7 @@ def test_many_targets_are_screened_at_the_image():
     model = nn.Sequential(nn.Linear(12, 64), nn.Tanh(), nn.Linear(64, 300)).double().eval()
     x = images(3)
     ours, full = (race(model, x, norm=2, race=given) for given in (True, False))
-    assert [row["target"] for row in ours.smallest()] == [
-        row["target"] for row in full.smallest()
-    ]
+    assert [row["target"] for row in ours.smallest()] == [row["target"] for row in full.smallest()]
     # The gradients at the image are 299 of 299 * 320.
     assert 40 * ours.table["n_gradients"].sum() < full.table["n_gradients"].sum()
 
@@ -111,9 +109,7 @@ def test_where_all_scores_are_capped_the_steepest_decides():
 
 def test_one_target_is_scored_as_without_a_race():
     model, x = network(), images()
-    ours, alone = (
-        race(model, x, targets="top2", race=given).table for given in (True, False)
-    )
+    ours, alone = (race(model, x, targets="top2", race=given).table for given in (True, False))
     names = ["image_id", "target", "norm", "score", "status", "flags", "n_batches"]
     pd.testing.assert_frame_equal(ours[names], alone[names])
     assert (ours["p_lowest"] == 1).all()

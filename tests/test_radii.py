@@ -106,9 +106,7 @@ def test_a_curve_can_be_refined():
 @pytest.mark.parametrize("n_batches", [2, 5, 40])
 def test_a_linear_classifiers_radius_is_its_score(p, n_batches):
     model, x = linear(), torch.rand(3, 6, dtype=torch.float64)
-    result = cx.clever_score(
-        model, x, norm=p, radius="auto", n_batches=n_batches, batch_samples=4
-    )
+    result = cx.clever_score(model, x, norm=p, radius="auto", n_batches=n_batches, batch_samples=4)
     logits, weight = model(x).detach(), model.weight.detach()
     for _, row in result.table.iterrows():
         i, c, j = row["image_id"], row["predicted"], row["target"]
@@ -182,7 +180,11 @@ class Odd(nn.Module):
 
 def test_a_margin_of_0_scores_0():
     row = cx.clever_score(
-        Odd(0.0, 1.0, -9.0).eval(), torch.full((1, 3), -9.0), radius="auto", n_batches=8, batch_samples=4
+        Odd(0.0, 1.0, -9.0).eval(),
+        torch.full((1, 3), -9.0),
+        radius="auto",
+        n_batches=8,
+        batch_samples=4,
     ).table.iloc[0]
     assert (row["score"], row["radius"], row["capped"]) == (0.0, default_radius(2), False)
 
@@ -203,7 +205,12 @@ def test_a_first_radius_that_overflows_is_left():
             return torch.stack([first * torch.where(far, math.nan, 1.0), first * 0], dim=1)
 
     row = cx.clever_score(
-        Overflowing().eval(), torch.zeros(1, 2), radius="auto", targets=1, n_batches=64, batch_samples=16
+        Overflowing().eval(),
+        torch.zeros(1, 2),
+        radius="auto",
+        targets=1,
+        n_batches=64,
+        batch_samples=16,
     ).table.iloc[0]
     assert row["margin"] / row["norm_at_image"] > 1  # where the search begins
     assert row["status"] != "non-finite"
@@ -225,9 +232,7 @@ def test_misclassified_images_among_found_radii():
 
 def test_a_result_of_found_radii_is_saved_fitted_again_and_not_refined(tmp_path):
     model, x = network(), images()
-    result = cx.clever_score(
-        model, x, radius="auto", targets="top2", n_batches=10, batch_samples=8
-    )
+    result = cx.clever_score(model, x, radius="auto", targets="top2", n_batches=10, batch_samples=8)
     result.save(tmp_path / "x.parquet")
     loaded = cx.CleverResult.load(tmp_path / "x.parquet")
     pd.testing.assert_frame_equal(loaded.table, result.table)
