@@ -160,6 +160,7 @@ def main() -> None:
             "gradients_fewer": {"median": float(np.median(fewer)), "min": min(fewer)},
         }
         figures.append({**found, "records": records})
+        write(args.out, figures, seed=0, **counts)
     else:
         networks = CHOOSING if args.choose else {name: REPORTED[name] for name in _REPORTED}
         for name, case in networks.items():
@@ -168,7 +169,7 @@ def main() -> None:
             found = summary(name, records)
             print(found, f"{time.perf_counter() - begin:.0f} s", flush=True)
             figures.append({**found, "records": records})
-    write(args.out, figures, seed=0, **counts)
+            write(args.out, figures, seed=0, **counts)
 
 
 if __name__ == "__main__":

@@ -100,10 +100,10 @@ def main() -> None:
         found = summary(name, records, args.n_batches * args.batch_samples)
         print(found, f"{time.perf_counter() - begin:.0f} s", flush=True)
         figures.append({**found, "records": records})
-    write(
-        args.out, figures, seed=0, n_batches=args.n_batches, batch_samples=args.batch_samples,
-        unit="lengths for pixels in [0, 1]",
-    )  # fmt: skip
+        write(
+            args.out, figures, seed=0, n_batches=args.n_batches, batch_samples=args.batch_samples,
+            unit="lengths for pixels in [0, 1]",
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from .sampling import AUTO, FLOATS, check_clip, check_integer, check_norm, check
 ESTIMATORS = ("clever", "steepest")
 #: Gradients of a search for one row: where nothing else is asked for, and at least.
 DEFAULT_GRADIENTS, FEWEST_GRADIENTS = 2000, 16
+#: What the paper spends on one score: 500 batches of 1,024.
+_PAPER_GRADIENTS = 512_000
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Settings:
     max_gradients: int = 0  # of a search, for each row
     keep_witness: bool = False
     race: bool = False
+    tolerance: float | None = None  # of a score's interval; None: n_batches decides
+    confidence: float = 0.95
 
     @property
     def balls(self) -> list[tuple[float, float]]:
@@ -64,10 +68,12 @@ class Settings:
         keep_witness: bool = False,
         candidates: Any = None,
         race: Any = False,
+        tolerance: Any = None,
+        confidence: Any = 0.95,
     ) -> Settings:
         """Check the arguments of these names of `clever_score`."""
         of_search = {
-            "max_gradients": max_gradients,
+            "max_gradients": max_gradients if tolerance is None else None,
             "keep_witness": keep_witness or None,
             "candidates": candidates,
         }
@@ -92,6 +98,15 @@ class Settings:
                 "one number for each norm: targets race in one ball",
                 "give one radius, or leave race out",
             )
+        if tolerance is not None:
+            _check_tolerance(tolerance, confidence)
+            if estimator != "clever" or race or AUTO in radii:
+                raise CleverError(
+                    f"tolerance={tolerance!r} with another way to spend gradients",
+                    'estimator="clever", radii that are numbers, and no race',
+                    "leave the tolerance out, or the other",
+                )
+        budget = DEFAULT_GRADIENTS if tolerance is None else _PAPER_GRADIENTS
         return cls(
             norms=norms,
             radii=radii,
@@ -103,13 +118,25 @@ class Settings:
             estimator=_check_estimator(estimator, of_search),
             max_gradients=check_integer(
                 "max_gradients",
-                DEFAULT_GRADIENTS if max_gradients is None else max_gradients,
-                FEWEST_GRADIENTS,
+                budget if max_gradients is None else max_gradients,
+                FEWEST_GRADIENTS if tolerance is None else 8 * batch_samples,
                 2**31 - 1,
             ),
             keep_witness=keep_witness,
             race=bool(race),
+            tolerance=tolerance,
+            confidence=float(confidence),
         )
+
+
+def _check_tolerance(tolerance: Any, confidence: Any) -> None:
+    for name, value in (("tolerance", tolerance), ("confidence", confidence)):
+        if not isinstance(value, (int, float)) or not 0 < value < 1:
+            raise CleverError(
+                f"{name}={value!r} is no share",
+                "a number between 0 and 1",
+                f"give {name}=0.05 or so",
+            )
 
 
 def _check_estimator(estimator: Any, of_search: dict[str, Any]) -> str:

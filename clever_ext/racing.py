@@ -98,7 +98,8 @@ class Race:
         sampled = np.flatnonzero(drawn)
         for size in np.unique(drawn[sampled]).tolist():
             these = np.flatnonzero(drawn == size)
-            deficit[these] = self._leading(leader, size) - self._level(these, size)
+            with np.errstate(invalid="ignore"):  # two that are infinite tie
+                deficit[these] = self._leading(leader, size) - self._level(these, size)
         growth = [
             math.log(self.maxima[t].max() / self.at_image[t])
             for t in sampled

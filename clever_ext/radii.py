@@ -110,7 +110,10 @@ class _Search:
         above = _DEVIATIONS * noise * np.maximum(0.0, (1 - slope) / (1 + slope))
         step = np.clip(excess / (1 + slope), -_LARGEST_STEP, _LARGEST_STEP)
         slack = _DEVIATIONS * noise  # noise may have put an end of the bracket wrong
-        aim = np.clip(place + step, low - slack, high + slack) + above
+        aim = place + step
+        outside = (step != 0) & ((aim <= low - slack) | (aim >= high + slack))
+        with np.errstate(invalid="ignore"):  # where an end is infinite, nothing is outside
+            aim = np.where(outside, (low + high) / 2, aim) + above
         there = finite & (np.abs(aim - place) <= np.minimum(slack, _CLOSE) + _EXACT)
         # No gradient in the ball, no crossing: the default radius stands, and caps the score.
         radius = np.where(dead, self.fallback[going], np.exp(np.minimum(aim, np.log(MAX_RADIUS))))

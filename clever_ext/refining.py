@@ -7,11 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from .adaptive import Held
+from .credible import predicted_fit
 from .engine import Engine
 from .errors import CleverError
-from .evt import fit_reverse_weibull
+from .evt import ReverseWeibullFit, fit_reverse_weibull
 from .inputs import Batch, Settings, check_batch, check_device_batch
 from .progress import Progress, reporting
 from .racing import ELIMINATED
@@ -59,7 +62,7 @@ def refit(result: CleverResult) -> CleverResult:
             max_norm=maxima.max(axis=1),
             norm_at_image=table["norm_at_image"].to_numpy()[rows],
             nearest_flip=table["nearest_flip"].to_numpy()[rows],
-            fit=fit_reverse_weibull(maxima),
+            fit=_fit(maxima, result.metadata),
         )
         columns["capped"] &= ~found.to_numpy()[rows]
         for name, values in columns.items():
@@ -67,6 +70,13 @@ def refit(result: CleverResult) -> CleverResult:
             column[rows] = values
             table[name] = column
     return CleverResult(table, dict(result.metadata))
+
+
+def _fit(maxima: npt.NDArray[np.float64], metadata: dict[str, Any]) -> ReverseWeibullFit:
+    settings = metadata.get("settings", {})
+    if settings.get("tolerance") is None:
+        return fit_reverse_weibull(maxima)
+    return predicted_fit(maxima, settings["batch_samples"], settings["confidence"])
 
 
 def _norms_of_found_radii(metadata: dict[str, Any]) -> list[float]:
@@ -79,14 +89,17 @@ def refine(
     result: CleverResult,
     model: Any,
     images: Any,
-    n_batches: int,
+    n_batches: int | None = None,
     *,
+    tolerance: float | None = None,
+    confidence: float = 0.95,
+    max_gradients: int | None = None,
     device: Any = None,
     device_batch: int | str = "auto",
     progress: bool | Progress = False,
     prepare: str | Sequence[str] = "auto",
 ) -> CleverResult:
-    """Add batches to a result: what `clever_score` would have found with more of them.
+    """Add batches to a result: what `clever_score` would have found with more, or a tolerance.
 
     Samples are functions of seed, image id and their number, so the batches that the result holds
     are kept and those from its N_b on are drawn.
@@ -95,19 +108,23 @@ def refine(
         result: From `clever_score` or a file.
         model: The model that it scored.
         images: [N, *shape], the images that it scored, in the order of its rows.
-        n_batches: N_b that the new result shall have.
+        n_batches: N_b that the new result shall have; or
+        tolerance: how exact its scores shall be, as for `clever_score`, like the next two.
+        confidence: Of the intervals.
+        max_gradients: What a row may have spent in all.
         device: As for `clever_score`, like the next three.
         device_batch: How many points go through the model at once.
         progress: True for a bar, or a function of (done, total) gradients.
         prepare: How to make the model's passes faster.
 
     Returns:
-        A new result with n_batches maxima in each row.
+        A new result. With n_batches each row has that many maxima; with a tolerance each has as
+        many as it needs, those that it had among them.
 
     Raises:
-        CleverError: the result is incomplete, its radii were found, its targets raced, n_batches
-            is not at least 2 more than it has, or model or images are not those that it scored;
-            found before sampling starts.
+        CleverError: the result is incomplete or not one of equal batches, n_batches is not at least
+            2 more than it has, both or neither of n_batches and tolerance are given, or model or
+            images are not those that it scored; found before sampling starts.
 
     >>> import clever_ext as cx, torch
     >>> model, images = torch.nn.Linear(4, 3).eval(), torch.rand(2, 4)
@@ -115,7 +132,7 @@ def refine(
     >>> refine(result, model, images, n_batches=20).table["n_batches"].unique().tolist()
     [20]
     """
-    settings = _settings(result, n_batches)
+    settings = _settings(result, n_batches, tolerance, confidence, max_gradients)
     dtype = getattr(torch, result.metadata["settings"]["dtype"])
     firsts = result.table.drop_duplicates("image_id")
     labels = firsts["label"]
@@ -136,25 +153,78 @@ def refine(
     )
     _check_model_and_images(result, engine, batch)
     with reporting(progress) as report:
-        more = score_batch(engine, batch, settings, report, result.metadata["model"]["name"])
+        name = result.metadata["model"]["name"]
+        if n_batches is None:
+            rows = result.table[result.table["maxima"].map(len) > 0]
+            held = Held(list(rows["maxima"]), rows["nearest_flip"].to_numpy())
+            return score_batch(engine, batch, settings, report, name, held)
+        more = score_batch(engine, batch, settings, report, name)
     return refit(_joined(result, more, n_batches))
 
 
-def _settings(result: CleverResult, n_batches: int) -> Settings:
+def _settings(
+    result: CleverResult,
+    n_batches: int | None,
+    tolerance: float | None,
+    confidence: float,
+    max_gradients: int | None,
+) -> Settings:
     """Return the settings of the batches to come, with targets as the result has them."""
-    metadata, table = result.metadata, result.table
-    known = metadata.get("settings")
-    if not known or not metadata.get("complete", False) or (table["status"] == "error").any():
+    known = _known_settings(result)
+    first_batch = 0
+    if (n_batches is None) == (tolerance is None):
+        raise CleverError(
+            f"n_batches={n_batches!r} and tolerance={tolerance!r}", "one of the two", "give one"
+        )
+    if n_batches is not None:
+        first_batch = _batches_held(known, n_batches)
+    first_ball = result.table[["norm", "radius"]]
+    first_ball = result.table[(first_ball == first_ball.iloc[0]).all(axis=1)]
+    targets = first_ball.groupby("image_id", sort=False)["target"].agg(list)
+    clip = known["clip"]
+    settings = Settings.check(
+        norm=known["norms"],
+        radius={float(p): r for p, r in zip(known["norms"], known["radii"], strict=True)},
+        targets=np.array(targets.to_list(), dtype=np.int64),
+        n_batches=known["n_batches"] if n_batches is None else n_batches - first_batch,
+        batch_samples=known["batch_samples"],
+        clip=None if clip is None else (float(clip[0]), float(clip[1])),
+        seed=known["seed"],
+        tolerance=tolerance,
+        confidence=confidence,
+        max_gradients=max_gradients,
+    )
+    return replace(settings, first_batch=first_batch)
+
+
+def _known_settings(result: CleverResult) -> dict[str, Any]:
+    """Return the settings of a result that more batches can be added to."""
+    metadata = result.metadata
+    known: dict[str, Any] = metadata.get("settings", {})
+    failed = (result.table["status"] == "error").any()
+    if not known or not metadata.get("complete", False) or failed:
         raise CleverError(
             "the result is incomplete or does not tell its settings",
             "a whole result of clever_score",
             "score the missing images first",
         )
-    if AUTO in known["radii"] or known.get("race"):
+    searched = known.get("estimator", "clever") != "clever"
+    if searched or AUTO in known["radii"] or known.get("race"):
         raise CleverError(
-            'the result was made with radius="auto" or race=True',
-            "a result whose rows have all the same number of batches, at radii that were given",
-            "score again with more batches",
+            'the result was made with estimator="steepest", radius="auto" or race=True',
+            "a result of batches of samples, at radii that were given",
+            "score again with more gradients",
+        )
+    return known
+
+
+def _batches_held(known: dict[str, Any], n_batches: int) -> int:
+    """Return how many batches all rows of a result have, if n_batches are more."""
+    if known.get("tolerance") is not None:
+        raise CleverError(
+            f"n_batches={n_batches!r} for a result whose rows have different numbers of batches",
+            "a tolerance",
+            "refine it by tolerance=...",
         )
     done = int(known["n_batches"])
     wanted = check_integer("n_batches", n_batches, 1, 2**31 - 1)
@@ -164,19 +234,7 @@ def _settings(result: CleverResult, n_batches: int) -> Settings:
             f"at least {done + 2}",
             "give the number that the new result shall have in all",
         )
-    first_norm = table[table["norm"] == table["norm"].iloc[0]]
-    targets = first_norm.groupby("image_id", sort=False)["target"].agg(list)
-    clip = known["clip"]
-    settings = Settings.check(
-        norm=known["norms"],
-        radius={float(p): r for p, r in zip(known["norms"], known["radii"], strict=True)},
-        targets=np.array(targets.to_list(), dtype=np.int64),
-        n_batches=wanted,
-        batch_samples=known["batch_samples"],
-        clip=None if clip is None else (float(clip[0]), float(clip[1])),
-        seed=known["seed"],
-    )
-    return replace(settings, n_batches=wanted - done, first_batch=done)
+    return done
 
 
 def _check_model_and_images(result: CleverResult, engine: Engine, batch: Batch) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .adaptive import ESTIMATOR, Held, sample_until
 from .engine import Engine
 from .fitting import BackgroundFits, Fitted
 from .inputs import Batch, Settings, check_batch, check_candidates, check_device_batch
@@ -124,6 +125,8 @@ def _metadata(
             "estimator": settings.estimator,
             "max_gradients": settings.max_gradients,
             "race": settings.race,
+            "tolerance": settings.tolerance,
+            "confidence": settings.confidence,
             "targets": targets if isinstance(targets, (str, int)) else np.asarray(targets).tolist(),
             "shape": list(batch.images.shape[1:]),
             "dtype": str(batch.images.dtype).removeprefix("torch."),
@@ -184,6 +187,8 @@ def clever_score(
     keep_witness: bool = False,
     candidates: Any = None,
     race: bool = False,
+    tolerance: float | None = None,
+    confidence: float = 0.95,
 ) -> CleverResult:
     """Score how far images may be moved before a classifier changes its answer.
 
@@ -225,7 +230,8 @@ def clever_score(
         estimator: "clever", or "steepest": L is replaced by the largest gradient norm or secant
             that a search of the ball finds, which is proved to be no larger; `n_batches` and
             `batch_samples` are not used then. docs/which-score.md tells which to choose.
-        max_gradients: What the search may spend for each image, target and norm; default 2,000.
+        max_gradients: What a search, or a tolerance, may spend for each image, target and norm;
+            default 2,000, and for a tolerance the paper's 512,000.
         keep_witness: Whether rows keep the steepest point that was found.
         candidates: [N, M, *shape], points that the search looks at besides its own, such as what
             attacks found; those outside a ball are projected onto it.
@@ -233,6 +239,10 @@ def clever_score(
             others' rows are flagged "eliminated" and hold what they were left with; `p_lowest` of
             the deciding row is the probability that no target has a lower score. It takes one
             radius for each norm.
+        tolerance: Batches are added to each row until the half-width of its score's interval is
+            at most this share of the score; `n_batches` is not used then. The row predicts what
+            the paper's 500 batches of 1,024 would give: docs/adaptive.md.
+        confidence: Of those intervals.
 
     Returns:
         A CleverResult: `.scores` {p: [N]}, the minimum over the targets (of a target with
@@ -250,7 +260,7 @@ def clever_score(
     settings = Settings.check(
         norm, radius, targets, n_batches, batch_samples, clip, seed, race=race,
         estimator=estimator, max_gradients=max_gradients, keep_witness=keep_witness,
-        candidates=candidates,
+        candidates=candidates, tolerance=tolerance, confidence=confidence,
     )  # fmt: skip
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(images, labels, image_ids, model, device, dtype)
@@ -266,10 +276,12 @@ def score_batch(
     settings: Settings,
     progress: Progress,
     model_name: str | None = None,
+    held: Held | None = None,
 ) -> CleverResult:
     """Score checked images with an engine, which keeps what it found out for the next ones.
 
-    Ctrl-C ends the run with what is finished; `metadata["complete"]` is then False.
+    Ctrl-C ends the run with what is finished; `metadata["complete"]` is then False. A run with a
+    tolerance goes on from what is held.
 
     Raises:
         CleverError: the model, or its number of classes, is unfit.
@@ -277,16 +289,21 @@ def score_batch(
     with engine.running(batch.images.device):
         engine.check(batch.images)
         subjects = Subjects(engine, batch, settings.targets, settings.seed)
-        table, complete = _scored(subjects, settings, progress)
+        table, complete = _scored(subjects, settings, progress, held)
     if not complete:
         warnings.warn("interrupted: the result holds the images finished so far", stacklevel=3)
     return CleverResult(table, _metadata(engine, batch, settings, model_name, complete))
 
 
-def _scored(subjects: Subjects, settings: Settings, progress: Progress) -> tuple[Any, bool]:
+def _scored(
+    subjects: Subjects, settings: Settings, progress: Progress, held: Held | None
+) -> tuple[Any, bool]:
     """Score by what the settings name; return the table, and whether it is whole."""
     if settings.estimator == "steepest":
         return searched(subjects, settings, progress)
+    if settings.tolerance is not None:
+        parts = sample_until(subjects, settings, progress, held)
+        return collect(subjects, settings, parts, ESTIMATOR)
     if settings.race:
         return collect(subjects, settings, race_targets(subjects, settings, progress))
     if AUTO in settings.radii:

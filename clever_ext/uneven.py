@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .credible import predicted_fit
 from .evt import ReverseWeibullFit, fit_reverse_weibull
 from .inputs import Settings
 from .progress import Progress
@@ -61,6 +62,8 @@ class Part:
         estimates: [2, rows], location and upper end of rows that are not fitted; NaN of others.
         columns: More columns; they replace those of the same name.
         flags: Words to add to the rows' flags, "" for none.
+        confidence: Of the intervals of predictions that stand in the place of fitted locations;
+            None: the fits themselves count.
     """
 
     rows: Rows
@@ -72,6 +75,7 @@ class Part:
     estimates: Floats | None = None
     columns: dict[str, Any] = field(default_factory=dict)
     flags: npt.NDArray[np.str_] | None = None
+    confidence: float | None = None
 
 
 def groups(scored: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
@@ -80,7 +84,7 @@ def groups(scored: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
         yield scored[start : start + _IMAGES_AT_ONCE]
 
 
-def _fit(part: Part, largest: Floats) -> ReverseWeibullFit:
+def _fit(part: Part, largest: Floats, batch_samples: int) -> ReverseWeibullFit:
     """Fit the rows that were not estimated otherwise."""
     counts = np.array([len(own) for own in part.maxima])
     estimated = np.zeros(len(counts), dtype=bool)
@@ -89,7 +93,12 @@ def _fit(part: Part, largest: Floats) -> ReverseWeibullFit:
     fits, places = [], []
     for count in np.unique(counts[~estimated]):
         rows = np.flatnonzero((counts == count) & ~estimated)
-        fits.append(fit_reverse_weibull(np.stack([part.maxima[row] for row in rows])))
+        maxima = np.stack([part.maxima[row] for row in rows])
+        fits.append(
+            fit_reverse_weibull(maxima)
+            if part.confidence is None
+            else predicted_fit(maxima, batch_samples, part.confidence)
+        )
         places.append(rows)
     if part.estimates is not None and estimated.any():
         location, high = part.estimates[:, estimated]
@@ -120,7 +129,7 @@ def _columns(subjects: Subjects, settings: Settings, part: Part) -> dict[str, An
         max_norm=largest,
         norm_at_image=part.at_image,
         nearest_flip=part.nearest_flip,
-        fit=_fit(part, largest),
+        fit=_fit(part, largest, settings.batch_samples),
     )
     columns |= {
         "n_batches": np.array([len(row) for row in part.maxima]),
@@ -136,7 +145,7 @@ def _columns(subjects: Subjects, settings: Settings, part: Part) -> dict[str, An
 
 
 def collect(
-    subjects: Subjects, settings: Settings, parts: Iterator[Part]
+    subjects: Subjects, settings: Settings, parts: Iterator[Part], estimator: str = "clever"
 ) -> tuple[pd.DataFrame, bool]:
     """Build the table from parts as they are found; return whether it is whole.
 
@@ -159,4 +168,4 @@ def collect(
         else np.concatenate([each[name] for each in columns])
         for name in (columns[0] if columns else {})
     }
-    return tabulate(subjects, settings.balls, Rows.concatenate(rows), joined, "clever"), complete
+    return tabulate(subjects, settings.balls, Rows.concatenate(rows), joined, estimator), complete
