@@ -26,7 +26,6 @@ from .uneven import collect
 
 #: Batch maxima that are kept on the device at a time, over all images and targets of one norm.
 _MAXIMA_ON_DEVICE = 2**23
-_INTERRUPTED = "interrupted: the result holds the images finished so far"
 #: Images whose samples are drawn in one go.
 _IMAGES_AT_ONCE = 64
 
@@ -254,24 +253,22 @@ def score_batch(
         CleverError: the model, or its number of classes, is unfit.
     """
     complete = True
-
-    def interrupted() -> None:
-        nonlocal complete
-        complete = False
-        warnings.warn(_INTERRUPTED, stacklevel=5)
-
     with engine.running(batch.images.device):
         engine.check(batch.images)
         subjects = Subjects(engine, batch, settings.targets, settings.seed)
         if AUTO in settings.radii or settings.race:
             search = race_targets if settings.race else find_radii
-            table = collect(subjects, settings, search(subjects, settings, progress), interrupted)
+            parts = search(subjects, settings, progress)
+            table, complete = collect(subjects, settings, parts)
         else:
             run = _Run(subjects, settings)
             with BackgroundFits(subjects.n_targets, settings.n_batches) as fits:
                 try:
                     run.sample(fits, progress)
                 except KeyboardInterrupt:
-                    interrupted()
+                    complete = False
                 table = run.table(fits.finish())
+    if not complete:
+        message = "interrupted: the result holds the images finished so far"
+        warnings.warn(message, stacklevel=3)
     return CleverResult(table, _metadata(engine, batch, settings, model_name, complete))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -133,17 +133,22 @@ def _columns(subjects: Subjects, settings: Settings, part: Part) -> dict[str, An
 
 
 def collect(
-    subjects: Subjects, settings: Settings, parts: Iterator[Part], on_interrupt: Callable[[], None]
-) -> pd.DataFrame:
-    """Build the table from parts as they are found; Ctrl-C leaves those that are finished."""
+    subjects: Subjects, settings: Settings, parts: Iterator[Part]
+) -> tuple[pd.DataFrame, bool]:
+    """Build the table from parts as they are found; Ctrl-C leaves those that are finished.
+
+    Returns:
+        The table, and whether it is complete.
+    """
     done: list[Part] = []
     columns: list[dict[str, Any]] = []
+    complete = True
     try:
         for part in parts:
             columns.append(_columns(subjects, settings, part))
             done.append(part)
     except KeyboardInterrupt:
-        on_interrupt()
+        complete = False
     nothing = np.array([], dtype=np.intp)
     rows = [part.rows for part in done] or [subjects.rows(settings.balls, of=nothing)]
     joined = {
@@ -152,4 +157,5 @@ def collect(
         else np.concatenate([each[name] for each in columns])
         for name in (columns[0] if columns else {})
     }
-    return tabulate(subjects, settings.balls, Rows.concatenate(rows), joined, "clever")
+    table = tabulate(subjects, settings.balls, Rows.concatenate(rows), joined, "clever")
+    return table, complete
