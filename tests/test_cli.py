@@ -262,7 +262,10 @@ def test_radii_are_given_found_and_raced_at(workplace, capsys):
     table = RunFolder("run").load().table
     assert table["radius"].tolist()[:2] == [0.1, 0.4]
     assert (table["n_batches"] == 6).all()
-    assert json.loads(Path("run/run.json").read_text())["settings"]["radii"] == [[0.1, 0.4], "auto"]
+    assert json.loads((workplace / "run/run.json").read_text())["settings"]["radii"] == [
+        [0.1, 0.4],
+        "auto",
+    ]
     assert score("--radius", "0.1", "--race", "--out", "race") == 0
     assert RunFolder("race").load().table["p_lowest"].notna().all()
     assert score("--radius", "auto", "--race", "--out", "neither") == 2
