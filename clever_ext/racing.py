@@ -5,9 +5,9 @@ their score: the one with the largest D wins. All start with the gradient at the
 (first-order scores); the best get a few batches, then those that are not surely behind get twice
 as many, and so on. Targets see the same samples (common random numbers), so two of them are
 compared by the batches that both have drawn: what the samples have in common drops out of the
-difference. What is left of it is of the size of the scatter of the log maxima, whatever their
-number, for the largest of n has the same scatter for all n: a target is surely behind when its
-deficit is more than some deviations of it.
+difference. What is left is of the size of the scatter of the logs of the ratios of two targets'
+maxima, whatever their number, for the largest of n has much the same scatter for all n: a target
+is surely behind when its deficit is more than some deviations of it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ELIMINATED = "eliminated"
 #: n_batches between them.
 _FIRST_TARGETS = 16
 #: Deviations by which a target must be behind to be out. Chosen with benchmarks/race.py --choose.
-_SURE = 4.0
+_SURE = 3.0
 #: Standard error of a deficit in the same deviations, for the probability that another is lower.
 _ERROR = 1.5
 #: Batches from which locations are compared, not the largest norms.
@@ -109,15 +109,22 @@ class Race:
         outside = drawn == 0
         expected = self._against_margin(self.at_image)[outside] + np.mean(growth)
         deficit[outside] = self._leading(leader, int(drawn.max())) - expected
-        deviation = np.where(outside, np.std(growth), self._scatter(sampled))
+        deviation = np.where(outside, np.std(growth), self._scatter(leader, sampled))
         return leader, np.nan_to_num(deficit, nan=0.0, posinf=np.inf, neginf=-np.inf), deviation
 
-    def _scatter(self, sampled: Places) -> float:
-        """Root mean square of the scatters of the targets' log maxima: of few, one says little."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            each = np.array([np.log(self.maxima[t]).var(ddof=1) for t in sampled])
-        each = each[np.isfinite(each)]
-        return float(np.sqrt(each.mean())) if len(each) else 0.0
+    def _scatter(self, leader: int, sampled: Places) -> float:
+        """Root mean square of the scatters of log maxima relative to the leader's.
+
+        Over all targets that have batches: of the few of one, the scatter says little.
+        """
+        found = []
+        for t in sampled[sampled != leader]:
+            own, leaders = self.maxima[t], self.maxima[leader]
+            both = min(len(own), len(leaders))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found.append(np.log(own[:both] / leaders[:both]).var(ddof=1))
+        finite = [value for value in found if math.isfinite(value)]
+        return float(np.sqrt(np.mean(finite))) if finite else 0.0
 
     def _leading(self, leader: int, size: int) -> float:
         return float(self._level(np.array([leader]), size)[0])

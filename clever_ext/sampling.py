@@ -90,7 +90,7 @@ def check_radius(radius: object, p: float) -> float:
     if not 0 < value <= MAX_RADIUS:
         raise CleverError(
             f"radius={radius!r} is no radius",
-            f'a positive number up to {MAX_RADIUS:g}, in the units of the images; or "auto"',
+            f"a positive number up to {MAX_RADIUS:g}, in the units of the images",
             f"leave it out for the default of norm {p:g}, {default_radius(p):g}",
         )
     return value

@@ -151,9 +151,9 @@ def collect(
 
     Ctrl-C leaves those that are finished.
     """
-    complete = True
     done: list[Part] = []
     columns: list[dict[str, Any]] = []
+    complete = True
     try:
         for part in parts:
             columns.append(_columns(subjects, settings, part))

@@ -254,3 +254,20 @@ def test_preparation_and_threads(workplace):
     assert run["engine"]["options"] == ["channels_last"]
     assert "1 threads" in run["device"]
     assert score("--threads", "0", "--out", "other") == 2
+
+
+def test_radii_are_given_found_and_raced_at(workplace, capsys):
+    radii = ["--norm", "2", "inf", "--radius", "0.1,0.4", "auto", "--targets", "top2"]
+    assert score(*radii, "--out", "run") == 0
+    table = RunFolder("run").load().table
+    assert table["radius"].tolist()[:2] == [0.1, 0.4]
+    assert (table["n_batches"] == 6).all()
+    assert json.loads((workplace / "run/run.json").read_text())["settings"]["radii"] == [
+        [0.1, 0.4],
+        "auto",
+    ]
+    assert score("--radius", "0.1", "--race", "--out", "race") == 0
+    assert RunFolder("race").load().table["p_lowest"].notna().all()
+    assert score("--radius", "auto", "--race", "--out", "neither") == 2
+    assert "one radius" in capsys.readouterr().err
+    assert not Path("neither").exists()
