@@ -18,6 +18,7 @@ from .errors import CleverError
 from .evt import ReverseWeibullFit, fit_reverse_weibull
 from .gradients import GradientOracle, TorchOracle
 from .maxima import grad_norm_max
+from .planning import RunPlan, plan
 from .refining import refine, refit
 from .results import CleverResult
 from .sampling import default_radius, sample_lp_ball
@@ -28,11 +29,13 @@ __all__ = [
     "CleverResult",
     "GradientOracle",
     "ReverseWeibullFit",
+    "RunPlan",
     "TorchOracle",
     "clever_score",
     "default_radius",
     "fit_reverse_weibull",
     "grad_norm_max",
+    "plan",
     "plot",
     "refine",
     "refit",

@@ -23,7 +23,7 @@ ESTIMATOR = "clever-adaptive"
 #: Flag of rows that have spent all they may without becoming as exact as was asked for.
 AT_LIMIT = "stopped-at-limit"
 #: Batches at the first look, and how many times more at each next one.
-_FIRST_LOOK, _GROWTH = 8, 1.5
+FIRST_LOOK, _GROWTH = 8, 1.5
 
 
 class Held(NamedTuple):
@@ -38,7 +38,7 @@ class Held(NamedTuple):
     nearest_flip: Floats
 
 
-def _half_widths(margin: Floats, radius: Floats, fit: ReverseWeibullFit) -> Floats:
+def half_widths(margin: Floats, radius: Floats, fit: ReverseWeibullFit) -> Floats:
     """Half-widths of the scores' intervals, relative to the scores; 0 where nothing is left."""
     with np.errstate(divide="ignore", invalid="ignore"):
         scores = [
@@ -98,11 +98,11 @@ def _sampled(
     looks = _looks(limit)
     while len(active):
         count = np.array([len(maxima[row]) for row in active])
-        for size in np.unique(count[count >= min(_FIRST_LOOK, limit)]):
+        for size in np.unique(count[count >= min(FIRST_LOOK, limit)]):
             of = active[count == size]
             own = np.stack([maxima[row] for row in of])
             fit = predicted_fit(own, settings.batch_samples, settings.confidence)
-            widths = _half_widths(margin[of], rows.radius[of], fit)
+            widths = half_widths(margin[of], rows.radius[of], fit)
             exact[of] = widths <= tolerance
         going = active[~exact[active] & (count < limit)]
         count = np.array([len(maxima[row]) for row in going], dtype=np.int64)
@@ -126,7 +126,7 @@ def _sampled(
 
 def _looks(limit: int) -> npt.NDArray[np.int64]:
     """Numbers of batches at which rows are looked at, ascending up to the limit."""
-    looks, size = [], float(_FIRST_LOOK)
+    looks, size = [], float(FIRST_LOOK)
     while size < limit:
         looks.append(int(size))
         size = max(size + 1, size * _GROWTH)

@@ -22,7 +22,7 @@ ESTIMATORS = ("clever", "steepest")
 #: Gradients of a search for one row: where nothing else is asked for, and at least.
 DEFAULT_GRADIENTS, FEWEST_GRADIENTS = 2000, 16
 #: What the paper spends on one score: 500 batches of 1,024.
-_PAPER_GRADIENTS = 512_000
+PAPER_GRADIENTS = 512_000
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Settings:
                     'estimator="clever", radii that are numbers, and no race',
                     "leave the tolerance out, or the other",
                 )
-        budget = DEFAULT_GRADIENTS if tolerance is None else _PAPER_GRADIENTS
+        budget = DEFAULT_GRADIENTS if tolerance is None else PAPER_GRADIENTS
         return cls(
             norms=norms,
             radii=radii,

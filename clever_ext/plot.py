@@ -104,6 +104,29 @@ def radius(
     return ax
 
 
+def search(row: pd.Series[Any], ax: Axes | None = None) -> Axes:
+    """Draw how L', the steepest that a search has seen, grew with the gradients that it spent.
+
+    Args:
+        row: A row of `CleverResult.table` whose estimator is "steepest".
+        ax: Where to draw; None makes a figure.
+
+    Returns:
+        The axes.
+    """
+    _check_matplotlib()
+    from matplotlib.figure import Figure
+
+    ax = Figure().add_subplot() if ax is None else ax
+    ax.step(row["curve_gradients"], row["curve"], where="post", color="#08519c", lw=1)
+    ax.axhline(row["norm_at_image"], color="#9ecae1", lw=1, label="norm at the image")
+    ax.set_xscale("log")
+    ax.set_xlabel("gradients")
+    ax.set_ylabel("steepest seen")
+    ax.legend()
+    return ax
+
+
 def contact_sheet(
     result: CleverResult,
     norm: float,

@@ -1,0 +1,150 @@
+"""What a run will take, told from a short pilot."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import memory
+from .adaptive import FIRST_LOOK, half_widths
+from .credible import predicted_fit
+from .drawing import draw
+from .engine import Engine
+from .inputs import PAPER_GRADIENTS, Settings, check_batch, check_device_batch
+from .sampling import check_integer
+from .subjects import Subjects
+
+#: Images of the pilot, spread over those that were given.
+_PILOT_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run will take, as a pilot tells it; printing it tells all.
+
+    Attributes:
+        n_gradients: Gradient evaluations of all rows.
+        seconds: Wall time of them, without reading files.
+        memory_bytes: What the process, or the GPU, will have taken.
+        tolerance: Half-width of a score's interval relative to the score, median over the pilot's
+            rows, that this many gradients buy.
+        rows: Rows of the result.
+        pilot_gradients: Gradients that were spent to tell.
+    """
+
+    n_gradients: int
+    seconds: float
+    memory_bytes: int
+    tolerance: float
+    rows: int
+    pilot_gradients: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.n_gradients:,} gradients for {self.rows:,} rows in about {self.seconds:,.0f} s "
+            f"with {self.memory_bytes / 2**30:.2f} GiB; scores to about {100 * self.tolerance:.1g} "
+            f"% (told by {self.pilot_gradients:,} gradients)"
+        )
+
+
+def plan(
+    model: Any,
+    images: Any,
+    norm: Any = 2,
+    radius: Any = None,
+    targets: Any = "all",
+    batch_samples: int = 1024,
+    clip: tuple[float, float] | None = None,
+    seed: int = 0,
+    *,
+    tolerance: float | None = None,
+    max_gradients: int = PAPER_GRADIENTS,
+    device: Any = None,
+    device_batch: int | str = "auto",
+    dtype: torch.dtype | None = None,
+    prepare: str | Sequence[str] = "auto",
+) -> RunPlan:
+    """Tell what `clever_score` will take, from a pilot of a few batches of up to four images.
+
+    The half-width of an interval is taken to fall with the root of the number of batches.
+
+    Args:
+        model: As for `clever_score`, like all that is not named here.
+        images: [N, *shape], all of the run's, or some with which to multiply the answer.
+        norm: As for `clever_score`.
+        radius: Numbers.
+        targets: As for `clever_score`.
+        batch_samples: N_s.
+        clip: As for `clever_score`.
+        seed: As for `clever_score`; the pilot's samples are the run's first ones.
+        tolerance: That of the run; None: each row spends max_gradients.
+        max_gradients: Of each image, target and norm, at most.
+        device: As for `clever_score`.
+        device_batch: As for `clever_score`.
+        dtype: As for `clever_score`.
+        prepare: As for `clever_score`.
+
+    Raises:
+        CleverError: as `clever_score` does.
+
+    >>> import torch
+    >>> net = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
+    >>> told = plan(net.eval(), torch.rand(2, 8), batch_samples=16, max_gradients=1600)
+    >>> told.n_gradients, told.rows
+    (6400, 4)
+    """
+    pilot_settings = Settings.check(
+        norm, radius, targets, FIRST_LOOK, batch_samples, clip, seed, tolerance=tolerance or 0.5,
+        max_gradients=max_gradients,
+    )  # fmt: skip
+    engine = Engine(model, prepare, check_device_batch(device_batch))
+    batch = check_batch(images, None, None, model, device, dtype)
+    check_integer("max_gradients", max_gradients, FIRST_LOOK * batch_samples, 2**62)
+    with engine.running(batch.images.device):
+        engine.check(batch.images)
+        subjects = Subjects(engine, batch, targets, seed)
+        n_images = len(batch.images)
+        pilot = np.unique(np.linspace(0, n_images - 1, min(_PILOT_IMAGES, n_images)).astype(int))
+        of_targets = subjects.targets[pilot]
+        rows = subjects.rows(pilot_settings.balls, of=pilot)
+        total = n_images * subjects.n_targets * len(pilot_settings.balls) * max_gradients
+        engine.ready(*subjects.tensors(pilot, of_targets), total)
+        begin = time.perf_counter()
+        drawn = draw(
+            subjects, rows, range(FIRST_LOOK), batch_samples, seed, pilot_settings.clip,
+            lambda _: None,
+        )  # fmt: skip
+        seconds = time.perf_counter() - begin
+    spent = len(rows) * FIRST_LOOK * batch_samples
+    fit = predicted_fit(drawn.maxima, batch_samples, 0.95)
+    width = half_widths(subjects.margins(rows.image, rows.target), rows.radius, fit)
+    each = _batches(width, tolerance, max_gradients // batch_samples) * batch_samples
+    n_rows = n_images * subjects.n_targets * len(pilot_settings.balls)
+    n_gradients = round(n_rows * float(each.mean()))
+    return RunPlan(
+        n_gradients,
+        seconds * n_gradients / spent,
+        _memory(batch.images.device),
+        float(np.median(width * np.sqrt(FIRST_LOOK * batch_samples / each))),
+        n_rows,
+        spent,
+    )
+
+
+def _batches(width: Any, tolerance: float | None, limit: int) -> Any:
+    """Batches of each row: all, or as many as bring its interval's half-width to the tolerance."""
+    if tolerance is None:
+        return np.full(len(width), limit)
+    return np.clip(np.ceil(FIRST_LOOK * (width / tolerance) ** 2), FIRST_LOOK, limit)
+
+
+def _memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    return math.ceil(memory.resident())

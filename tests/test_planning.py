@@ -1,0 +1,53 @@
+"""Plans: what a pilot tells of a run."""
+
+import pytest
+import torch
+from torch import nn
+
+import clever_ext as cx
+
+IMAGES = torch.rand(6, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(144, 4)
+    ).eval()
+
+
+def told(**settings):
+    defaults = {"targets": "top-3", "batch_samples": 16, "radius": 0.5, "max_gradients": 3200}
+    return cx.plan(network(), IMAGES, **(defaults | settings))
+
+
+def test_a_fixed_budget_is_counted_exactly():
+    found = told(norm=[2, 3])
+    assert found.rows == 6 * 2 * 2
+    assert found.n_gradients == found.rows * 3200
+    assert found.pilot_gradients == 4 * 2 * 2 * 8 * 16
+    assert found.seconds > 0
+    assert found.memory_bytes > 2**20
+    assert 0 < found.tolerance < 1
+    assert f"{found.n_gradients:,} gradients" in str(found)
+
+
+def test_a_tolerance_is_about_what_the_run_takes():
+    plan = told(tolerance=0.008)
+    run = cx.clever_score(
+        network(), IMAGES, targets="top-3", batch_samples=16, radius=0.5, max_gradients=3200,
+        tolerance=0.008,
+    )  # fmt: skip
+    spent = run.table["n_gradients"].sum()
+    assert 0.3 < plan.n_gradients / spent < 3
+    assert plan.n_gradients > told(tolerance=0.05).n_gradients
+
+
+def test_more_gradients_buy_a_narrower_interval():
+    assert told(max_gradients=32_000).tolerance < told(max_gradients=3200).tolerance / 2
+
+
+def test_bad_arguments_are_refused():
+    for given in ({"max_gradients": 100}, {"radius": "auto"}, {"tolerance": 2}):
+        with pytest.raises(cx.CleverError):
+            told(**given)
