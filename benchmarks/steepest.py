@@ -44,7 +44,7 @@ def uniform(name: str, folder: Path, budget: int) -> list[dict[str, Any]]:
         "norm": NORMS, "radius": case.radii, "targets": targets, "estimator": "steepest"
     }  # fmt: skip
     few = cx.clever_score(model, images, max_gradients=budget, **settings).table
-    many = cx.clever_score(model, images, max_gradients=10 * budget, seed=1, **settings).table
+    many = cx.clever_score(model, images, max_gradients=4 * budget, seed=1, **settings).table
     figures = []
     for p in NORMS:
         maxima = np.stack(list(reference[reference["norm"] == p]["maxima"]))
@@ -94,7 +94,7 @@ def attacked(model: torch.nn.Module, x: Tensor, targets: Tensor, p: float) -> tu
     wrapped = foolbox.PyTorchModel(Pair(model, classes, targets).eval(), (0, 1), device="cpu")
     attack, epsilons = {
         1.0: (foolbox.attacks.EADAttack(binary_search_steps=4, steps=80), [None]),
-        2.0: (foolbox.attacks.DDNAttack(steps=200), [None]),
+        2.0: (foolbox.attacks.DDNAttack(steps=100), [None]),
         np.inf: (
             foolbox.attacks.LinfProjectedGradientDescentAttack(steps=40),
             list(np.geomspace(0.002, 0.5, 12)),

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from .errors import CleverError
 from .gradients import model_placement
+from .inputs import ESTIMATORS
 from .preparation import OPTIONS
 from .results import CleverResult
 from .sampling import check_integer
@@ -89,6 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     how.add_argument("--n-batches", type=int, default=500, help="N_b, the number of batch maxima")
     how.add_argument("--batch-samples", type=int, default=1024, help="N_s, the samples of each")
+    how.add_argument("--estimator", choices=ESTIMATORS, default="clever")
+    how.add_argument(
+        "--tolerance", type=float, help="add batches until intervals are this narrow, e.g. 0.05"
+    )
+    how.add_argument(
+        "--max-gradients", type=int, help="of a row, with a tolerance or the steepest estimator"
+    )
     how.add_argument("--clip", nargs=2, type=float, default=(0.0, 1.0), metavar=("LOW", "HIGH"))
     how.add_argument("--no-clip", dest="clip", action="store_const", const=None)
     how.add_argument("--seed", type=int, default=0)
@@ -174,6 +182,9 @@ def _score(args: argparse.Namespace) -> int:
         clip=args.clip,
         seed=args.seed,
         race=args.race,
+        estimator=args.estimator,
+        tolerance=args.tolerance,
+        max_gradients=args.max_gradients,
     )
     folder = ImageFolder(args.images, include=args.include, label_pattern=args.label_pattern)
     scorer = Scorer(

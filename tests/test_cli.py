@@ -271,3 +271,17 @@ def test_radii_are_given_found_and_raced_at(workplace, capsys):
     assert score("--radius", "auto", "--race", "--out", "neither") == 2
     assert "one radius" in capsys.readouterr().err
     assert not Path("neither").exists()
+
+
+@pytest.mark.usefixtures("workplace")
+def test_the_steepest_estimator_and_a_tolerance(capsys):
+    steep = ["--estimator", "steepest", "--max-gradients", "40", "--targets", "top2"]
+    assert score(*steep, "--out", "steep") == 0
+    table = RunFolder("steep").load().table
+    assert (table["estimator"] == "steepest").all()
+    assert (table["n_gradients"] <= 40).all()
+    exact = ["--tolerance", "0.1", "--max-gradients", "640", "--targets", "top2"]
+    assert score(*exact, "--out", "exact") == 0
+    assert (RunFolder("exact").load().table["estimator"] == "clever-adaptive").all()
+    assert score("--tolerance", "0.1", "--race", "--out", "neither") == 2
+    assert "another way to spend" in capsys.readouterr().err
