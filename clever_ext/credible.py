@@ -1,77 +1,86 @@
-"""What the paper's estimator would say after all its gradients, told from a few: with an interval.
+"""Where the paper's estimate will lie, from few batch maxima: a prediction with an interval.
 
-The paper takes 500 batches of 1,024 samples. From n batch maxima the law's end point a, scale and
-shape c have a posterior distribution, and each such law predicts what the penalised fit
-(`clever_ext.evt`) of 500 maxima of 1,024 gives: a plus its scale times a bias and a scatter, which
-depend on the shape and are tabulated by simulation. The estimate is the median of that prediction.
+What is predicted is a number: the location that `fit_reverse_weibull` finds in the maxima of 500
+other batches of 1,024 samples, an independent run of the paper's estimator with all its habits
+(penalty, downward bias for heavy tails, largest maximum where the fit is rejected).
 
-Priors: flat in the location and in the log of the scale, with which intervals would cover exactly
-if the shape were known (right Haar measure of a location-scale family), and log-normal in the
-shape: n maxima say little about it, and it decides how far the end point lies beyond them. The
-scale is integrated in closed form: with d_i = a - S_i the posterior of (a, c) is
+The maxima follow an extreme value law with index xi: the reverse Weibull law of shape -1/xi and end
+point a for xi < 0, the Frechet law above an end point a for xi > 0 (as good as reached by gradient
+norms whose tail has not ended yet). With z_i the distances from a, c = -1/xi, and flat priors on a
+and on log(scale), the scale integrates out:
 
-    c^(n-1) prod d_i^(c-1) (sum d_i^c)^(-n) prior(c).
+    p(a, xi | S) ~ prior(xi) |c|^(n-1) prod(z_i)^(c-1) / sum(z_i^c)^n.
 
-A posterior does not change with the reason for which sampling stopped, so that looking again and
-again is paid for: docs/adaptive.md has the coverage that was measured.
+Given xi such intervals are exact, whatever location and scale (right Haar prior). Draws from this
+posterior on a grid, by a fixed low-discrepancy sequence, are passed through what the paper's
+estimator does under each law, tabulated by tools/calibrate_credible.py. docs/adaptive.md has the
+measured coverage. Nothing is random: the same maxima give the same bits.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from .evt import REJECT_BELOW, ReverseWeibullFit, fit_reverse_weibull
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
-#: The paper's number of batches and of samples in each.
-PAPER_BATCHES, PAPER_SAMPLES = 500, 1024
-#: Mean and deviation of the log of the shape.
-PRIOR = (float(np.log(9.0)), 0.8)
-#: Power that the likelihood is raised to: gradient norms follow the law in their upper tail alone,
-#: and a likelihood taken at its word covers too little. Chosen on benchmarks/published.CHOOSING.
-_TRUST = 0.7
-#: Tables of tools/calibrate_credible.py.
 TABLES = Path(__file__).with_name("credible_tables.npz")
+#: The paper's run: N_b and N_s.
+PAPER_BATCHES, PAPER_SAMPLES = 500, 1024
 
-_SHAPES = np.geomspace(1.0, 60.0, 28)
-_EXCESSES = np.geomspace(1e-4, 300.0, 56)  # of the end point over the largest maximum, in ranges
-_BISECTIONS = 40
-_ROWS_AT_ONCE = 16
+_FEWEST_JOINED = 12  # batches are joined to larger ones while so many are left
+# Prior of xi: mode and deviations to its left and right, of usual rows and of heavy ones, and the
+# share of the latter, which is larger where the maxima are seen to follow no extreme value law.
+# Chosen on the networks CHOOSING of benchmarks/published.py.
+_USUAL, _HEAVY = (-0.08, 0.17, 0.08), (0.2, 0.2, 0.2)
+_SHARE_HEAVY, _SHARE_HEAVY_IRREGULAR = 0.1, 0.5
+_PLACES = 32  # of the end point
+_HALF_WIDTH = 6.0  # of their grid, over sqrt(n), in log(distance from the median)
+_DRAWS = 2048
+_WIDEST_INDEX = 0.45  # from 0.5 on a Frechet law has no standard deviation
+_ROUNDING = 2e-7  # equal norms differ by so much with the way in which a pass is made
+_FEW_TIES = 0.01  # share of maxima that may be equal by chance
+_CHUNK = 1 << 21  # numbers worked on at once
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Of the paper's location, [rows] each.
+    """Predictions of the paper's location, one per row of maxima: arrays [rows].
 
     Attributes:
-        location: Median.
-        low: Lower end of the interval; never below the largest maximum.
-        high: Upper end.
-        shape: Posterior mean of the shape (of its log).
+        location: Its median, or the largest maximum where the row is irregular; in the units of the
+            maxima, and never below the largest of them, like the two ends.
+        low: Lower end of the interval.
+        high: Upper end of it.
+        irregular: Whether the maxima are seen to follow no extreme value law: their fit is rejected
+            (p < 0.001), or some are equal, as where norms take few values.
+        fit: The reverse Weibull law of the batches, joined as the prediction used them; its
+            location and interval are not the prediction's.
     """
 
     location: Floats
     low: Floats
     high: Floats
-    shape: Floats
+    irregular: Bools
+    fit: ReverseWeibullFit
 
 
-@lru_cache
-def _table(n_batches: int) -> tuple[Floats, Floats]:
-    """Bias and scatter of the penalised location at _SHAPES, in scales of the maxima's law."""
-    with np.load(TABLES) as file:
-        known, log_shapes = file["n_batches"].tolist(), np.log(file["shapes"])
-        bias, scatter = file["bias"], file["scatter"]
-    row = known.index(n_batches)
-    at = np.log(_SHAPES)
-    return np.interp(at, log_shapes, bias[row]), np.interp(at, log_shapes, scatter[row])
+class _Posterior(NamedTuple):
+    """Over a grid of indices and places of the end point, [R, X, G], in units of the range."""
+
+    log_weight: Floats
+    end: Floats
+    log_sum: Floats  # of z^c
 
 
 def predict_location(
@@ -80,98 +89,197 @@ def predict_location(
     confidence: float = 0.95,
     of_batches: int = PAPER_BATCHES,
     of_samples: int = PAPER_SAMPLES,
-    prior: tuple[float, float] = PRIOR,
 ) -> Prediction:
     """Predict the location that a fit to more maxima gives.
 
+    Batches are joined to larger ones, up to the size that is predicted, as long as twelve are left:
+    maxima of more samples follow the law better, and few of them say nearly as much as many.
+
     Args:
-        maxima: [rows, n] finite ones, n of at least 5; rows are independent of each other.
+        maxima: [rows, n], n of at least 5, in the order in which they were drawn; rows are
+            independent of each other.
         batch_samples: N_s, of how many samples each is the largest.
         confidence: Of the interval.
-        of_batches: How many maxima the fit has that is predicted.
+        of_batches: How many maxima the fit has that is predicted, 50 to 500.
         of_samples: Of how many samples each of those is the largest.
-        prior: Mean and deviation of the log of the shape.
 
-    >>> import numpy as np
-    >>> maxima = 10 - np.random.default_rng(0).weibull(6.0, size=(1, 40))
-    >>> found = predict_location(maxima, 1024)
-    >>> bool(found.low[0] < 10 < found.high[0])
-    True
+    Returns:
+        The predictions. Where all maxima are equal it is that value without any width; where one is
+        not finite all is NaN.
+
+    Example:
+        >>> import numpy as np
+        >>> maxima = 10 - np.random.default_rng(0).weibull(6.0, size=(1, 40))
+        >>> found = predict_location(maxima, 1024)
+        >>> bool(found.low[0] < 10 < found.high[0])
+        True
     """
-    parts = [
-        _predict(maxima[i : i + _ROWS_AT_ONCE], of_samples / batch_samples, confidence,
-                 of_batches, prior)
-        for i in range(0, len(maxima), _ROWS_AT_ONCE)
-    ]  # fmt: skip
-    return Prediction(*np.concatenate(parts, axis=1)) if parts else Prediction(*np.empty((4, 0)))
+    joined = _joined(maxima, of_samples // batch_samples)
+    growth = of_samples / (batch_samples * (maxima.shape[1] // joined.shape[1]))
+    fit = fit_reverse_weibull(joined)
+    largest = maxima.max(axis=1, initial=-np.inf)
+    numbers = np.stack([largest] * 3)
+    numbers[:, fit.status == "non-finite"] = np.nan
+    irregular = (fit.p_value < REJECT_BELOW) | _tied(joined)
+    varied = np.flatnonzero(np.isin(fit.status, ("ok", "max-fallback")))
+    step = max(1, _CHUNK // (_PLACES * joined.shape[1]))
+    tail = (1 - confidence) / 2
+    for start in range(0, len(varied), step):
+        part = varied[start : start + step]
+        drawn = _draws(joined[part], growth, of_batches, irregular[part])
+        found = np.quantile(drawn, [0.5, tail, 1 - tail], axis=1)
+        # What a run that rejects its fit reports is its largest maximum, here known from below.
+        found[:2, irregular[part]] = -np.inf
+        numbers[:, part] = np.maximum(found, largest[part])
+    return Prediction(numbers[0], numbers[1], numbers[2], irregular, fit)
 
 
 def predicted_fit(maxima: Floats, batch_samples: int, confidence: float) -> ReverseWeibullFit:
     """Fit maxima [rows, n], and put predictions in the place of the locations and their intervals.
 
-    Where the law was rejected (p < 0.001) the largest norm stands in, as with all the batches; a
-    sample that is too short for an interior optimum is no such case.
+    Where the maxima follow no law the largest of them stands in ("max-fallback"), as with all the
+    batches; a sample that is too short for an interior optimum is no such case.
     """
-    fit = fit_reverse_weibull(maxima)
-    usable = (fit.status == "ok") | ((fit.status == "max-fallback") & (fit.p_value >= REJECT_BELOW))
-    rows = np.flatnonzero(usable)
-    found = predict_location(maxima[rows], batch_samples, confidence)
-    location, low, high = fit.location.copy(), fit.ci_low.copy(), fit.ci_high.copy()
-    location[rows], low[rows], high[rows] = found.location, found.low, found.high
-    status = np.where(usable, "ok", fit.status)
-    return replace(fit, location=location, ci_low=low, ci_high=high, status=status)
-
-
-def _predict(
-    maxima: Floats, growth: float, confidence: float, of_batches: int, prior: tuple[float, float]
-) -> Floats:
-    """Return location, low, high and shape, [4, rows]."""
-    top = maxima.max(axis=1)
-    spread = top - maxima.min(axis=1)
-    same = spread <= 0
-    gaps = (top[:, None] - maxima) / np.where(same, 1.0, spread)[:, None]
-    weight, log_scale = _posterior(gaps, prior)
-    bias, scatter = _table(of_batches)
-    # The largest of m times as many samples has the same law with a scale of m^(-1/c).
-    scale = np.exp(log_scale - np.log(growth) / _SHAPES)
-    middle = _EXCESSES[None, :, None] + scale * bias
-    quantiles = _quantiles(
-        weight, middle, scale * scatter, (0.5 - confidence / 2, 0.5, 0.5 + confidence / 2)
+    found = predict_location(maxima, batch_samples, confidence)
+    fallback = np.where(found.irregular, "max-fallback", "ok")
+    status = np.where(np.isin(found.fit.status, ("ok", "max-fallback")), fallback, found.fit.status)
+    return replace(
+        found.fit, location=found.location, ci_low=found.low, ci_high=found.high, status=status
     )
-    low, location, high = np.where(same, 0.0, np.maximum(quantiles, 0.0)) * spread + top
-    shape = np.exp((weight.sum(axis=1) * np.log(_SHAPES)).sum(axis=1))
-    return np.stack([location, low, high, np.where(same, np.inf, shape)])
 
 
-def _posterior(gaps: Floats, prior: tuple[float, float]) -> tuple[Floats, Floats]:
-    """Weights over (row, excess, shape), and the log of the scale there, in ranges."""
-    n = gaps.shape[1]
-    log_d = np.log(_EXCESSES[None, :, None] + gaps[:, None, :])  # [rows, excesses, n]
-    largest = log_d.max(axis=2, keepdims=True)
-    total = log_d.sum(axis=2)
-    log_t = np.empty((*total.shape, len(_SHAPES)))
-    for i, c in enumerate(_SHAPES):
-        powers = np.exp(c * (log_d - largest))
-        log_t[:, :, i] = np.log(powers.sum(axis=2)) + c * largest[:, :, 0]
-    log_c = np.log(_SHAPES)
-    log_prior = -0.5 * ((log_c - prior[0]) / prior[1]) ** 2
-    log_weight = (n - 1) * log_c + (_SHAPES - 1) * total[:, :, None] - n * log_t
-    log_weight = _TRUST * log_weight + log_prior
-    log_weight += np.log(_EXCESSES)[None, :, None]  # flat in the excess, on a grid of its log
-    weight = np.exp(log_weight - log_weight.max(axis=(1, 2), keepdims=True))
-    return weight / weight.sum(axis=(1, 2), keepdims=True), (log_t - np.log(n)) / _SHAPES
+def _tied(maxima: Floats) -> Bools:
+    """Tell where more maxima are equal, up to rounding, than chance makes so."""
+    gaps = np.diff(np.sort(maxima, axis=1), axis=1)
+    equal = gaps <= _ROUNDING * np.abs(maxima).max(axis=1, keepdims=True)
+    tied: Bools = equal.sum(axis=1) > _FEW_TIES * maxima.shape[1]
+    return tied
 
 
-def _quantiles(weight: Floats, middle: Floats, scatter: Floats, p: tuple[float, ...]) -> Floats:
-    """Quantiles [len(p), rows] of mixtures of normal laws."""
-    found = np.empty((len(p), len(weight)))
-    for i, share in enumerate(p):
-        low = (middle - 8 * scatter).min(axis=(1, 2))
-        high = (middle + 8 * scatter).max(axis=(1, 2))
-        for _ in range(_BISECTIONS):
-            at = (low + high) / 2
-            z = (at[:, None, None] - middle) / np.maximum(scatter, 1e-12)
-            below = (weight * torch.special.ndtr(torch.from_numpy(z)).numpy()).sum(axis=(1, 2))
-            low, high = np.where(below < share, [at, high], [low, at])
-        found[i] = (low + high) / 2
+def _joined(maxima: Floats, most: int) -> Floats:
+    """Join up to so many neighbouring batches, by powers of two; a rest is left out."""
+    rows, n = maxima.shape
+    most = max(1, min(n // _FEWEST_JOINED, most))
+    factor = 1 << (most.bit_length() - 1)
+    kept = n // factor
+    joined: Floats = maxima[:, : kept * factor].reshape(rows, kept, factor).max(axis=2)
+    joined[~np.isfinite(maxima).all(axis=1)] = np.nan  # in the rest, too
+    return joined
+
+
+def _draws(rows: Floats, growth: float, of_batches: int, irregular: Bools) -> Floats:
+    """Draw the paper's estimate, [R, draws], given maxima [R, n] of batches `growth` times smaller.
+
+    Fixed draws: by quantiles of the posterior and a low-discrepancy sequence.
+    """
+    rows = np.sort(rows, axis=1)  # makes every sum independent of the order of the maxima
+    low, spread = rows[:, :1], rows[:, -1:] - rows[:, :1]
+    posterior = _posterior((rows - low) / spread)
+    indices, _, _ = _tables()
+    shapes = -1 / indices
+    weight = _weights(posterior, irregular)
+    places, log_gamma, part = _sequence(rows.shape[1])
+    distances = _distances(of_batches)
+    drawn = np.empty((len(rows), _DRAWS))
+    for r, cumulated in enumerate(np.cumsum(weight, axis=1)):
+        cell = np.searchsorted(cumulated, places * cumulated[-1]).clip(max=weight.shape[1] - 1)
+        index = cell // _PLACES
+        c = shapes[index]
+        # Given the end point scale^c is sum(z^c) over a Gamma(n) variable; the largest of m times
+        # as many samples has the m-th part of it.
+        log_power = posterior.log_sum[r].ravel()[cell] - log_gamma - math.log(growth)
+        scale = np.exp(log_power / c)
+        k = part.astype(np.int64).clip(0, distances.shape[1] - 2)
+        before, after = distances[index, k], distances[index, k + 1]
+        distance = before + (part - k) * (after - before)
+        drawn[r] = posterior.end[r].ravel()[cell] - np.sign(c) * scale * distance
+    return low + spread * drawn
+
+
+def _posterior(y: Floats) -> _Posterior:
+    """Evaluate the posterior without its prior, on sorted maxima [R, n] in units of their range."""
+    n = y.shape[1]
+    indices, _, _ = _tables()
+    found = _Posterior(*(np.empty((len(y), len(indices), _PLACES)) for _ in range(3)))
+    median, deviation = np.median(y, axis=1), y.std(axis=1)
+    steps = np.linspace(0, 1, _PLACES)
+    for i, index in enumerate(indices):
+        c = -1 / index
+        # The end point lies beyond the nearest maximum by exp(tau). Its distance from the median is
+        # known up to a factor of about 1 +- 1/sqrt(n), from the standard deviation.
+        gaps, nearest = (1 - y, 1 - median) if c > 0 else (y, median)
+        per_deviation = _median_per_deviation(min(float(index), _WIDEST_INDEX))
+        guess, factor = deviation * per_deviation, math.exp(_HALF_WIDTH / math.sqrt(n))
+        first = np.log(np.maximum(guess / factor - nearest, 1e-3 / n))
+        last = np.log(np.maximum(guess * factor - nearest, 0.3))
+        tau = first[:, None] + (last - first)[:, None] * steps
+        log_z = np.log(np.exp(tau)[:, :, None] + gaps[:, None, :])
+        power = c * log_z
+        top = power.max(axis=2)
+        log_sum = np.log(np.exp(power - top[:, :, None]).sum(axis=2)) + top
+        found.log_weight[:, i] = (
+            (n - 1) * math.log(abs(c)) + (c - 1) * log_z.sum(axis=2) - n * log_sum
+            + tau + np.log(last - first)[:, None]
+        )  # fmt: skip
+        found.log_sum[:, i] = log_sum
+        found.end[:, i] = 1 + np.exp(tau) if c > 0 else -np.exp(tau)
+    return found
+
+
+def _median_per_deviation(index: float) -> float:
+    """Distance of a law's median from its end point, over its standard deviation."""
+    mean, square = math.gamma(1 - index), math.gamma(1 - 2 * index)
+    return math.exp(-index * math.log(math.log(2.0))) / math.sqrt(square - mean**2)
+
+
+def _weights(posterior: _Posterior, irregular: Bools) -> Floats:
+    """Return the posterior's weights [R, X * G] under the prior that suits each row."""
+    indices, _, _ = _tables()
+    heavy = np.where(irregular, _SHARE_HEAVY_IRREGULAR, _SHARE_HEAVY)[:, None]
+    prior = (1 - heavy) * _split_normal(indices, *_USUAL)
+    prior += heavy * _split_normal(indices, *_HEAVY)
+    log_weight = posterior.log_weight + np.log(prior)[:, :, None]
+    log_weight -= log_weight.max(axis=(1, 2), keepdims=True)
+    weight: Floats = np.exp(log_weight).reshape(len(prior), -1)
+    return weight
+
+
+def _split_normal(x: Floats, mode: float, left: float, right: float) -> Floats:
+    density = np.exp(-0.5 * ((x - mode) / np.where(x < mode, left, right)) ** 2)
+    normalised: Floats = density / density.sum()
+    return normalised
+
+
+@lru_cache(maxsize=64)
+def _sequence(n: int) -> tuple[Floats, Floats, Floats]:
+    """Return the draws' places in the posterior, log Gamma(n) variables, and places in the table.
+
+    The last two by the low-discrepancy sequence of the plastic number, the Gamma variables by
+    Wilson and Hilferty's cube of a normal one.
+    """
+    k = np.arange(_DRAWS)
+    uniform = (0.5 + 0.7548776662466927 * k) % 1, (0.5 + 0.5698402909980532 * k) % 1
+    normal = np.array([NormalDist().inv_cdf(min(max(u, 1e-4), 1 - 1e-4)) for u in uniform[0]])
+    root = 1 - 1 / (9 * n) + normal / (3 * math.sqrt(n))
+    log_gamma = math.log(n) + 3 * np.log(np.maximum(root, 0.05))
+    return (k + 0.5) / _DRAWS, log_gamma, uniform[1] * _tables()[2].shape[2] - 0.5
+
+
+@lru_cache(maxsize=1)
+def _tables() -> tuple[Floats, Floats, Floats]:
+    """Read indices [X], N_b [M], and quantiles [M, X, Q] of the location's distance from the end.
+
+    In units of the scale, at the probabilities (k + 1/2) / Q.
+    """
+    with np.load(TABLES) as file:
+        return file["indices"], file["n_batches"], file["distances"].astype(np.float64)
+
+
+@lru_cache(maxsize=64)
+def _distances(n_batches: int) -> Floats:
+    """Return the quantiles [X, Q] for some N_b: linear in 1/sqrt(N_b), held at the table's ends."""
+    _, nodes, values = _tables()
+    place = np.interp(-1 / math.sqrt(n_batches), -1 / np.sqrt(nodes), np.arange(len(nodes)))
+    i = min(int(place), len(nodes) - 2)
+    found: Floats = values[i] + (place - i) * (values[i + 1] - values[i])
     return found
