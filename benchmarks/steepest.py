@@ -44,7 +44,7 @@ def uniform(name: str, folder: Path, budget: int) -> list[dict[str, Any]]:
         "norm": NORMS, "radius": case.radii, "targets": targets, "estimator": "steepest"
     }  # fmt: skip
     few = cx.clever_score(model, images, max_gradients=budget, **settings).table
-    many = cx.clever_score(model, images, max_gradients=4 * budget, seed=1, **settings).table
+    many = cx.clever_score(model, images, max_gradients=2 * budget, seed=1, **settings).table
     figures = []
     for p in NORMS:
         maxima = np.stack(list(reference[reference["norm"] == p]["maxima"]))
@@ -234,11 +234,12 @@ def main() -> None:
     parser.add_argument("--names", nargs="+", default=["lenet-clean"])
     parser.add_argument("--uniform", type=Path, help="folder of uniform.py's files")
     parser.add_argument("--images", type=int, default=20)
+    parser.add_argument("--paper-samples", type=int, default=1024, help="of photographs")
     args = parsed(parser)
     figures: list[dict[str, Any]] = []
     for study in args.studies:
         if study == "photographs":
-            figures += photographs(300, 1024)
+            figures += photographs(300, args.paper_samples)
         elif study == "exact":
             figures += exact()
         for name in args.names:

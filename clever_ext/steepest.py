@@ -6,7 +6,8 @@ every point seen whose margin is not positive, for the secant to that point is a
 
 A few particles for each row look for a steep place, all rows in step:
 
-1. Some draw uniform samples and keep their steepest; one walks down the margin, one up it.
+1. All but one draw uniform samples and keep their steepest; the last walks down the margin, or in
+   other rounds up it.
 2. From there all climb the norm. At x with gradient d let v be the unit vector with
    v . d = ||d||_q (blunter for p = 1, where it has one element alone). The difference of the
    gradients at x + h v and x is the derivative of ||d||_q at a scale of h: for a smooth network
@@ -37,7 +38,7 @@ from .subjects import Rows, Subjects
 
 Floats = npt.NDArray[np.float64]
 
-#: Particles of a row: the first half draws, of the others one walks down and one up the margin.
+#: Particles of a row: all but the last begin at the steepest of uniform samples, that one walks.
 PARTICLES = 4
 #: Shares of the gradients of the rounds, each with new starts. A row goes on to the next where the
 #: last one paid; the first also pays where norms differ at all.
@@ -45,10 +46,11 @@ _ROUNDS = (0.15, 0.35, 0.5)
 #: Growth of L' below which a round has not paid.
 _WORTHWHILE = 1e-3
 #: Share of a round that looks for starts.
-_START_SHARE = 1 / 8
-#: In radii: where walks begin, their steps, and the first and last distance of probes and climbs.
+_START_SHARE = 0.4
+#: In radii: where walks begin, and their steps.
 _WALK_FROM, _WALK_STEP = 0.1, 0.3
-_FIRST, _LAST = 0.5, 0.05
+#: Of each particle, in radii: the first distance of its probes and steps; the last is a tenth.
+_FIRST, _SHRINK = (0.5, 0.1, 0.05, 0.5), 0.1
 #: What a running mean keeps of its past.
 _MEMORY = 0.9
 #: Exponent of directions for p = 1, whose own is infinite: a step along one element gets nowhere.
@@ -237,17 +239,17 @@ class _Lanes:
         self.flip = torch.minimum(self.flip, flips.amin(dim=1))
         self.curve.append(self.best)
 
-    def start(self, looks: int, first: int) -> None:
+    def start(self, looks: int, first: int, sign: float) -> None:
         """Put each particle at the steepest place of a beginning of its own.
 
         Args:
             looks: How many points each particle tries.
             first: Number of the first uniform sample of a row that no earlier start has used.
+            sign: Of walks: -1 goes down the margin, 1 up it.
         """
         particle = torch.arange(len(self.row), device=self.device) % PARTICLES
-        draws = PARTICLES // 2
+        draws = PARTICLES - 1
         drawing = particle < draws
-        sign = torch.where(particle % 2 == 0, -1.0, 1.0).double()  # down the margin, and up it
         steepest = torch.full_like(self.distance, -1.0)
         for look in range(looks):
             sample = first + look * draws + particle
@@ -281,9 +283,10 @@ class _Lanes:
     def climb(self, steps: int) -> None:
         """Take all particles up the gradient norm, two looks a step."""
         self.mean.zero_()
+        first = self._of_rows(np.tile(_FIRST, len(self.row) // PARTICLES))
         sign = 1.0
         for step in range(steps):
-            size = _FIRST * (_LAST / _FIRST) ** (step / max(1, steps - 1))
+            size = first * _SHRINK ** (step / max(1, steps - 1))
             self.move(self.other, self.x, along=sign * size, directions=self.gradient)
             self.look(self.other, self.at_other)
             self._remember(sign)
@@ -352,7 +355,7 @@ def _searched(
         lanes = _Lanes(subjects, rows.take(active), found.take(active), settings, count)
         if number == 0 and subjects.batch.candidates is not None:
             lanes.visit(subjects.candidates(rows.image))
-        lanes.start(starting, drawn)
+        lanes.start(starting, drawn, sign=1.0 if number % 2 else -1.0)
         lanes.climb((now - starting) // 2)
         found.put(active, lanes.found())
         drawn += starting * PARTICLES
