@@ -114,6 +114,7 @@ def _metadata(
     from . import __version__
 
     targets = settings.targets
+    limited = settings.estimator == "steepest" or settings.tolerance is not None
     return {
         "settings": {
             "norms": [f"{p:g}" for p in settings.norms],
@@ -123,7 +124,7 @@ def _metadata(
             "clip": _clip_in_json(settings.clip),
             "seed": settings.seed,
             "estimator": settings.estimator,
-            "max_gradients": settings.max_gradients,
+            "max_gradients": settings.max_gradients if limited else None,
             "race": settings.race,
             "tolerance": settings.tolerance,
             "confidence": settings.confidence,
