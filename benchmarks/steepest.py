@@ -202,7 +202,7 @@ def exact() -> list[dict[str, Any]]:
 def cost(name: str, rounds: int) -> list[dict[str, Any]]:
     """Seconds of as many gradients by the search and by the paper's estimator."""
     case = REPORTED[name]
-    n_images, gradients = (2, 201) if name == "efficientnet-lite0" else (20, 2001)
+    n_images, gradients = (2, 201) if name == "efficientnet-lite0" else (10, 2001)
     model, images, _ = load(case, n_images)
 
     def score(p: float, **settings: Any) -> int:
