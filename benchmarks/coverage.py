@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from side_by_side import arguments, parsed, quantity, share, show, write
-from uniform import BLOCK
+from uniform import BLOCK, joined
 
 import clever_ext as cx
 from clever_ext.credible import Prediction, predict_location
@@ -28,14 +28,6 @@ NORMS = (1.0, 2.0, np.inf)
 #: Samples of a batch, and gradients of the intervals whose coverage is told.
 SAMPLES, BUDGETS = 128, (1_024, 4_096, 12_288, 24_576, 49_152)
 REPRODUCIBLE, TOLERANCE = 0.025, 0.05
-
-
-def joined(blocks: Floats, samples: int) -> Floats:
-    """Join maxima of blocks to those of batches; a rest is left out."""
-    each = samples // BLOCK
-    whole = blocks[:, : blocks.shape[1] // each * each]
-    maxima: Floats = whole.reshape(len(blocks), -1, each).max(axis=2)
-    return maxima
 
 
 def holds(found: Prediction, location: Floats) -> Bools:

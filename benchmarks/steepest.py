@@ -19,14 +19,12 @@ import torch
 from published import CHOOSING, REPORTED
 from side_by_side import arguments, figure, interleaved, parsed, quantity, share, show, write
 from torch import Tensor
-from uniform import BLOCK, load
+from uniform import BLOCK, joined, load
 
 import clever_ext as cx
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-#: Samples that a batch of the paper's has, in blocks of uniform.py.
-BLOCKS = 16
 NORMS = (1.0, 2.0, np.inf)
 
 
@@ -49,8 +47,7 @@ def uniform(name: str, folder: Path, budget: int) -> list[dict[str, Any]]:
     for p in NORMS:
         maxima = np.stack(list(reference[reference["norm"] == p]["maxima"]))
         largest = maxima.max(axis=1)
-        whole = maxima[:, : maxima.shape[1] // BLOCKS * BLOCKS]
-        fit = cx.fit_reverse_weibull(whole.reshape(len(whole), -1, BLOCKS).max(axis=2))
+        fit = cx.fit_reverse_weibull(joined(maxima, 1024))
         ours, more = (t[t["norm"] == p]["lipschitz"].to_numpy() for t in (few, many))
         best = np.maximum.reduce([ours, more, largest])
         what = f"{name}, p = {p:g}, {len(ours)} cases"

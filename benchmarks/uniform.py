@@ -11,11 +11,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from published import CHOOSING, REPORTED, Case
 from torch import Tensor
 
 import clever_ext as cx
+
+Floats = npt.NDArray[np.float64]
 
 BLOCK = 64
 
@@ -25,6 +28,14 @@ def three_targets(logits: Tensor, seed: int = 0) -> np.ndarray:
     order = logits.argsort(dim=1, descending=True).numpy()
     random = np.random.default_rng(seed).integers(2, order.shape[1] - 1, len(order))
     return np.stack([order[:, 1], order[np.arange(len(order)), random], order[:, -1]], axis=1)
+
+
+def joined(blocks: Floats, samples: int) -> Floats:
+    """Join maxima of blocks to those of batches; a rest is left out."""
+    each = samples // BLOCK
+    whole = blocks[:, : blocks.shape[1] // each * each]
+    maxima: Floats = whole.reshape(len(blocks), -1, each).max(axis=2)
+    return maxima
 
 
 def load(case: Case, n_images: int | None = None) -> tuple[torch.nn.Module, Tensor, np.ndarray]:

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from .credible import predicted_fit
 from .drawing import draw
 from .evt import ReverseWeibullFit
-from .inputs import Settings
-from .progress import Progress
+from .inputs import FIRST_LOOK, Settings
+from .progress import Counter, Progress
 from .subjects import Rows, Subjects
-from .uneven import Counter, Part, groups
+from .uneven import Part, groups
 
 Floats = npt.NDArray[np.float64]
 
@@ -22,8 +22,8 @@ Floats = npt.NDArray[np.float64]
 ESTIMATOR = "clever-adaptive"
 #: Flag of rows that have spent all they may without becoming as exact as was asked for.
 AT_LIMIT = "stopped-at-limit"
-#: Batches at the first look, and how many times more at each next one.
-FIRST_LOOK, _GROWTH = 8, 1.5
+#: How many times more batches there are at each next look.
+_GROWTH = 1.5
 
 
 class Held(NamedTuple):
@@ -67,17 +67,12 @@ def sample_until(
     n_each = subjects.n_targets * len(settings.balls)
     counter = Counter(progress, len(subjects.scored) * n_each * limit * settings.batch_samples)
     begin = 0
-    for these in groups(subjects.scored):
-        targets = subjects.targets[these]
-        at_image = subjects.norms_at(these, targets, [p for p, _ in settings.balls])
-        subjects.engine.ready(*subjects.tensors(these, targets[:, :1]), counter.most)
-        rows = subjects.rows(settings.balls, of=these)
+    for rows, at_image in groups(subjects, settings, counter.most):
         part = slice(begin, begin + len(rows))
         begin += len(rows)
         nothing = Held([np.empty(0)] * len(rows), np.full(len(rows), np.inf))
         own = nothing if held is None else Held(held.maxima[part], held.nearest_flip[part])
-        norms = at_image.transpose(1, 2, 0).ravel()
-        yield _sampled(subjects, settings, rows, own, norms, counter)
+        yield _sampled(subjects, settings, rows, own, at_image, counter)
     counter.finish()
 
 

@@ -23,6 +23,8 @@ ESTIMATORS = ("clever", "steepest")
 DEFAULT_GRADIENTS, FEWEST_GRADIENTS = 2000, 16
 #: What the paper spends on one score: 500 batches of 1,024.
 PAPER_GRADIENTS = 512_000
+#: Batches of a row at the first look, where a tolerance decides how many it gets.
+FIRST_LOOK = 8
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class Settings:
             max_gradients=check_integer(
                 "max_gradients",
                 budget if max_gradients is None else max_gradients,
-                FEWEST_GRADIENTS if tolerance is None else 8 * batch_samples,
+                FEWEST_GRADIENTS if tolerance is None else FIRST_LOOK * batch_samples,
                 2**31 - 1,
             ),
             keep_witness=keep_witness,

@@ -12,12 +12,11 @@ import numpy as np
 import torch
 
 from . import memory
-from .adaptive import FIRST_LOOK, half_widths
+from .adaptive import half_widths
 from .credible import predicted_fit
 from .drawing import draw
 from .engine import Engine
-from .inputs import PAPER_GRADIENTS, Settings, check_batch, check_device_batch
-from .sampling import check_integer
+from .inputs import FIRST_LOOK, PAPER_GRADIENTS, Settings, check_batch, check_device_batch
 from .subjects import Subjects
 
 #: Images of the pilot, spread over those that were given.
@@ -105,7 +104,6 @@ def plan(
     )  # fmt: skip
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(images, None, None, model, device, dtype)
-    check_integer("max_gradients", max_gradients, FIRST_LOOK * batch_samples, 2**62)
     with engine.running(batch.images.device):
         engine.check(batch.images)
         subjects = Subjects(engine, batch, targets, seed)
@@ -113,8 +111,8 @@ def plan(
         pilot = np.unique(np.linspace(0, n_images - 1, min(_PILOT_IMAGES, n_images)).astype(int))
         of_targets = subjects.targets[pilot]
         rows = subjects.rows(pilot_settings.balls, of=pilot)
-        total = n_images * subjects.n_targets * len(pilot_settings.balls) * max_gradients
-        engine.ready(*subjects.tensors(pilot, of_targets), total)
+        n_rows = n_images * subjects.n_targets * len(pilot_settings.balls)
+        engine.ready(*subjects.tensors(pilot, of_targets), n_rows * max_gradients)
         begin = time.perf_counter()
         drawn = draw(
             subjects, rows, range(FIRST_LOOK), batch_samples, seed, pilot_settings.clip,
@@ -125,7 +123,6 @@ def plan(
     fit = predicted_fit(drawn.maxima, batch_samples, 0.95)
     width = half_widths(subjects.margins(rows.image, rows.target), rows.radius, fit)
     each = _batches(width, tolerance, max_gradients // batch_samples) * batch_samples
-    n_rows = n_images * subjects.n_targets * len(pilot_settings.balls)
     n_gradients = round(n_rows * float(each.mean()))
     return RunPlan(
         n_gradients,

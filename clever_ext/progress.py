@@ -13,6 +13,28 @@ def silent(done: int, total: int) -> None:
     """Show nothing."""
 
 
+class Counter:
+    """Adds up gradients and reports them, where only a bound of their number is known.
+
+    Args:
+        progress: Called with the gradients done and those expected.
+        most: As many as there can be.
+    """
+
+    def __init__(self, progress: Progress, most: int) -> None:
+        self.progress, self.most, self.done = progress, most, 0
+        progress(0, most)
+
+    def add(self, n: int) -> None:
+        """Count gradients."""
+        self.done += n
+        self.progress(self.done, max(self.most, self.done))
+
+    def finish(self) -> None:
+        """Say that no more will come."""
+        self.progress(self.done, self.done)
+
+
 @contextmanager
 def gradient_bar(label: str = "scoring") -> Iterator[Progress]:
     """Show gradient evaluations per second and the time left, on standard error."""

@@ -24,9 +24,9 @@ from .drawing import draw
 from .evt import fit_reverse_weibull
 from .inputs import Settings
 from .maxima import norms_at
-from .progress import Progress
+from .progress import Counter, Progress
 from .subjects import Rows, Subjects
-from .uneven import Counter, Part, groups
+from .uneven import IMAGES_AT_ONCE, Part
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -194,7 +194,8 @@ def race_targets(subjects: Subjects, settings: Settings, progress: Progress) -> 
     each = settings.n_batches * settings.batch_samples
     screening = len(subjects.scored) * subjects.n_targets
     counter = Counter(progress, screening + n_races * subjects.n_targets * each)
-    for these in groups(subjects.scored):
+    for start in range(0, len(subjects.scored), IMAGES_AT_ONCE):
+        these = subjects.scored[start : start + IMAGES_AT_ONCE]
         few = subjects.targets[these][:, :_FIRST_TARGETS]
         subjects.engine.ready(*subjects.tensors(these, few), n_races * each)
         yield _raced(subjects, settings, these, counter)

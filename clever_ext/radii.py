@@ -18,10 +18,10 @@ import numpy.typing as npt
 from .drawing import draw
 from .evt import fit_reverse_weibull
 from .inputs import Settings
-from .progress import Progress
+from .progress import Counter, Progress
 from .sampling import MAX_RADIUS, default_radius
 from .subjects import Rows, Subjects
-from .uneven import Counter, Part, groups
+from .uneven import Part, groups
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
@@ -161,12 +161,8 @@ def find_radii(subjects: Subjects, settings: Settings, progress: Progress) -> It
     n_rows = len(subjects.scored) * subjects.n_targets * len(settings.balls)
     each = settings.n_batches * settings.batch_samples
     counter = Counter(progress, n_rows * (each + each // 2))
-    for these in groups(subjects.scored):
-        targets = subjects.targets[these]
-        at_image = subjects.norms_at(these, targets, [p for p, _ in settings.balls])
-        subjects.engine.ready(*subjects.tensors(these, targets[:, :1]), counter.most)
-        rows = subjects.rows(settings.balls, of=these)
-        yield _scored(subjects, settings, rows, at_image.transpose(1, 2, 0).ravel(), counter)
+    for rows, at_image in groups(subjects, settings, counter.most):
+        yield _scored(subjects, settings, rows, at_image, counter)
     counter.finish()
 
 

@@ -17,7 +17,7 @@ from .engine import Engine
 from .fitting import BackgroundFits, Fitted
 from .inputs import Batch, Settings, check_batch, check_candidates, check_device_batch
 from .maxima import Sampling, sample_maxima
-from .progress import Progress, reporting
+from .progress import Counter, Progress, reporting
 from .racing import race_targets
 from .radii import find_radii
 from .results import CleverResult
@@ -49,14 +49,7 @@ class _Run:
         each = settings.n_batches * n_targets
         at_once = max(1, min(_IMAGES_AT_ONCE, _MAXIMA_ON_DEVICE // each))
         total = len(scored) * len(self.balls) * each * settings.batch_samples
-        counted = 0
-
-        def count(n: int) -> None:
-            nonlocal counted
-            counted += n
-            progress(counted, total)
-
-        count(0)
+        counter = Counter(progress, total)
         for start in range(0, len(scored), at_once):
             these = scored[start : start + at_once]
             targets = subjects.targets[these]
@@ -75,7 +68,7 @@ class _Run:
                     first_batch=settings.first_batch,
                 )
                 ids = subjects.batch.image_ids[these]
-                found = sample_maxima(engine.plan, *tensors, ids, sampling, count)
+                found = sample_maxima(engine.plan, *tensors, ids, sampling, counter.add)
                 for image, drawn in zip(these, found, strict=True):
                     fits.add((n, int(image)), drawn)
 

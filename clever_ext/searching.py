@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .inputs import Settings
-from .progress import Progress
-from .steepest import SearchSettings, Steepest, search
+from .progress import Counter, Progress
+from .steepest import Steepest, search
 from .subjects import Subjects
 from .tables import steepest_columns, tabulate
 
@@ -25,27 +25,16 @@ def searched(
     """
     balls, images = settings.balls, subjects.scored
     rows = subjects.rows(balls, of=images)
-    targets = subjects.targets[images]
-    how = SearchSettings(
-        settings.max_gradients, settings.seed, settings.clip, settings.keep_witness
-    )
-    total, counted = len(rows) * settings.max_gradients, 0
-
-    def count(n: int) -> None:
-        nonlocal counted
-        counted += n
-        progress(counted, total)
-
-    count(0)
+    counter = Counter(progress, len(rows) * settings.max_gradients)
     finished = np.zeros(len(rows), dtype=bool)
     at_image = np.full(len(rows), np.nan)
     try:
         if len(rows):
-            norms = subjects.norms_at(images, targets, [p for p, _ in balls])
-            at_image = norms.transpose(1, 2, 0).ravel()
-            subjects.engine.ready(*subjects.tensors(images, targets[:, :1]), total)
+            at_image = subjects.at_image(balls, of=images)
+            first = subjects.targets[images][:, :1]
+            subjects.engine.ready(*subjects.tensors(images, first), counter.most)
         found = Steepest.of_images(at_image, None)
-        for part, steepest in search(subjects, rows, at_image, how, count):
+        for part, steepest in search(subjects, rows, at_image, settings, counter.add):
             found.put(part, steepest)
             finished[part] = True
     except KeyboardInterrupt:

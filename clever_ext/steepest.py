@@ -32,6 +32,7 @@ from torch import Tensor
 
 from . import ops
 from .gradients import margins_and_gradients
+from .inputs import Settings
 from .maxima import in_batches
 from .sampling import as_points, dual_exponent, points_like
 from .subjects import Rows, Subjects
@@ -121,16 +122,6 @@ class Steepest:
                 mine[place] = value
 
 
-@dataclass(frozen=True)
-class SearchSettings:
-    """How the search is made: gradients of a row at most, seed, clip, whether to keep points."""
-
-    max_gradients: int
-    seed: int
-    clip: tuple[float, float]
-    keep_witness: bool = False
-
-
 class _Lanes:
     """The particles of some rows of one norm; lane i * PARTICLES + j is particle j of row i.
 
@@ -143,7 +134,7 @@ class _Lanes:
         subjects: Subjects,
         rows: Rows,
         before: Steepest,
-        settings: SearchSettings,
+        settings: Settings,
         count: Callable[[int], None],
     ) -> None:
         self.before, self.settings, self.count = before, settings, count
@@ -171,7 +162,7 @@ class _Lanes:
         self.moved = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
         self.distance = torch.empty(len(lane), dtype=torch.float64, device=self.device)
         self.x, self.other, self.gradient, self.at_other, self.mean = (
-            points_like(self.centers[0], len(lane)) for _ in range(5)
+            points_like(self.centers[0], len(lane)) for _ in range(_BUFFERS)
         )
 
     def _of_rows(self, values: Floats) -> Tensor:
@@ -337,7 +328,7 @@ def _searched(
     subjects: Subjects,
     rows: Rows,
     norm_at_image: Floats,
-    settings: SearchSettings,
+    settings: Settings,
     count: Callable[[int], None],
 ) -> Steepest:
     """Search for rows of one norm in step, round after round; rows that no longer gain stop."""
@@ -369,7 +360,7 @@ def search(
     subjects: Subjects,
     rows: Rows,
     norm_at_image: Floats,
-    settings: SearchSettings,
+    settings: Settings,
     count: Callable[[int], None],
 ) -> Iterator[tuple[npt.NDArray[np.intp], Steepest]]:
     """Look for the steepest place in each row's ball.

@@ -137,6 +137,10 @@ class Subjects:
         assert points is not None
         return points[torch.from_numpy(image).to(points.device)]
 
+    def at_image(self, balls: list[tuple[float, float]], of: npt.NDArray[np.intp]) -> Floats:
+        """Return the gradient norms at images, [rows], of what `rows` gives for the same."""
+        return self.norms_at(of, self.targets[of], [p for p, _ in balls]).transpose(1, 2, 0).ravel()
+
     def norms_at(self, image: Ints, targets: Ints, norms: list[float]) -> Floats:
         """Return the gradient norms at images themselves, [len(norms), I, T]."""
         return norms_at(self.engine.own, *self.tensors(image, targets), norms)

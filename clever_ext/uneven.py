@@ -12,7 +12,6 @@ import numpy.typing as npt
 from .credible import predicted_fit
 from .evt import ReverseWeibullFit, fit_reverse_weibull
 from .inputs import Settings
-from .progress import Progress
 from .subjects import Rows, Subjects
 from .tables import score_columns, tabulate
 
@@ -23,29 +22,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 #: Images that are worked on together; Ctrl-C keeps those of the finished groups.
-_IMAGES_AT_ONCE = 16
-
-
-class Counter:
-    """Adds up gradients and reports them, where only a bound of their number is known.
-
-    Args:
-        progress: Called with the gradients done and those expected.
-        most: As many as there can be.
-    """
-
-    def __init__(self, progress: Progress, most: int) -> None:
-        self.progress, self.most, self.done = progress, most, 0
-        progress(0, most)
-
-    def add(self, n: int) -> None:
-        """Count gradients."""
-        self.done += n
-        self.progress(self.done, max(self.most, self.done))
-
-    def finish(self) -> None:
-        """Say that no more will come."""
-        self.progress(self.done, self.done)
+IMAGES_AT_ONCE = 16
 
 
 @dataclass
@@ -78,10 +55,19 @@ class Part:
     confidence: float | None = None
 
 
-def groups(scored: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
-    """Split the places of images into groups that are worked on together."""
-    for start in range(0, len(scored), _IMAGES_AT_ONCE):
-        yield scored[start : start + _IMAGES_AT_ONCE]
+def groups(subjects: Subjects, settings: Settings, most: int) -> Iterator[tuple[Rows, Floats]]:
+    """Yield the rows of some images after the other, and the gradient norms at the images, [rows].
+
+    Args:
+        subjects: The images; their engine is running, and made ready here.
+        settings: Whose balls the rows have.
+        most: Gradients that are to come at most.
+    """
+    for start in range(0, len(subjects.scored), IMAGES_AT_ONCE):
+        these = subjects.scored[start : start + IMAGES_AT_ONCE]
+        at_image = subjects.at_image(settings.balls, of=these)
+        subjects.engine.ready(*subjects.tensors(these, subjects.targets[these][:, :1]), most)
+        yield subjects.rows(settings.balls, of=these), at_image
 
 
 def _fit(part: Part, largest: Floats, batch_samples: int) -> ReverseWeibullFit:

@@ -21,6 +21,14 @@ def relu_network(n_inputs: int, n_hidden: int, seed: int) -> nn.Sequential:
     return net.double().eval()
 
 
+def small_convolution(seed: int = 0) -> nn.Sequential:
+    """A smooth network of [3, 6, 6] inputs and 4 classes, whose constants nobody knows."""
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(144, 4)
+    ).eval()
+
+
 class Quadratic(nn.Module):
     """Two classes with margin b.x + a |x|^2 / 2 + c: its gradient is b + a x."""
 

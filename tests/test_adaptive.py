@@ -6,19 +6,12 @@ import numpy as np
 import pytest
 import torch
 from known_classifiers import linear
-from torch import nn
+from known_classifiers import small_convolution as network
 
 import clever_ext as cx
 from clever_ext.credible import predict_location
 
 IMAGES = torch.rand(3, 3, 6, 6, generator=torch.Generator().manual_seed(1))
-
-
-def network(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(144, 4)
-    ).eval()
 
 
 def score(model, images=IMAGES, **settings):

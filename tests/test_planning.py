@@ -2,18 +2,11 @@
 
 import pytest
 import torch
-from torch import nn
+from known_classifiers import small_convolution as network
 
 import clever_ext as cx
 
 IMAGES = torch.rand(6, 3, 6, 6, generator=torch.Generator().manual_seed(1))
-
-
-def network():
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(144, 4)
-    ).eval()
 
 
 def told(**settings):

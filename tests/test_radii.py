@@ -279,7 +279,6 @@ def test_bad_radii_are_refused(radius):
 
 
 def test_the_curve_is_drawn():
-    pytest.importorskip("matplotlib")
     result = cx.clever_score(
         network(), images(), norm=[1, 2], radius=[0.1, 0.5, 1], n_batches=4, batch_samples=4
     )

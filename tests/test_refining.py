@@ -7,18 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import nn
+from known_classifiers import small_convolution as network
 
 import clever_ext as cx
 
 IMAGES = torch.rand(3, 3, 6, 6, generator=torch.Generator().manual_seed(1))
-
-
-def network(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(144, 4)
-    ).eval()
 
 
 def score(model, n_batches, **settings):
