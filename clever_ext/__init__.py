@@ -21,6 +21,7 @@ from .maxima import grad_norm_max
 from .planning import RunPlan, plan
 from .refining import refine, refit
 from .results import CleverResult
+from .runs.folder import load_run
 from .sampling import default_radius, sample_lp_ball
 from .scoring import clever_score
 
@@ -35,6 +36,7 @@ __all__ = [
     "default_radius",
     "fit_reverse_weibull",
     "grad_norm_max",
+    "load_run",
     "plan",
     "plot",
     "refine",

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import clever_ext as cx
-from clever_ext.cli import print_scores
+from clever_ext.cli.tables import print_scores
 from clever_ext.data import ImageFolder, load, sample_pictures
 from clever_ext.inputs import Settings
 from clever_ext.models import load_model
 from clever_ext.progress import gradient_bar
-from clever_ext.runs import RunFolder, Scorer, score_folder
+from clever_ext.runs.folder import RunFolder
+from clever_ext.runs.scoring import Scorer, score_folder
 
 OUT = Path("runs/demo")
 

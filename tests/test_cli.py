@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from clever_ext import CleverResult
-from clever_ext.cli import MEANING, main
-from clever_ext.runs import RunFolder
+from clever_ext.cli import main
+from clever_ext.cli.tables import MEANING
+from clever_ext.runs.folder import RunFolder
 
 FACTORY = """
 import torch
@@ -142,7 +143,7 @@ def test_a_target_that_one_picture_has_already_costs_that_picture_alone():
 
 @pytest.mark.usefixtures("workplace")
 def test_more_pictures_than_a_part_holds(monkeypatch):
-    monkeypatch.setattr("clever_ext.runs.PICTURES_PER_PART", 2)
+    monkeypatch.setattr("clever_ext.runs.scoring.PICTURES_PER_PART", 2)
     assert score("--out", "run") == 0
     parts = sorted(Path("run/parts").iterdir())
     assert [len(CleverResult.load(p).scores[2]) for p in parts] == [2, 1]

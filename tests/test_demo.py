@@ -8,7 +8,7 @@ from clever_ext import plot
 from clever_ext.cli import main
 from clever_ext.data import load, sample_pictures
 from clever_ext.models import load_model
-from clever_ext.runs import RunFolder
+from clever_ext.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="module")

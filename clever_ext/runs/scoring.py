@@ -1,95 +1,31 @@
-"""A run over many pictures, in a folder: `run.json` and Parquet parts."""
+"""Scores pictures into the folder of a run."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from .data import ImageFolder, ImageRecord, load
-from .engine import Engine
-from .errors import CleverError
-from .gradients import TorchOracle
-from .inputs import Settings, check_batch, check_device_batch, check_labels
-from .models import LoadedModel
-from .progress import Progress
-from .results import FORMAT, CleverResult, make_table
-from .scoring import score_batch
-from .targets import resolve_targets
+from ..data import ImageFolder, ImageRecord, load
+from ..engine import Engine
+from ..errors import CleverError
+from ..gradients import TorchOracle
+from ..inputs import Settings, check_batch, check_device_batch, check_labels
+from ..models import LoadedModel
+from ..progress import Progress
+from ..results import CleverResult, make_table
+from ..scoring import score_batch
+from ..targets import resolve_targets
+from .folder import RunFolder
 
 #: Pictures that are loaded and scored together, and whose rows make one part.
 PICTURES_PER_PART = 16
-
-
-class RunFolder:
-    """The files of one run.
-
-    `run.json` holds settings, versions and digests; `parts/part-00000.parquet` and so on hold the
-    rows, each a file that `CleverResult.load` reads. Every file appears whole or not at all.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-
-    @property
-    def description(self) -> Path:
-        """Where the settings are."""
-        return self.path / "run.json"
-
-    def create(self) -> None:
-        """Make an empty run.
-
-        Raises:
-            CleverError: there is one already, or the folder cannot be made.
-        """
-        if self.description.exists():
-            raise CleverError(
-                f"{self.path} already holds a run",
-                "a folder without run.json",
-                "choose another --out, or move that run away",
-            )
-        try:
-            (self.path / "parts").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CleverError(
-                f"{self.path} cannot be made: {error}",
-                "a folder that can be written to",
-                "choose another --out",
-            ) from error
-
-    def describe(self, description: dict[str, Any]) -> None:
-        """Write `run.json`."""
-        partial = self.description.with_suffix(".json.partial")
-        partial.write_text(json.dumps({"format": FORMAT, **description}, indent=2) + "\n")
-        partial.replace(self.description)
-
-    def add(self, number: int, result: CleverResult) -> None:
-        """Write one part."""
-        result.save(self.path / "parts" / f"part-{number:05d}.parquet")
-
-    def load(self) -> CleverResult:
-        """Read all the parts.
-
-        Raises:
-            CleverError: there is no run, or no part of it.
-        """
-        parts = sorted((self.path / "parts").glob("part-*.parquet"))
-        if not self.description.exists() or not parts:
-            raise CleverError(
-                f"{self.path} holds no run with results",
-                "a folder that `clever-ext score` wrote",
-                "check the path",
-            )
-        return CleverResult.concatenate([CleverResult.load(part) for part in parts])
 
 
 @dataclass(frozen=True)

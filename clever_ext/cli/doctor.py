@@ -1,0 +1,33 @@
+"""`clever-ext doctor`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def add(commands: Any) -> None:
+    """Describe the command."""
+    doctor = commands.add_parser("doctor", help="tell versions and devices, and test the kernels")
+    doctor.set_defaults(run=run)
+
+
+def run(_: argparse.Namespace) -> int:
+    """Look, test, and print."""
+    from ..doctor import describe, self_test
+
+    console = Console()
+    facts = Table(show_header=False, box=None)
+    for fact in describe():
+        facts.add_row(*fact)
+    console.print(facts)
+    failed = 0
+    for check in self_test():
+        verdict = "ok" if check.passed else "[red]FAILED[/red]"
+        console.print(f"{check.name}: {verdict} (off by {check.difference:.1e})")
+        failed += not check.passed
+    console.print("all kernels agree with their references" if not failed else f"{failed} failed")
+    return 1 if failed else 0

@@ -1,0 +1,115 @@
+"""`clever-ext score`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from ..errors import CleverError
+from ..inputs import ESTIMATORS
+from .options import DTYPES, add_machine, add_model, load, read_device_batch
+from .tables import print_scores
+
+
+def add(commands: Any) -> None:
+    """Describe the command."""
+    score = commands.add_parser("score", help="score a model on a folder of pictures")
+    score.set_defaults(run=run)
+    add_model(score)
+    data = score.add_argument_group("pictures")
+    data.add_argument("--images", required=True, help="folder of pictures")
+    data.add_argument("--include", default="*", help="pattern of the names to take")
+    data.add_argument("--label-pattern", help="regular expression whose first group is the class")
+    how = score.add_argument_group("score")
+    how.add_argument("--norm", nargs="+", default=["2"], help="1, 2, inf or any p between")
+    how.add_argument(
+        "--radius",
+        nargs="+",
+        help="one for each norm, or one for all: a number, several joined by commas, or auto",
+    )
+    how.add_argument(
+        "--race", action="store_true", help="drop targets that cannot have the smallest score"
+    )
+    how.add_argument(
+        "--targets", default="top-10", help="all, top-K, random, least-likely or class numbers"
+    )
+    how.add_argument("--n-batches", type=int, default=500, help="N_b, the number of batch maxima")
+    how.add_argument("--batch-samples", type=int, default=1024, help="N_s, the samples of each")
+    how.add_argument("--estimator", choices=ESTIMATORS, default="clever")
+    how.add_argument(
+        "--tolerance", type=float, help="add batches until intervals are this narrow, e.g. 0.05"
+    )
+    how.add_argument(
+        "--max-gradients", type=int, help="of a row, with a tolerance or the steepest estimator"
+    )
+    how.add_argument("--clip", nargs=2, type=float, default=(0.0, 1.0), metavar=("LOW", "HIGH"))
+    how.add_argument("--no-clip", dest="clip", action="store_const", const=None)
+    how.add_argument("--seed", type=int, default=0)
+    add_machine(score)
+    score.add_argument("--out", required=True, help="folder for the run")
+
+
+def _radii(given: Sequence[str] | None, norms: Sequence[str]) -> Any:
+    if given is None:
+        return None
+    radii = [_radius(text) for text in given]
+    if len(radii) == 1:
+        return radii[0]
+    if len(radii) != len(norms):
+        raise CleverError(
+            f"--radius has {len(radii)} numbers for {len(norms)} norms",
+            "one value, or one for each norm; several radii of one norm are joined by commas",
+            "give as many as --norm has",
+        )
+    return dict(zip(norms, radii, strict=True))
+
+
+def _radius(text: str) -> Any:
+    """Read auto, a number, or numbers joined by commas; what is none is refused later."""
+    try:
+        radii = [float(part) for part in text.split(",")]
+    except ValueError:
+        return text
+    return radii if len(radii) > 1 else radii[0]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score a folder of pictures."""
+    from ..data import ImageFolder
+    from ..inputs import Settings
+    from ..progress import gradient_bar
+    from ..runs.folder import RunFolder
+    from ..runs.scoring import Scorer, score_folder
+    from ..targets import parse_targets
+
+    model = load(args)
+    settings = Settings.check(
+        norm=args.norm,
+        radius=_radii(args.radius, args.norm),
+        targets=parse_targets(args.targets),
+        n_batches=args.n_batches,
+        batch_samples=args.batch_samples,
+        clip=args.clip,
+        seed=args.seed,
+        race=args.race,
+        estimator=args.estimator,
+        tolerance=args.tolerance,
+        max_gradients=args.max_gradients,
+    )
+    folder = ImageFolder(args.images, include=args.include, label_pattern=args.label_pattern)
+    scorer = Scorer(
+        model,
+        settings,
+        device_batch=read_device_batch(args.device_batch),
+        dtype=DTYPES.get(args.dtype),
+        prepare=args.prepare,
+    )
+    folder_of_run = RunFolder(args.out)
+    with gradient_bar() as progress:
+        complete = score_folder(folder_of_run, folder, scorer, progress)
+    print_scores(folder_of_run.load(), model.class_names)
+    Console().print(f"Results: {args.out}")
+    return 0 if complete else 130

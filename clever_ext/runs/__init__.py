@@ -1,0 +1,1 @@
+"""Runs over many pictures: a folder of results that survives whatever stops the run."""
