@@ -14,7 +14,7 @@ from typing import Any
 
 import clever_ext as cx
 from clever_ext.cli.tables import print_scores
-from clever_ext.data import ImageFolder, load, sample_pictures
+from clever_ext.data import load, open_images, sample_pictures
 from clever_ext.inputs import Settings
 from clever_ext.models import load_model
 from clever_ext.progress import gradient_bar
@@ -35,7 +35,7 @@ def main() -> None:
     args = parser.parse_args()
 
     model = load_model("efficientnet-lite0")
-    pictures = ImageFolder(args.images) if args.images else sample_pictures()
+    pictures = open_images(args.images) if args.images else sample_pictures()
     settings = Settings.check(
         norm=2,
         radius=None,

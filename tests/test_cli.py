@@ -88,12 +88,12 @@ def test_the_installed_command_and_the_module(workplace):
 @pytest.mark.usefixtures("workplace")
 def test_scores_are_those_of_the_python_call():
     import clever_ext as cx
-    from clever_ext.data import ImageFolder, load
+    from clever_ext.data import load, open_images
     from clever_ext.models import load_model
 
     assert score("--out", "run", "--targets", "all", "--radius", "0.5") == 0
     model = load_model("tiny_net:net", image_size=8)
-    records = list(ImageFolder("pictures"))
+    records = list(open_images("pictures"))
     import torch
 
     expected = cx.clever_score(
