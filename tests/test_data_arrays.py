@@ -140,7 +140,7 @@ def test_other_arrays_are_refused(tmp_path: Path, array, message) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"pictures": COLOUR}, "holds 'pictures'.*\"images\" or \"x\""),
+        ({"pictures": COLOUR}, 'holds \'pictures\'.*"images" or "x"'),
         ({"images": np.array([object()] * 2)}, "objects are refused"),
         ({"x": COLOUR, "y": np.array([object()] * 5)}, "objects are refused"),
         ({"x": COLOUR, "y": LABELS[:4]}, r"labels .* of shape \[4\]"),
@@ -162,10 +162,13 @@ def test_archives_that_unpack_to_too_much_are_refused(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("ending", ["npy", "npz", "safetensors"])
-@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b"x" + b])
-def test_damaged_files_are_refused(tmp_path: Path, ending: str, damage) -> None:
+@pytest.mark.parametrize("damage", ["emptied", "cut", "moved"])
+def test_damaged_files_are_refused(tmp_path: Path, ending: str, damage: str) -> None:
     path = write(tmp_path / f"a.{ending}", images=COLOUR)
-    path.write_bytes(damage(path.read_bytes()))
+    content = path.read_bytes()
+    path.write_bytes(
+        {"emptied": b"", "cut": content[: len(content) // 2], "moved": b"x" + content}[damage]
+    )
     with pytest.raises(CleverError, match="cannot be read"):
         open_images(path)
 

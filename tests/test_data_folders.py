@@ -205,7 +205,9 @@ def test_the_listing_digest_tells_names_and_labels_apart(tmp_path: Path) -> None
 
 def test_fifty_thousand_pictures_are_listed_and_travel_light(tmp_path: Path) -> None:
     # The system calls are left out: making the files would take longer than all the rest.
-    names = [f"n{c:08d}/ILSVRC2012_val_{c * 50 + i:08d}.JPEG" for c in range(1000) for i in range(50)]
+    names = [
+        f"n{c:08d}/ILSVRC2012_val_{c * 50 + i:08d}.JPEG" for c in range(1000) for i in range(50)
+    ]
     records = list_folder(tmp_path, names)
     assert len(records) == 50_000
     assert (records[0].label, records[-1].label) == ("n00000000", "n00000999")

@@ -138,13 +138,15 @@ class Loader:
 
     def _load_apart(self, record: ImageRecord) -> Loaded:
         """Read a picture in this thread's worker."""
-        for _ in range(2):  # a worker may be killed for reasons that are not the picture's
+        for _ in range(2):  # a worker may have been killed for a reason that is not the picture
             worker = self._worker()
             try:
                 return worker.load(record)
             except (EOFError, OSError):
                 self._own.worker = None
                 status = self._end(worker)
+            if status == -signal.SIGALRM:
+                break
         return Loaded(record, None, _lost(record, status))
 
     def _worker(self) -> _Worker:
