@@ -98,7 +98,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """Score pictures, or go on with that."""
-    from ..data import ImageFolder
+    from ..data import open_images
     from ..data.loading import Loader
     from ..inputs import Settings
     from ..runs.estimate import estimate
@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
         tolerance=args.tolerance,
         max_gradients=args.max_gradients,
     )
-    source = ImageFolder(args.images, include=args.include, label_pattern=args.label_pattern)
+    source = open_images(args.images, include=args.include, label_pattern=args.label_pattern)
     scorer = Scorer(
         model,
         settings,
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.dry_run:
         with Loader(source, model.preprocessing, 0) as loader:
-            Console().print(estimate(source, scorer, loader, shard), highlight=False)
+            Console().print(str(estimate(source, scorer, loader, shard)), highlight=False)
         return 0
     folder, ranks = RunFolder(args.out), find_ranks()
     status = score_run(folder, source, scorer, ranks, shard=shard, show=True)
