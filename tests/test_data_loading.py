@@ -6,12 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -148,6 +152,24 @@ def test_rows_of_arrays_need_no_process(tmp_path) -> None:
     with Loader(source, SMALL, 4) as loader:
         assert [each.pixels.shape for each in loader.submit(source[:]).result()] == [(3, 4, 4)] * 3
         assert not loader._workers
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet", "arrow"])
+def test_pictures_in_containers_are_read_by_workers_too(tmp_path, kind: str) -> None:
+    pictures = [record.place.read() for record in SOURCE[:4]]
+    if kind == "tar":
+        with tarfile.open(tmp_path / "a.tar", "w") as archive:
+            for record in SOURCE[:4]:
+                archive.add(record.place.path, record.name)
+    else:
+        table = pa.table({"image": [{"bytes": each, "path": None} for each in pictures]})
+        write = pq.write_table if kind == "parquet" else pa.feather.write_feather
+        write(table, tmp_path / f"a.{kind}")
+    source = open_images(tmp_path)
+    with Loader(source, SMALL, 1) as loader:
+        loaded = loader.submit(source[:]).result()
+    for each, record in zip(loaded, SOURCE, strict=False):
+        assert torch.equal(each.pixels, load(record, SMALL))
 
 
 def test_closing_does_not_wait_for_what_is_pending() -> None:

@@ -219,6 +219,7 @@ def _serve(pipe: Connection, preprocessing: Preprocessing, memory: int, seconds:
     That is also how a worker ends whose main process was killed.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process to answer
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     warnings.simplefilter("ignore")
     if sys.platform == "linux":
         _limit_memory(memory)

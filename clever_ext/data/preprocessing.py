@@ -83,6 +83,7 @@ class Preprocessing:
                 that it would exceed Pillow's pixel limit when resized.
         """
         self._resized(image.size)  # refuses what is too narrow before it is decoded
+        image.load()  # so that what fails from here on is not the decoder
         image = _rgb(_upright(image))
         image = image.resize(self._resized(image.size), _FILTERS[self.interpolation])
         left, top = (round((side - self.image_size) / 2) for side in image.size)
