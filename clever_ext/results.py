@@ -136,7 +136,7 @@ class CleverResult:
         number stays one: an image with such a row, or without a row for the norm, has NaN.
         """
         images = self.table["image_id"].unique()
-        rows = self.table.loc[self._deciding()]
+        rows = self.deciding()
         return {
             float(str(norm)): group.set_index("image_id")["score"]
             .reindex(images)
@@ -149,7 +149,11 @@ class CleverResult:
 
         Images and norms stand in the order of the table; a score that is NaN decides.
         """
-        return [row for _, row in self.table.loc[self._deciding()].iterrows()]
+        return [row for _, row in self.deciding().iterrows()]
+
+    def deciding(self) -> pd.DataFrame:
+        """Return the rows of `smallest` as one table, with the labels that they have in `table`."""
+        return self.table.loc[self._deciding()]
 
     def _deciding(self) -> list[int]:
         """Labels of the deciding rows, for each image and norm in the order of the table."""
