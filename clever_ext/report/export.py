@@ -17,6 +17,8 @@ from .summary import NormSummary, RunSummary, facts, summarise
 if TYPE_CHECKING:
     import pandas as pd
 
+#: What the numbers of a norm are called, in the order of `numbers`.
+NUMBERS = ("norm", "images", "mean (95 %)", "25 %", "median", "75 %", "score is R")
 #: Columns that only a program can use, and that would be most of a file.
 _BULKY = ("maxima", "witness")
 #: Rows that are written together.
@@ -114,8 +116,7 @@ def _counts(summary: RunSummary) -> str:
 
 
 def _numbers(summary: RunSummary) -> str:
-    head = ["norm", "images", "mean (95 %)", "25 %", "median", "75 %", "score is R"]
-    return table_of(head, [numbers(own) for own in summary.norms])
+    return table_of(NUMBERS, [numbers(own) for own in summary.norms])
 
 
 def numbers(own: NormSummary) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import __version__, glossary
 from .compared import as_cells, compared
-from .export import numbers
+from .export import NUMBERS, numbers
 from .figures import of_norms
 from .reading import Run
 from .rows import Row, make_rows
@@ -51,17 +51,17 @@ def write_html(runs: Sequence[Run], handle: TextIO, images: bool = True) -> None
         notes.insert(0, _limited(len(rows), total, len(shown)))
     handle.write(
         _template("page.html").render(
-            runs=runs,
-            summaries=summaries,
+            cards=list(zip(runs, summaries, said, strict=True)),
             numbers=numbers,
             rows=rows,
-            norms=[own["norm"] for own in drawn],
+            norms=[_numbers(own["norm"], runs, summaries) for own in drawn],
+            titles=NUMBERS,
             columns=_columns(rows),
+            places={run.name: place for place, run in enumerate(runs)},
             counted=_counter(summaries),
             choices=_choices(rows),
             notes=notes,
             comparison=as_cells(pairs) if pairs else None,
-            facts=said,
             fact_names=list(dict.fromkeys(name for own in said for name in own)),
             glossary=glossary,
             version=__version__,
@@ -116,12 +116,23 @@ def _limited(rows: int, total: int, images: int) -> str:
     )
 
 
+def _numbers(norm: str, runs: Sequence[Run], summaries: Sequence[RunSummary]) -> dict[str, Any]:
+    """Return a norm with the runs that have scores in it, and their numbers."""
+    found = [
+        (run, own)
+        for run, summary in zip(runs, summaries, strict=True)
+        for own in summary.norms
+        if f"{own.norm:g}" == norm
+    ]
+    return {"norm": norm, "runs": found}
+
+
 def _columns(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     """List the columns: attribute, title, and how wide a screen must be to show it."""
     columns = [
         ("picture", "picture", ""),
-        ("run", "run", ""),
-        ("norm", "p", ""),
+        ("run", "run", "middle"),
+        ("norm", "norm", ""),
         ("label", "label", "wide"),
         ("predicted", "predicted", "middle"),
         ("target", "target", "middle"),

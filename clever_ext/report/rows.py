@@ -127,6 +127,6 @@ def _number(value: Any) -> str:
 
 
 def _interval(low: float, high: float) -> str:
-    if np.isnan(low) and np.isnan(high):
+    if low == high or (np.isnan(low) and np.isnan(high)):
         return ""
     return f"{_number(low)} to {_number(high) or '?'}"

@@ -43,25 +43,28 @@ def make_thumbnails(result: CleverResult, wanted: Collection[int]) -> Thumbnails
         wanted: Image ids.
     """
     arguments = result.metadata.get("data", {}).get("arguments")
-    if arguments is None:
-        return Thumbnails(
-            {}, "The run does not say where its pictures are: there are no thumbnails."
-        )
+    given = result.metadata.get("preprocessing")
+    if arguments is None or given is None:
+        return Thumbnails({}, "No thumbnails: the run does not say where its pictures are.")
     from ..data import load, open_images
 
     try:
-        preprocessing = _small(result.metadata["preprocessing"])
+        preprocessing = _small(given)
         records = [each for each in open_images(**arguments) if each.image_id in wanted]
     except CleverError as error:
-        return Thumbnails({}, f"The pictures are gone, so there are no thumbnails: {error.wrong}.")
+        return Thumbnails(
+            {}, f"No thumbnails: the pictures are not where they were ({error.wrong})."
+        )
     images = {}
     for record in records:
         try:
-            images[record.image_id] = encode(load(record, preprocessing))
+            pixels = load(record, preprocessing)
         except CleverError:
             continue  # its row says what is wrong with it
+        if pixels.dim() == 3 and len(pixels) in (1, 3):
+            images[record.image_id] = encode(pixels)
     missing = len(set(wanted) - set(images))
-    return Thumbnails(images, f"{missing} pictures could not be read again." if missing else "")
+    return Thumbnails(images, f"Pictures without a thumbnail: {missing}." if missing else "")
 
 
 def _small(preprocessing: dict[str, Any]) -> Preprocessing:
@@ -83,6 +86,7 @@ def encode(pixels: torch.Tensor) -> str:
 
     array = pixels.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
     image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+    image.thumbnail((_SIDE, _SIDE))
     buffer = BytesIO()
     image.save(buffer, "WEBP", quality=70, method=6, lossless=max(image.size) <= _LOSSLESS)
     return "data:image/webp;base64," + b64encode(buffer.getvalue()).decode()

@@ -44,7 +44,7 @@ function drawNorm({norm, series}, names, width) {
   const points = series.flatMap((s) => s.eps.map((eps, n) => ({run: s.run, eps, share: s.share[n]})));
   const curves = plot(`Share of images with a score above eps, for p = ${norm}`, {
     ...shared, x: {...x, label: "eps", labelAnchor: "center"},
-    y: {domain: [0, 1], percent: true, label: "% of images with a score above eps", grid: true},
+    y: {domain: [0, 100], percent: true, label: "% of images with a score above eps", grid: true, ticks: 5},
     height: 240, marginBottom: 36,
     marks: [
       Plot.ruleY([0]),
@@ -72,7 +72,7 @@ function drawFit(fit, width) {
   const right = Math.min(Math.max(data, high ?? data), 2 * data - left);
   const band = low === null || high === null ? [] : [{low, high: Math.min(high, right)}];
   return [plot("Histogram of the batch maxima with the fitted density and its end point", {
-    width, height: 200, marginLeft: 34, marginRight: 14,
+    width, height: 210, marginLeft: 34, marginRight: 14, marginBottom: 36,
     x: {domain: [left, right], label: "batch maxima of the gradient norm", labelAnchor: "center", ticks: 5},
     y: {label: "batches", grid: true, ticks: 4},
     marks: [
@@ -89,7 +89,7 @@ function drawFit(fit, width) {
 function drawQuantiles([fitted, seen], width) {
   const ends = [Math.min(fitted[0], seen[0]), Math.max(fitted.at(-1), seen.at(-1))];
   return [plot("Batch maxima against the quantiles of the fitted law", {
-    width, height: 200, marginLeft: 48, marginRight: 14,
+    width, height: 210, marginLeft: 48, marginRight: 14, marginBottom: 36,
     x: {label: "quantile of the fitted law", labelAnchor: "center", ticks: 5, domain: ends},
     y: {label: "batch maximum", grid: true, ticks: 5, domain: ends},
     marks: [
@@ -102,7 +102,7 @@ function drawQuantiles([fitted, seen], width) {
 /** What a search had found after so many gradients. */
 function drawSearch({gradients, steepest, at_image}, width) {
   return [plot("The steepest place seen, after so many gradients", {
-    width, height: 200, marginLeft: 48, marginRight: 14,
+    width, height: 210, marginLeft: 48, marginRight: 14, marginBottom: 36,
     x: {type: "log", label: "gradients", labelAnchor: "center", ticks: 5, tickFormat: "~s"},
     y: {label: "steepest seen", grid: true, ticks: 5, zero: true},
     marks: [
