@@ -128,7 +128,7 @@ def numbers(own: NormSummary) -> list[str]:
 
 
 def _smallest(run: Run) -> str:
-    rows = run.result.deciding()
+    rows = run.result.decisive()
     lines = []
     for _, own in rows[rows["norm"].notna()].groupby("norm", sort=False):
         for _, row in own.nsmallest(_SMALLEST, "score").iterrows():

@@ -37,7 +37,7 @@ def write_html(runs: Sequence[Run], handle: TextIO, images: bool = True) -> None
         handle: Where to.
         images: Whether to put thumbnails in.
     """
-    tables = [run.result.deciding() for run in runs]
+    tables = [run.result.decisive() for run in runs]
     shown = _shown(tables)
     rows = [
         row for run, table in zip(runs, tables, strict=True) for row in make_rows(run, table, shown)

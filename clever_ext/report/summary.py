@@ -84,7 +84,7 @@ class RunSummary:
 
 def summarise(result: CleverResult) -> RunSummary:
     """Sum up a run; each image and norm counts once, with its smallest score over the targets."""
-    rows = result.deciding()
+    rows = result.decisive()
     by_image = rows.groupby("image_id", sort=False)
     status = {name: (rows["status"] == name) for name in ("misclassified", "error")}
     images = {name: int(rows["image_id"][mask].nunique()) for name, mask in status.items()}

@@ -1,0 +1,188 @@
+"""Scores the pictures of a run, from the first command to the last part."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from ..data import ImageSource
+from ..data.loading import Loader, Pending
+from ..results import CleverResult
+from .description import check_same, choice_of, choice_to_json, describe_run
+from .folder import RunFolder
+from .log import Log, Tally, facts_of, open_log
+from .meter import Meter, meter
+from .pieces import Pieces, gradients_per_image, piece_size
+from .ranks import Ranks, first_round, left_over
+from .repair import mend, recovered
+from .scorer import Scorer
+from .stopping import Stopper, stopper
+
+
+@dataclass
+class Run:
+    """A run that is under way, as one process sees it."""
+
+    folder: RunFolder
+    description: dict[str, Any]
+    source: ImageSource
+    scorer: Scorer
+    loader: Loader
+    ranks: Ranks
+    log: Log
+    meter: Meter
+    stop: Stopper
+    longest: float = 0.0  # seconds that a piece took
+
+    def __post_init__(self) -> None:
+        self.pieces = Pieces.of(self.description)
+        # Every part says what it belongs to; the names of classes alone would fill most of it.
+        names = {"class_names": None}
+        self._of_parts = {
+            "run": {**self.description, **names},
+            "run_id": self.description["run_id"],
+        }
+
+    def score(self) -> None:
+        """Score pieces until none is missing, or the run is told to stop.
+
+        Raises:
+            CleverError: a part cannot be written.
+            KeyboardInterrupt: it is told to stop at once.
+        """
+        for number, pending in self._ahead():
+            self._piece(number, pending)
+            if self.stop:
+                return
+        rest = left_over(self.ranks, self._missing, self.longest, lambda: bool(self.stop))
+        for number in rest:
+            self._piece(number, self._submit(number))
+        self.meter.finished()
+
+    def _missing(self) -> list[int]:
+        finished = self.folder.finished()
+        return [number for number in self.pieces.numbers if number not in finished]
+
+    def _submit(self, number: int) -> Pending:
+        return self.loader.submit(self.pieces.records(self.source, number))
+
+    def _ahead(self) -> Iterator[tuple[int, Pending]]:
+        """Yield pieces while the pictures of the next one are loaded by other processes."""
+        before = None
+        for number in first_round(self.ranks, self.pieces.numbers, self.folder.finished()):
+            following = (number, self._submit(number))
+            if before is not None:
+                yield before
+            before = following
+        if before is not None:
+            yield before
+
+    def _piece(self, number: int, pending: Pending) -> None:
+        n_images = len(self.pieces.places(number))
+        times = [time.monotonic()]
+        loaded = pending.result()
+        times.append(time.monotonic())
+        result = self.scorer.piece(
+            loaded, lambda done, total: self.meter.within(n_images, done, total)
+        )
+        times.append(time.monotonic())
+        metadata = {**result.metadata, **self._of_parts, "piece": number}
+        self.folder.add(number, CleverResult(result.table, metadata))
+        times.append(time.monotonic())
+        waited, scored, wrote = (round(b - a, 4) for a, b in pairwise(times))
+        seconds = {"waited": waited, "scored": scored, "wrote": wrote}
+        self.log.write("piece", piece=number, seconds=seconds, **facts_of(result))
+        self.longest = max(self.longest, times[-1] - times[0])
+        self.meter.finished()
+
+
+def score_run(
+    folder: RunFolder,
+    source: ImageSource,
+    scorer: Scorer,
+    ranks: Ranks,
+    workers: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    show: bool = False,
+) -> int:
+    """Score pictures into a folder, or go on where that was stopped.
+
+    The finished run holds the same bits however often it was stopped, and whoever scored what.
+
+    Args:
+        folder: Of the run; a new one, or one that the same call began.
+        source: The pictures.
+        scorer: Model and settings.
+        ranks: The processes that share the work.
+        workers: Processes that load pictures for this one; 0: it does so itself.
+        shard: (i, n): score only every n-th piece, from the i-th on.
+        show: Whether to show the progress on standard error.
+
+    Returns:
+        An exit status: 0, or 128 and the signal that stopped the run; what was finished is kept.
+
+    Raises:
+        CleverError: the model cannot be scored, the folder holds another run, others are at work
+            there, or a file cannot be written.
+    """
+    with ExitStack() as stack:
+        stop = stack.enter_context(stopper())
+        loader = stack.enter_context(Loader(source, scorer.model.preprocessing, workers))
+        description = stack.enter_context(_begun(folder, source, scorer, loader, ranks, shard))
+        log = stack.enter_context(open_log(folder.log))
+        log.write("start", job=ranks.job, first=ranks.leader, device=description["device"])
+        pieces = Pieces.of(description)
+        tally = Tally(folder.log)
+        tally.update()
+        n_images = pieces.images(pieces.numbers)
+        shown = stack.enter_context(meter(show and ranks.leader, n_images, tally))
+        run = Run(folder, description, source, scorer, loader, ranks, log, shown, stop)
+        try:
+            run.score()
+        except KeyboardInterrupt:
+            log.write("stopped", at_once=True)
+            return stop.status or 130
+        log.write("stopped" if stop else "end")
+        return stop.status
+
+
+@contextmanager
+def _begun(
+    folder: RunFolder,
+    source: ImageSource,
+    scorer: Scorer,
+    loader: Loader,
+    ranks: Ranks,
+    shard: tuple[int, int],
+) -> Iterator[dict[str, Any]]:
+    """Begin a run or take up one that was begun; hold its lock, and give what `run.json` says."""
+    if folder.exists and scorer.threads is None:
+        torch.set_num_threads(recovered(folder)["machine"]["threads"] or torch.get_num_threads())
+    first = scorer.first(source, loader)
+    subjects = scorer.look(first)
+    image_bytes = first.images[0].numel() * first.images.element_size()
+    size = piece_size(scorer.settings, subjects.n_targets, image_bytes)
+    here = describe_run(scorer, source, first, Pieces(len(source), size, shard))
+    folder.make()
+    with folder.locked(ranks.job):
+        if not ranks.leader:
+            ranks.wait_until_begun()
+        elif folder.exists:
+            description = {**recovered(folder), "class_names": here["class_names"]}
+            check_same(description, here)
+            mend(folder, description)
+        else:
+            n_gradients = gradients_per_image(scorer.settings, subjects.n_targets) * len(source)
+            choice = scorer.choose(subjects, max(1, n_gradients // shard[1]))
+            folder.describe({**here, "engine": choice_to_json(choice)})
+        ranks.begun()
+        description = folder.read()
+        check_same(description, here)
+        scorer.engine.settle(choice_of(description))
+        yield description
