@@ -22,7 +22,7 @@ class Run:
     """A run under the name that tells it from the others.
 
     Attributes:
-        name: Of the model, with the folder's where models have the same.
+        name: Of the model; with that of the folder, where models are named alike.
         result: Its rows and settings.
     """
 
@@ -79,20 +79,31 @@ def _read(path: Path) -> CleverResult:
 
 
 def _place(source: Source) -> str:
-    return "" if isinstance(source, CleverResult) else str(source)
+    """Return the name of a run's folder or file."""
+    return "" if isinstance(source, CleverResult) else Path(source).resolve().stem
 
 
 def _names(sources: Sequence[Source], results: Sequence[CleverResult]) -> list[str]:
-    """Name runs by model, then by place, then by number, as far as it takes to tell them apart."""
-    models = [str(result.metadata.get("model", {}).get("name", "run")) for result in results]
-    places = [_place(source) for source in sources]
-    both = [
-        f"{model} ({place})" if models.count(model) > 1 and place else model
-        for model, place in zip(models, places, strict=True)
-    ]
+    """Name runs by model, then estimator, place and number, as far as it takes to tell them apart.
+
+    A run gets what tells it from others of its name; what they have in common it does not.
+    """
+    metadata = [result.metadata for result in results]
+    names = [str(own.get("model", {}).get("name", "run")) for own in metadata]
+    estimators = [str(own.get("settings", {}).get("estimator", "")) for own in metadata]
+    for words in (estimators, [_place(source) for source in sources]):
+        names = [
+            f"{name} ({word})" if word and _differ(name, names, words) else name
+            for name, word in zip(names, words, strict=True)
+        ]
     seen: Counter[str] = Counter()
-    names = []
-    for name in both:
+    for number, name in enumerate(tuple(names)):
         seen[name] += 1
-        names.append(name if both.count(name) == 1 else f"{name} #{seen[name]}")
+        if seen[name] > 1:
+            names[number] = f"{name} #{seen[name]}"
     return names
+
+
+def _differ(name: str, names: Sequence[str], words: Sequence[str]) -> bool:
+    """Tell whether the words of the runs of one name are not all the same."""
+    return len({word for own, word in zip(names, words, strict=True) if own == name}) > 1

@@ -88,5 +88,5 @@ def encode(pixels: torch.Tensor) -> str:
     image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
     image.thumbnail((_SIDE, _SIDE))
     buffer = BytesIO()
-    image.save(buffer, "WEBP", quality=70, method=6, lossless=max(image.size) <= _LOSSLESS)
+    image.save(buffer, "WEBP", quality=70, lossless=max(image.size) <= _LOSSLESS)
     return "data:image/webp;base64," + b64encode(buffer.getvalue()).decode()
