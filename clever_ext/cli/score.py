@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.dry_run:
         with Loader(source, model.preprocessing, 0) as loader:
-            Console().print(estimate(source, scorer, loader, shard), highlight=False)
+            Console().print(str(estimate(source, scorer, loader, shard)), highlight=False)
         return 0
     folder, ranks = RunFolder(args.out), find_ranks()
     status = score_run(folder, source, scorer, ranks, shard=shard, show=True)

@@ -17,7 +17,7 @@ from .scorer import Scorer
 #: Pictures that are scored for the measurement, and the gradients of a row at most.
 _IMAGES, _GRADIENTS = 4, 256
 #: Bytes of a row beside its maxima, and of a part beside its rows, as files of results have them.
-_ROW_BYTES, _PART_BYTES = 330, 26_000
+_ROW_BYTES, _PART_BYTES = 120, 13_000
 
 
 @dataclass(frozen=True)

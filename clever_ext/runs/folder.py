@@ -15,6 +15,7 @@ from typing import Any
 from .. import durable
 from ..errors import CleverError
 from ..results import FORMAT, CleverResult, read_metadata
+from .identity import run_id
 from .pieces import Pieces
 
 #: Seconds in which the processes of a job find together at a run's lock.
@@ -70,6 +71,8 @@ class RunFolder:
         try:
             description = json.loads(self.description_file.read_text(encoding="utf-8"))
             known = description.pop("format") == FORMAT
+            if known and run_id(description) != description["run_id"]:
+                raise ValueError("its settings are not those that it was written with")
         except OSError as error:
             raise CleverError(
                 f"{self.path} holds no run: {error.strerror}",

@@ -14,8 +14,9 @@ import torch
 from ..data import ImageSource
 from ..data.loading import Loader, Pending
 from ..results import CleverResult
-from .description import check_same, choice_of, choice_to_json, describe_run
+from .description import choice_of, choice_to_json, describe_run
 from .folder import RunFolder
+from .identity import check_same
 from .log import Log, Tally, facts_of, open_log
 from .meter import Meter, meter
 from .pieces import Pieces, gradients_per_image, piece_size

@@ -11,8 +11,8 @@ from typing import Any
 
 from .. import durable
 from ..errors import CleverError
-from .description import check_same
 from .folder import RunFolder, check_part
+from .identity import check_same
 from .pieces import Pieces
 
 #: Pieces that a message names at most.
