@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import clever_ext as cx
-from clever_ext.data import ImageFolder, Preprocessing
+from clever_ext.data import Preprocessing, open_images
 from clever_ext.inputs import Settings
 from clever_ext.models import LoadedModel
 from clever_ext.runs.folder import RunFolder
@@ -79,7 +79,7 @@ class SmallRun:
     ) -> int:
         """Score in this process."""
         folder = RunFolder(self.path / out)
-        source = ImageFolder(self.pictures)
+        source = open_images(self.pictures)
         return score_run(folder, source, self.scorer(**changes), ranks or Alone(), shard=shard)
 
     def folder(self, out: str) -> RunFolder:

@@ -28,8 +28,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status.
 
-    Status 2 is bad input, said in one message on standard error; 130 an interrupted run, whose
-    finished part is kept.
+    Status 2 is bad input, or a file that could not be written, said in one message on standard
+    error; 130 and 143 a run that was stopped by SIGINT or SIGTERM, whose finished pieces are kept.
     """
     args = _parser().parse_args(argv)
     try:

@@ -98,7 +98,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """Score pictures, or go on with that."""
-    from ..data import ImageFolder
+    from ..data import open_images
     from ..data.loading import Loader
     from ..inputs import Settings
     from ..runs.estimate import estimate
@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
         tolerance=args.tolerance,
         max_gradients=args.max_gradients,
     )
-    source = ImageFolder(args.images, include=args.include, label_pattern=args.label_pattern)
+    source = open_images(args.images, include=args.include, label_pattern=args.label_pattern)
     scorer = Scorer(
         model,
         settings,

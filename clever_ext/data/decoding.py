@@ -14,7 +14,7 @@ from ..errors import CleverError
 from .preprocessing import Preprocessing, check_pixels, too_large
 from .records import ImageRecord
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 """What a file may hold, whatever its ending. Pillow's other decoders stay shut: some are seldom
 used and little tested, and one hands the file to another program."""
 

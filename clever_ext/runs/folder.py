@@ -98,7 +98,7 @@ class RunFolder:
         return self.parts / f"part-{number:05d}.parquet"
 
     def _parts(self) -> Iterator[tuple[int, Path]]:
-        with suppress(FileNotFoundError), os.scandir(self.parts) as entries:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.parts) as entries:
             for entry in entries:
                 match = _PART.fullmatch(entry.name)
                 if match:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..data import ImageSource
+from ..data import ImageSource, resolve
 from ..data.loading import Loader, Pending
 from ..results import CleverResult
 from .description import choice_of, choice_to_json, describe_run
@@ -135,7 +135,8 @@ def score_run(
     with ExitStack() as stack:
         stop = stack.enter_context(stopper())
         loader = stack.enter_context(Loader(source, scorer.model.preprocessing, workers))
-        description = stack.enter_context(_begun(folder, source, scorer, loader, ranks, shard))
+        begun = _begun(folder, source, scorer, loader, ranks, shard)
+        description, labelled = stack.enter_context(begun)
         log = stack.enter_context(open_log(folder.log))
         log.write("start", job=ranks.job, first=ranks.leader, device=description["device"])
         pieces = Pieces.of(description)
@@ -143,7 +144,7 @@ def score_run(
         tally.update()
         n_images = pieces.images(pieces.numbers)
         shown = stack.enter_context(meter(show and ranks.leader, n_images, tally))
-        run = Run(folder, description, source, scorer, loader, ranks, log, shown, stop)
+        run = Run(folder, description, labelled, scorer, loader, ranks, log, shown, stop)
         try:
             run.score()
         except KeyboardInterrupt:
@@ -161,12 +162,17 @@ def _begun(
     loader: Loader,
     ranks: Ranks,
     shard: tuple[int, int],
-) -> Iterator[dict[str, Any]]:
-    """Begin a run or take up one that was begun; hold its lock, and give what `run.json` says."""
+) -> Iterator[tuple[dict[str, Any], ImageSource]]:
+    """Begin a run or take up one that was begun, and hold its lock.
+
+    Yields:
+        What `run.json` says, and the pictures with the numbers of their classes.
+    """
     if folder.exists and scorer.threads is None:
         torch.set_num_threads(recovered(folder)["machine"]["threads"] or torch.get_num_threads())
     first = scorer.first(source, loader)
     subjects = scorer.look(first)
+    source = resolve(source, subjects.logits.shape[1], scorer.model.class_names)
     image_bytes = first.images[0].numel() * first.images.element_size()
     size = piece_size(scorer.settings, subjects.n_targets, image_bytes)
     here = describe_run(scorer, source, first, Pieces(len(source), size, shard))
@@ -186,4 +192,4 @@ def _begun(
         description = folder.read()
         check_same(description, here)
         scorer.engine.settle(choice_of(description))
-        yield description
+        yield description, source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -58,15 +59,17 @@ class Scorer:
         Raises:
             CleverError: there is none, or the model does not take it.
         """
+        why = ""
         for start in range(0, len(source), _SEARCHED):
             records = [source[n] for n in range(start, min(start + _SEARCHED, len(source)))]
             for loaded in loader.submit(records).result():
                 if loaded.pixels is not None:
                     return self._batch([loaded], labels=False)
+                why = why or str(loaded.error)
         raise CleverError(
-            f"none of the {len(source)} pictures can be read",
+            f"none of the {len(source)} pictures can be read; the first: {why}",
             "at least one picture",
-            "check --images; `clever-ext score` on a single one tells what is wrong with it",
+            "check --images",
         )
 
     def look(self, first: Batch) -> Subjects:
@@ -107,7 +110,10 @@ class Scorer:
     def _score(self, loaded: Sequence[Loaded], progress: Progress) -> CleverResult:
         """Score pictures of which all are labelled or none."""
         batch = self._batch(loaded)
-        result = score_batch(self.engine, batch, self.settings, progress, self.model.name)
+        with warnings.catch_warnings():
+            # What an interrupted call keeps is of no use here: a piece is whole or it is not.
+            warnings.filterwarnings("ignore", message="interrupted")
+            result = score_batch(self.engine, batch, self.settings, progress, self.model.name)
         names = {each.record.image_id: each.record.name for each in loaded}
         result.table["image"] = [names[u] for u in result.table["image_id"]]
         return result

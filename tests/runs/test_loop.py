@@ -10,7 +10,7 @@ from small_run import assert_same_bits
 
 import clever_ext as cx
 from clever_ext import CleverError
-from clever_ext.data import ImageFolder
+from clever_ext.data import open_images
 from clever_ext.data.loading import Loader
 from clever_ext.engine import Choice, Engine
 from clever_ext.runs.folder import RunFolder
@@ -24,7 +24,7 @@ def test_a_run_holds_what_one_call_would_give(small):
     assert result.table["image"].unique().tolist() == sorted(
         p.name for p in small.pictures.iterdir()
     )
-    source = ImageFolder(small.pictures)
+    source = open_images(small.pictures)
     with Loader(source, small.model.preprocessing, 0) as loader:
         loaded = loader.submit(list(source)).result()
     whole = cx.clever_score(
