@@ -75,9 +75,10 @@ function filter() {
 }
 
 filters.addEventListener("input", filter);
+filters.addEventListener("change", filter); // an assistive program may set a choice without "input"
 filters.addEventListener("submit", (event) => event.preventDefault());
 // A browser keeps what was typed when a page is loaded again.
-if (new FormData(filters).values().some?.((value) => value !== "")) filter();
+if ([...new FormData(filters).values()].some((value) => value !== "")) filter();
 
 // Details: made when a row is opened, for most never are.
 function figure(caption, draw) {
