@@ -79,7 +79,14 @@ def histogram(maxima: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], Floats]:
     Returns:
         Counts [bins], edges [bins + 1] in the units of the maxima.
     """
-    counts, edges = np.histogram(maxima, bins=min(20, max(4, np.size(maxima) // 3)))
+    array = np.asarray(maxima, dtype=np.float64)
+    low, high = float(array.min()), float(array.max())
+    # Bins need numbers between them: numbers that differ in their last bits get a wider axis.
+    least = 1e-9 * abs(high)
+    if high - low < least:
+        low, high = low - least, high + least
+    bins = min(20, max(4, len(array) // 3))
+    counts, edges = np.histogram(array, bins=bins, range=(low, high))
     return counts, edges
 
 

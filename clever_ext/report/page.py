@@ -138,7 +138,7 @@ def _columns(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
         ("target", "target", "middle"),
         ("margin", "margin", "wide"),
         ("score", "score (95 %)", ""),
-        ("status", "status and flags", ""),
+        ("status", "status, flags", ""),
         ("n_gradients", "gradients", "wide"),
     ]
     several_runs = len({row.run for row in rows}) > 1

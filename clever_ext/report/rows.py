@@ -109,7 +109,7 @@ def _facts(run: Run, row: pd.Series[Any]) -> list[tuple[str, str]]:
         ("its 95 % interval", "" if steepest else _interval(*location_interval(row))),
         ("largest gradient norm", _number(row["max_norm"])),
         ("gradient norm at the picture", _number(row["norm_at_image"])),
-        ("nearest flip seen", _number(row["nearest_flip"])),
+        ("nearest flip seen", _number(row["nearest_flip"]).replace("inf", "none")),
         ("shape", _number(row["shape"])),
         ("scale", _number(row["scale"])),
         ("KS p-value", _number(row["p_value"])),

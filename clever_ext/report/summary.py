@@ -113,20 +113,28 @@ def summarise(result: CleverResult) -> RunSummary:
 def _of_norm(norm: float, rows: pd.DataFrame) -> NormSummary:
     scores = rows["score"].dropna().to_numpy(dtype=np.float64)
     answered = rows[(rows["status"] != "misclassified") & rows["score"].notna()]
-    if len(scores) == 0:
-        none = float("nan")
-        return NormSummary(norm, 0, none, none, none, none, none, none, none, none, none)
-    quantiles: list[float] = np.quantile(scores, [0.05, 0.25, 0.5, 0.75, 0.95]).tolist()
     low, high = mean_interval(scores)
-    capped = float(answered["capped"].mean()) if len(answered) else 0.0
-    return NormSummary(norm, len(scores), float(scores.mean()), low, high, *quantiles, capped)
+    five = np.quantile(scores, [0.05, 0.25, 0.5, 0.75, 0.95]) if len(scores) else [np.nan] * 5
+    return NormSummary(
+        norm=norm,
+        images=len(scores),
+        mean=float(scores.mean()) if len(scores) else float("nan"),
+        mean_low=low,
+        mean_high=high,
+        low=float(five[0]),
+        first_quartile=float(five[1]),
+        median=float(five[2]),
+        third_quartile=float(five[3]),
+        high=float(five[4]),
+        capped=float(answered["capped"].mean()) if len(answered) else 0.0,
+    )
 
 
 def mean_interval(values: npt.ArrayLike, seed: int = 0) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of the mean; the same for the same values.
 
     Args:
-        values: [n], at least one.
+        values: [n]; of none, both ends are NaN.
         seed: Of the resampling.
 
     >>> low, high = mean_interval(np.arange(100.0))
@@ -135,6 +143,8 @@ def mean_interval(values: npt.ArrayLike, seed: int = 0) -> tuple[float, float]:
     """
     array, random = np.asarray(values, dtype=np.float64), np.random.default_rng(seed)
     n = len(array)
+    if n == 0:
+        return float("nan"), float("nan")
     at_once = max(1, _DRAWN_AT_ONCE // n)
     means = [
         array[random.integers(0, n, (min(at_once, _RESAMPLES - start), n))].mean(axis=1)
