@@ -149,7 +149,11 @@ class CleverResult:
 
         Images and norms stand in the order of the table; a score that is NaN decides.
         """
-        return [row for _, row in self.table.loc[self._deciding()].iterrows()]
+        return [row for _, row in self.deciding().iterrows()]
+
+    def deciding(self) -> pd.DataFrame:
+        """Return the rows of `smallest` as a table."""
+        return self.table.loc[self._deciding()]
 
     def _deciding(self) -> list[int]:
         """Labels of the deciding rows, for each image and norm in the order of the table."""

@@ -43,8 +43,9 @@ def score_columns(
 ) -> dict[str, Any]:
     """Turn margins and fits into scores, min(margin / location, R) (Weng et al. 2018, Algorithm 1).
 
-    All arguments are [rows]; `vanishing` is `Subjects.vanishing`. A location of 0 gives R; a margin of 0 gives 0; where a margin or a
-    maximum is not finite the score is NaN and the status "non-finite".
+    All arguments are [rows]; `vanishing` is what `Subjects.vanishing` tells. A location of 0 gives
+    R; a margin of 0 gives 0; where a margin or a maximum is not finite the score is NaN and the
+    status "non-finite".
     """
     finite = np.isfinite(margin) & (fit.status != "non-finite")
     scores = _score(margin, fit.location, radius, finite)

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import CleverError
-from . import bench, doctor, score
+from . import bench, compare, doctor, score
 
 __all__ = ["main"]
 
 #: In the order of the help. Each has `add`, which describes the command and says what runs it.
-_COMMANDS = (score, bench, doctor)
+_COMMANDS = (score, compare, bench, doctor)
 
 
 def _parser() -> argparse.ArgumentParser:
