@@ -14,6 +14,7 @@ from importlib.metadata import version
 __version__ = version("clever_ext")
 
 from . import plot
+from .comparison import Comparison, compare
 from .errors import CleverError
 from .evt import ReverseWeibullFit, fit_reverse_weibull
 from .gradients import GradientOracle, TorchOracle
@@ -29,11 +30,13 @@ from .scoring import clever_score
 __all__ = [
     "CleverError",
     "CleverResult",
+    "Comparison",
     "GradientOracle",
     "ReverseWeibullFit",
     "RunPlan",
     "TorchOracle",
     "clever_score",
+    "compare",
     "default_radius",
     "fit_reverse_weibull",
     "grad_norm_max",
