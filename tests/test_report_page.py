@@ -267,7 +267,7 @@ def test_it_can_be_read(browser, page, width, scheme):
     assert shown.execute_script("return document.documentElement.scrollWidth") <= width
     selectors = [
         "h1", ".lead", "p.quiet", ".counts dt", ".counts dd", ".numbers td",
-        ".numbers thead th", "#table thead button", ".open", "#table td", 
+        ".numbers thead th", "#table thead button", ".open", "#table td",
         ".word.ok", ".word.misclassified", ".word.error", ".word.flag", ".filters label",
         "#filters input", "#filters select", ".detail dt", ".detail dd", ".meanings p", ".words dd",
         "footer", ".drawing svg text",
