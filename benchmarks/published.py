@@ -113,15 +113,15 @@ def pictures(prefix: str) -> tuple[Tensor, np.ndarray]:
     return torch.stack(planes), np.array(labels)
 
 
-def photographs() -> tuple[Tensor, np.ndarray]:
-    """The 20 ImageNet photographs of foolbox, [20, 3, 224, 224], and labels."""
+def photographs(network: str = "efficientnet-lite0") -> tuple[Tensor, np.ndarray]:
+    """The 20 ImageNet photographs of foolbox, [20, 3, H, W] as a network takes them, and labels."""
     from clever_ext.data import load, open_images
     from clever_ext.models import load_model
 
     folder = open_images(
         _folder_of("foolbox") / "data", include="imagenet_*", label_pattern=r"_(\d+)\.jpg"
     )
-    preprocessing = load_model("efficientnet-lite0").preprocessing
+    preprocessing = load_model(network).preprocessing
     records = list(folder)
     images = torch.stack([load(record, preprocessing) for record in records])
     return images, np.array([record.label for record in records])

@@ -14,12 +14,14 @@ from importlib.metadata import version
 __version__ = version("clever_ext")
 
 from . import plot
+from .comparison import Comparison, compare
 from .errors import CleverError
 from .evt import ReverseWeibullFit, fit_reverse_weibull
 from .gradients import GradientOracle, TorchOracle
 from .maxima import grad_norm_max
 from .planning import RunPlan, plan
 from .refining import refine, refit
+from .report import write_report
 from .results import CleverResult
 from .runs.folder import load_run
 from .sampling import default_radius, sample_lp_ball
@@ -28,11 +30,13 @@ from .scoring import clever_score
 __all__ = [
     "CleverError",
     "CleverResult",
+    "Comparison",
     "GradientOracle",
     "ReverseWeibullFit",
     "RunPlan",
     "TorchOracle",
     "clever_score",
+    "compare",
     "default_radius",
     "fit_reverse_weibull",
     "grad_norm_max",
@@ -42,4 +46,5 @@ __all__ = [
     "refine",
     "refit",
     "sample_lp_ball",
+    "write_report",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,10 @@ from .results import CleverResult
 from .sampling import AUTO, check_integer
 from .scoring import score_batch
 from .subjects import all_logits
-from .tables import score_columns
+from .tables import VANISHING, ZERO, score_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: How far margins may move, relative to the largest: rounding of another batch or machine.
 _SAME_MARGIN = 1e-2
@@ -53,6 +56,7 @@ def refit(result: CleverResult) -> CleverResult:
     counts[table["flags"].str.contains(ELIMINATED).to_numpy()] = 0
     # Where the radius was found it caps a score only if there was no crossing.
     found = table["norm"].isin(_norms_of_found_radii(result.metadata)) & ~table["capped"]
+    vanishing = _vanishing(table)  # judged by the images, which are not here
     for count in np.unique(counts[counts > 0]):
         rows = np.flatnonzero(counts == count)
         maxima = np.stack(list(table["maxima"].iloc[rows]))
@@ -62,6 +66,7 @@ def refit(result: CleverResult) -> CleverResult:
             max_norm=maxima.max(axis=1),
             norm_at_image=table["norm_at_image"].to_numpy()[rows],
             nearest_flip=table["nearest_flip"].to_numpy()[rows],
+            vanishing=vanishing[rows],
             fit=_fit(maxima, result.metadata),
         )
         columns["capped"] &= ~found.to_numpy()[rows]
@@ -70,6 +75,12 @@ def refit(result: CleverResult) -> CleverResult:
             column[rows] = values
             table[name] = column
     return CleverResult(table, dict(result.metadata))
+
+
+def _vanishing(table: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    flagged = table["flags"].str.contains(f"{VANISHING}|{ZERO}")
+    vanishing: npt.NDArray[np.bool_] = flagged.to_numpy(dtype=bool)
+    return vanishing
 
 
 def _fit(maxima: npt.NDArray[np.float64], metadata: dict[str, Any]) -> ReverseWeibullFit:
@@ -278,5 +289,8 @@ def _joined(result: CleverResult, more: CleverResult, n_batches: int) -> CleverR
     table["nearest_flip"] = np.fmin(table["nearest_flip"], added["nearest_flip"])
     for name in ("n_batches", "n_gradients"):
         table[name] = table[name] + added[name]
+    # The larger maximum of the two explains more: gradients vanish where they do in both.
+    lasting = _vanishing(table) & _vanishing(added)
+    table["flags"] = np.where(lasting, VANISHING, "").astype(object)
     settings = {**result.metadata["settings"], "n_batches": n_batches}
     return CleverResult(table, {**more.metadata, "settings": settings})

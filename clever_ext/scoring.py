@@ -83,12 +83,14 @@ class _Run:
         norm, radius = np.array(self.balls)[ball].T
         rows = Rows(image, subjects.targets[image, target], norm, radius)
         maxima = fitted.maxima[order]
+        largest = maxima.max(axis=1, initial=0.0)
         columns = score_columns(
             margin=subjects.margins(rows.image, rows.target),
             radius=rows.radius,
-            max_norm=maxima.max(axis=1, initial=0.0),
+            max_norm=largest,
             norm_at_image=self.at_image[ball, image, target],
             nearest_flip=fitted.nearest_flip[order],
+            vanishing=subjects.vanishing(rows, largest),
             fit=fitted.fit.rows(order),
         )
         n_gradients = settings.n_batches * settings.batch_samples

@@ -42,5 +42,7 @@ def searched(
     which = np.flatnonzero(finished)
     some = rows.take(which)
     margin = subjects.margins(some.image, some.target)
-    columns = steepest_columns(margin, some.radius, at_image[which], found.take(which))
+    places = found.take(which)
+    vanishing = subjects.vanishing(some, places.max_norm)
+    columns = steepest_columns(margin, some.radius, at_image[which], vanishing, places)
     return tabulate(subjects, balls, some, columns, "steepest"), bool(finished.all())

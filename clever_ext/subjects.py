@@ -22,6 +22,9 @@ from .targets import resolve_targets
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+#: Ways across the range of values that a margin would last for where gradients vanish.
+_ACROSS = 3
+
 
 def all_logits(engine: Engine, batch: Batch) -> Floats:
     """Return the logits [N, K] at the images, by the model as it was given."""
@@ -111,6 +114,26 @@ class Subjects:
         """Return margins at the images, [rows], by places of images and class numbers."""
         margins: Floats = self.logits[image, self.predicted[image]] - self.logits[image, target]
         return margins
+
+    @cached_property
+    def _ranges(self) -> Floats:
+        """Lengths [N] of the intervals that hold all of an image's values, and 0."""
+        x = self.batch.images.flatten(1)
+        lengths = x.amax(dim=1).clamp(min=0) - x.amin(dim=1).clamp(max=0)
+        ranges: Floats = lengths.double().cpu().numpy()
+        return ranges
+
+    def vanishing(self, rows: Rows, max_norm: Floats) -> npt.NDArray[np.bool_]:
+        """Tell where gradients, [rows], are far too small to explain that there are other classes.
+
+        At the steepest that was seen, the margin would last for several times the way, in the
+        row's norm, from one end of the images' values to the other. Trained networks are far from
+        that, whatever the radius: docs/method.md.
+        """
+        across = self._ranges[rows.image] * self.batch.images[0].numel() ** (1 / rows.norm)
+        margin = self.margins(rows.image, rows.target)
+        far: npt.NDArray[np.bool_] = margin > _ACROSS * across * max_norm
+        return far
 
     def rows(self, balls: list[tuple[float, float]], of: npt.NDArray[np.intp]) -> Rows:
         """Return a row for each of some images, each of its targets and each (norm, radius)."""

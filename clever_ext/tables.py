@@ -16,9 +16,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
 
 #: How far gradient norms move, relative to themselves, with the way in which a pass is made.
 _ROUNDING = 1e-3
+#: Gradient norms so far below the largest of the ball say that the image lies on a plateau.
+_PLATEAU = 1e-2
+#: Flags that say that gradients hide what the network does: its score may be undeserved.
+ZERO, VANISHING, PLATEAU = "zero-gradient", "vanishing-gradients", "plateau"
+MASKING = (ZERO, VANISHING, PLATEAU)
 #: What the columns hold where an image is misclassified; all others are missing there.
 _OF_MISCLASSIFIED: dict[str, Any] = {
     "score": 0.0, "score_low": 0.0, "score_high": 0.0, "capped": False, "flags": "",
@@ -32,12 +38,14 @@ def score_columns(
     max_norm: Floats,
     norm_at_image: Floats,
     nearest_flip: Floats,
+    vanishing: Booleans,
     fit: ReverseWeibullFit,
 ) -> dict[str, Any]:
     """Turn margins and fits into scores, min(margin / location, R) (Weng et al. 2018, Algorithm 1).
 
-    All arguments are [rows]. A location of 0 gives R; a margin of 0 gives 0; where a margin or a
-    maximum is not finite the score is NaN and the status "non-finite".
+    All arguments are [rows]; `vanishing` is what `Subjects.vanishing` tells. A location of 0 gives
+    R; a margin of 0 gives 0; where a margin or a maximum is not finite the score is NaN and the
+    status "non-finite".
     """
     finite = np.isfinite(margin) & (fit.status != "non-finite")
     scores = _score(margin, fit.location, radius, finite)
@@ -45,7 +53,7 @@ def score_columns(
     flags = {
         "far-location": fit.location > 2 * max_norm,
         "contradicted": below_image | (scores > nearest_flip),
-    }
+    } | _signs_of_masking(margin, max_norm, norm_at_image, vanishing)
     return {
         "radius": radius,
         "margin": margin,
@@ -66,15 +74,29 @@ def score_columns(
     }
 
 
-def _score(
-    margin: Floats, constant: Floats, radius: Floats, finite: npt.NDArray[np.bool_]
-) -> Floats:
+def _signs_of_masking(
+    margin: Floats, max_norm: Floats, norm_at_image: Floats, vanishing: Booleans
+) -> dict[str, Booleans]:
+    """Tell which rows, [rows], have gradients that cannot explain their margin.
+
+    A margin of 0 gives a score of 0, which nobody need doubt.
+    """
+    seen = (margin > 0) & np.isfinite(max_norm)
+    zero = (max_norm == 0) & (norm_at_image == 0)
+    return {
+        ZERO: seen & zero,
+        VANISHING: seen & vanishing & ~zero,
+        PLATEAU: seen & (norm_at_image < _PLATEAU * max_norm),
+    }
+
+
+def _score(margin: Floats, constant: Floats, radius: Floats, finite: Booleans) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(margin > 0, margin / constant, 0.0)
     return np.where(finite, np.minimum(ratio, radius), np.nan)
 
 
-def _words(flags: dict[str, npt.NDArray[np.bool_]]) -> npt.NDArray[np.object_]:
+def _words(flags: dict[str, Booleans]) -> npt.NDArray[np.object_]:
     """Join for each row the names of the flags that it has by commas."""
     rows = zip(*flags.values(), strict=True)
     joined = [",".join(n for n, set_ in zip(flags, row, strict=True) if set_) for row in rows]
@@ -82,7 +104,7 @@ def _words(flags: dict[str, npt.NDArray[np.bool_]]) -> npt.NDArray[np.object_]:
 
 
 def steepest_columns(
-    margin: Floats, radius: Floats, norm_at_image: Floats, found: Steepest
+    margin: Floats, radius: Floats, norm_at_image: Floats, vanishing: Booleans, found: Steepest
 ) -> dict[str, Any]:
     """Turn what a search found into scores, min(margin / L', R).
 
@@ -104,7 +126,7 @@ def steepest_columns(
         "n_gradients": found.n_gradients,
         "capped": scores == radius,
         "status": status,
-        "flags": np.full(len(scores), "", dtype=object),
+        "flags": _words(_signs_of_masking(margin, found.max_norm, norm_at_image, vanishing)),
         "curve": found.curve,
         "curve_gradients": found.curve_gradients,
         "witness": found.witness,

@@ -115,6 +115,7 @@ def _columns(subjects: Subjects, settings: Settings, part: Part) -> dict[str, An
         max_norm=largest,
         norm_at_image=part.at_image,
         nearest_flip=part.nearest_flip,
+        vanishing=subjects.vanishing(rows, largest),
         fit=_fit(part, largest, settings.batch_samples),
     )
     columns |= {

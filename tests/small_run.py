@@ -30,9 +30,20 @@ def net():
         torch.nn.Conv2d(3, 4, 3), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(144, 5)
     )
 """
+#: The command, with pieces of two pictures: what a small network costs would make one piece of all.
+PROGRAM = """
+import sys
+
+import clever_ext.runs.pieces
+from clever_ext.cli import main
+
+clever_ext.runs.pieces._IMAGES = 2
+if __name__ == "__main__":
+    sys.exit(main())
+"""
 #: How passes are made is said in full: by trials, two runs could choose differently.
 HOW = ["--device-batch", "32", "--prepare", "none", "--threads", "1", "--image-size", "8"]
-COMMAND = [sys.executable, "-m", "clever_ext", "score", "--model", "tiny_net:net", *HOW]
+COMMAND = [sys.executable, "program.py", "score", "--model", "tiny_net:net", *HOW]
 
 
 def make_pictures(folder: Path, n: int) -> Path:
@@ -52,6 +63,7 @@ class SmallRun:
         self.path = path
         self.pictures = make_pictures(path / "pictures", n_images)
         (path / "tiny_net.py").write_text(NETWORK)
+        (path / "program.py").write_text(PROGRAM)
         few = ["--n-batches", str(n_batches), "--batch-samples", "4", "--targets", "all"]
         self.command = [*COMMAND, "--images", "pictures", *few]
         self.n_batches = n_batches

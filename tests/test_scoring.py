@@ -204,12 +204,17 @@ def test_columns_from_fits():
         max_norm=maxima.max(axis=1),
         norm_at_image=np.array([0.0, 2.5, 0.0, 0.0, 0.0]),
         nearest_flip=np.array([2.9, np.inf, np.inf, np.inf, np.inf]),
+        vanishing=np.array([False, True, True, False, False]),
         fit=fit_reverse_weibull(maxima),
     )
     np.testing.assert_array_equal(columns["score"], [3.0, 0.5, 0.0, np.nan, np.nan])
     assert columns["capped"].tolist() == [True, False, False, False, False]
     assert columns["status"].tolist()[3:] == ["non-finite", "non-finite"]
-    assert columns["flags"].tolist() == ["contradicted", "contradicted", "", "", ""]
+    assert columns["flags"].tolist() == [
+        "contradicted,zero-gradient",
+        "contradicted,vanishing-gradients",
+        *[""] * 3,
+    ]
 
 
 def test_a_far_location_is_flagged():
@@ -218,7 +223,9 @@ def test_a_far_location_is_flagged():
     fit = fit_reverse_weibull(maxima)
     largest = maxima.max(axis=1)
     no_flip = np.full(200, np.inf)
-    columns = score_columns(np.ones(200), np.full(200, 9.0), largest, np.zeros(200), no_flip, fit)
+    columns = score_columns(
+        np.ones(200), np.full(200, 9.0), largest, largest / 2, no_flip, np.zeros(200, bool), fit
+    )
     far = fit.location > 2 * largest
     assert ((columns["flags"] == "far-location") == far).all()
 

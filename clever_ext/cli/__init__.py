@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import CleverError
-from . import bench, doctor, merge, score, status
+from . import bench, compare, doctor, merge, report, score, status
 
 __all__ = ["main"]
 
 #: In the order of the help. Each has `add`, which describes the command and says what runs it.
-_COMMANDS = (score, status, merge, bench, doctor)
+_COMMANDS = (score, status, merge, compare, report, bench, doctor)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,17 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ..glossary import MEANING
 from ..results import COLUMNS, CleverResult
 from ..runs.folder import RunFolder
 
 #: Pictures up to which a run's table is printed.
 _FEW = 40
-
-#: What a score means, in one line; every table of scores ends with it.
-MEANING = (
-    "A score estimates how far the picture can move, in the norm's own units (pixels in [0, 1]; "
-    "for l2 the root of the sum of squared changes), before any attack could reach the target."
-)
 
 
 def _name_of(class_names: Sequence[str] | None) -> Callable[[Any], str]:

@@ -72,7 +72,7 @@ def estimate(
     first = scorer.first(source, loader)
     subjects = scorer.look(first)
     settings, n_targets = scorer.settings, subjects.n_targets
-    pieces = Pieces(len(source), piece_size(settings, n_targets, first.images.nbytes), shard)
+    pieces = Pieces(len(source), piece_size(subjects, settings), shard)
     images = pieces.images(pieces.numbers)
     rows = images * n_targets * len(settings.balls)
     gradients = images * gradients_per_image(settings, n_targets)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -26,45 +25,47 @@ from .scorer import Scorer
 from .stopping import Stopper, stopper
 
 
-@dataclass
 class Run:
-    """A run that is under way, as one process sees it."""
+    """A run that is under way, as one process sees it.
 
-    folder: RunFolder
-    description: dict[str, Any]
-    source: ImageSource
-    scorer: Scorer
-    loader: Loader
-    ranks: Ranks
-    log: Log
-    meter: Meter
-    stop: Stopper
-    longest: float = 0.0  # seconds that a piece took
+    Three things go on at a time: the pictures of the next piece are read, those of this one are
+    scored, the rows of the last one are written.
+    """
 
-    def __post_init__(self) -> None:
-        self.pieces = Pieces.of(self.description)
+    def __init__(
+        self,
+        folder: RunFolder,
+        description: dict[str, Any],
+        source: ImageSource,
+        scorer: Scorer,
+        loader: Loader,
+        ranks: Ranks,
+    ) -> None:
+        self.folder, self.source, self.scorer = folder, source, scorer
+        self.loader, self.ranks = loader, ranks
+        self.pieces = Pieces.of(description)
         # Every part says what it belongs to; the names of classes alone would fill most of it.
-        names = {"class_names": None}
-        self._of_parts = {
-            "run": {**self.description, **names},
-            "run_id": self.description["run_id"],
-        }
+        of_run = {**description, "class_names": None}
+        self._of_parts = {"run": of_run, "run_id": of_run["run_id"]}
+        self._writer = ThreadPoolExecutor(1, "clever_ext writer")
+        self._writing: Future[None] | None = None
+        self._longest = 0.0  # seconds that a piece took
 
-    def score(self) -> None:
+    def score(self, log: Log, shown: Meter, stop: Stopper) -> None:
         """Score pieces until none is missing, or the run is told to stop.
 
         Raises:
             CleverError: a part cannot be written.
             KeyboardInterrupt: it is told to stop at once.
         """
-        for number, pending in self._ahead():
-            self._piece(number, pending)
-            if self.stop:
-                return
-        rest = left_over(self.ranks, self._missing, self.longest, lambda: bool(self.stop))
-        for number in rest:
-            self._piece(number, self._submit(number))
-        self.meter.finished()
+        with self._writer:
+            for number, pending in self._ahead(stop):
+                self._piece(number, pending, log, shown)
+            self._written(shown)
+            rest = left_over(self.ranks, self._missing, self._longest, lambda: bool(stop))
+            for number in rest:
+                self._piece(number, self._submit(number), log, shown)
+                self._written(shown)
 
     def _missing(self) -> list[int]:
         finished = self.folder.finished()
@@ -73,34 +74,44 @@ class Run:
     def _submit(self, number: int) -> Pending:
         return self.loader.submit(self.pieces.records(self.source, number))
 
-    def _ahead(self) -> Iterator[tuple[int, Pending]]:
-        """Yield pieces while the pictures of the next one are loaded by other processes."""
+    def _ahead(self, stop: Stopper) -> Iterator[tuple[int, Pending]]:
+        """Yield pieces while the pictures of the next one are read."""
         before = None
         for number in first_round(self.ranks, self.pieces.numbers, self.folder.finished()):
             following = (number, self._submit(number))
             if before is not None:
                 yield before
+            if stop:
+                return
             before = following
         if before is not None:
             yield before
 
-    def _piece(self, number: int, pending: Pending) -> None:
+    def _piece(self, number: int, pending: Pending, log: Log, shown: Meter) -> None:
         n_images = len(self.pieces.places(number))
-        times = [time.monotonic()]
+        begin = time.monotonic()
         loaded = pending.result()
-        times.append(time.monotonic())
-        result = self.scorer.piece(
-            loaded, lambda done, total: self.meter.within(n_images, done, total)
-        )
-        times.append(time.monotonic())
+        read = time.monotonic()
+        result = self.scorer.piece(loaded, lambda done, total: shown.within(n_images, done, total))
+        end = time.monotonic()
+        self._longest = max(self._longest, end - begin)
+        self._written(shown)
+        seconds = {"waited": round(read - begin, 4), "scored": round(end - read, 4)}
+        self._writing = self._writer.submit(self._keep, number, result, seconds, log)
+
+    def _keep(self, number: int, result: CleverResult, seconds: dict[str, float], log: Log) -> None:
+        begin = time.monotonic()
         metadata = {**result.metadata, **self._of_parts, "piece": number}
         self.folder.add(number, CleverResult(result.table, metadata))
-        times.append(time.monotonic())
-        waited, scored, wrote = (round(b - a, 4) for a, b in pairwise(times))
-        seconds = {"waited": waited, "scored": scored, "wrote": wrote}
-        self.log.write("piece", piece=number, seconds=seconds, **facts_of(result))
-        self.longest = max(self.longest, times[-1] - times[0])
-        self.meter.finished()
+        seconds = {**seconds, "wrote": round(time.monotonic() - begin, 4)}
+        log.write("piece", piece=number, seconds=seconds, **facts_of(result))
+
+    def _written(self, shown: Meter) -> None:
+        """Wait until the last piece is written, and show it."""
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+            shown.finished()
 
 
 def score_run(
@@ -144,9 +155,9 @@ def score_run(
         tally.update()
         n_images = pieces.images(pieces.numbers)
         shown = stack.enter_context(meter(show and ranks.leader, n_images, tally))
-        run = Run(folder, description, labelled, scorer, loader, ranks, log, shown, stop)
+        run = Run(folder, description, labelled, scorer, loader, ranks)
         try:
-            run.score()
+            run.score(log, shown, stop)
         except KeyboardInterrupt:
             log.write("stopped", at_once=True)
             return stop.status or 130
@@ -173,8 +184,7 @@ def _begun(
     first = scorer.first(source, loader)
     subjects = scorer.look(first)
     source = resolve(source, subjects.logits.shape[1], scorer.model.class_names)
-    image_bytes = first.images[0].numel() * first.images.element_size()
-    size = piece_size(scorer.settings, subjects.n_targets, image_bytes)
+    size = piece_size(subjects, scorer.settings)
     here = describe_run(scorer, source, first, Pieces(len(source), size, shard))
     folder.make()
     with folder.locked(ranks.job):

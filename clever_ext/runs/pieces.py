@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from torch.utils.flop_counter import FlopCounterMode
+
 from ..inputs import Settings
+from ..subjects import Subjects
 
 T = TypeVar("T")
 
-#: Gradients of a piece: few enough that little is lost with it, enough to fill the device batches.
-_GRADIENTS = 2**14
-#: Pictures of a piece at most, and their bytes: two pieces are in memory at a time.
-_IMAGES, _BYTES = 256, 2**26
+#: Floating-point operations of a piece: half a minute of a few CPU cores, a second of a GPU. What
+#: is lost when a process is killed is a piece at most.
+_OPERATIONS = {"cpu": 2**43, "cuda": 2**45}
+#: Passes forward that a gradient is worth, and operations of an element's sample and norm.
+_PASSES, _OF_ELEMENT = 3, 20
+#: Pictures of a piece at most, their gradients and bytes: two pieces are in memory at a time.
+_IMAGES, _GRADIENTS, _BYTES = 1024, 2**17, 2**26
 
 
 @dataclass(frozen=True)
@@ -65,13 +71,23 @@ class Pieces:
         return cls(of_run["images"], of_run["size"], (first, n))
 
 
-def piece_size(settings: Settings, n_targets: int, image_bytes: int) -> int:
-    """Choose how many pictures make a piece, from what is known before the first gradient.
+def piece_size(subjects: Subjects, settings: Settings) -> int:
+    """Choose how many pictures make a piece, by what one of them costs.
 
-    Nothing measured goes into it: the same command must cut the same pieces everywhere.
+    Operations are counted, not timed: the same command must cut the same pieces everywhere.
+
+    Args:
+        subjects: One picture, in an engine that has checked the model.
+        settings: Of the scores.
     """
-    each = gradients_per_image(settings, n_targets)
-    return max(1, min(_GRADIENTS // each, _BYTES // max(1, image_bytes), _IMAGES))
+    images, engine = subjects.batch.images, subjects.engine
+    with engine.running(images.device), FlopCounterMode(display=False) as counter:
+        engine.own.oracle.logits(images)
+    of_gradient = _PASSES * counter.get_total_flops() + _OF_ELEMENT * images.numel()
+    affordable = _OPERATIONS.get(images.device.type, 2**43) // of_gradient
+    each = gradients_per_image(settings, subjects.n_targets)
+    size = min(min(affordable, _GRADIENTS) // each, _BYTES // images.nbytes, _IMAGES)
+    return max(1, int(size))
 
 
 def gradients_per_image(settings: Settings, n_targets: int) -> int:

@@ -8,8 +8,6 @@ from small_run import SmallRun, assert_same_bits
 
 from clever_ext import CleverError
 
-pytestmark = pytest.mark.faults
-
 
 def truncate(chance, path):
     size = path.stat().st_size
@@ -73,13 +71,14 @@ def outcome(small, out, whole):
     return "refused: " + said.wrong.split(":")[0].replace(str(small.path / out), "RUN")
 
 
-def test_two_hundred_damaged_folders(tmp_path, monkeypatch):
+@pytest.mark.parametrize("n", [12, pytest.param(200, marks=pytest.mark.faults)])
+def test_damaged_folders(tmp_path, monkeypatch, n):
     monkeypatch.setattr("clever_ext.runs.pieces._IMAGES", 2)
     small, chance = SmallRun(tmp_path), random.Random(0)
     small.score("whole")
     whole = small.table("whole")
     counts: dict[str, int] = {}
-    for number in range(200):
+    for number in range(n):
         out = f"run{number}"
         shutil.copytree(small.path / "whole", small.path / out)
         kind = damage(chance, small.folder(out))

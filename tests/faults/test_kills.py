@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 from small_run import SmallRun, assert_same_bits
 
-pytestmark = pytest.mark.faults
+
+def some_and(few, many):
+    """A few now, many in `make test-faults`."""
+    return pytest.mark.parametrize("n", [few, pytest.param(many, marks=pytest.mark.faults)])
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A run of 40 pieces, which takes some seconds, and its undisturbed result."""
-    small = SmallRun(tmp_path_factory.mktemp("kills"), n_images=80, n_batches=500)
+    small = SmallRun(tmp_path_factory.mktemp("kills"), n_images=80, n_batches=200)
     process = small.start("whole")
     assert process.wait() == 0, process.stderr.read()
     small.whole = small.table("whole")
@@ -36,39 +39,51 @@ def check(small: SmallRun, out: str) -> None:
     assert not (small.folder(out).path / "set-aside").exists()  # no part was ever torn
 
 
-def test_fifty_kills(small):
-    chance, kills, runs = random.Random(0), 0, 0
-    while kills < 50:
+@some_and(2, 50)
+def test_kills(small, n):
+    chance, kills, runs = random.Random(n), 0, 0
+    while kills < n:
         runs += 1
-        out, finished = f"run{runs}", False
+        out, finished = f"run{n}-{runs}", False
         while not finished:
             process = small.start(out)
-            try:
-                process.wait(chance.uniform(0.1, 6.0) if kills < 50 else None)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
+            if kills < n and killed(process, small, out, chance):
                 kills += 1
-                continue
-            assert process.returncode == 0, process.stderr.read()
-            finished = True
+            else:
+                assert process.wait() == 0, process.stderr.read()
+                finished = True
         check(small, out)
     print(f"{kills} kills in {runs} runs")
 
 
-def test_ten_ranks_killed_among_four(small):
-    chance, kills, runs = random.Random(0), 0, 0
-    while kills < 10:
+def killed(process, small, out, chance):
+    """Kill a process while it starts, or more often while it scores; False if it was faster."""
+    deadline = time.monotonic() + chance.choice([chance.uniform(0.1, 4), 60, 60])
+    while process.poll() is None and time.monotonic() < deadline:
+        if process.pid in workers(small, out):
+            deadline = time.monotonic() + chance.uniform(0, 1)
+            while process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.005)
+            break
+        time.sleep(0.01)
+    process.kill()
+    return process.wait() == -signal.SIGKILL
+
+
+@some_and(1, 10)
+def test_ranks_killed_among_four(small, n):
+    chance, kills, runs = random.Random(n), 0, 0
+    while kills < n:
         runs += 1
-        out = f"ranks{runs}"
+        out = f"ranks{n}-{runs}"
         process = start_ranks(small, out)
         while process.poll() is None:
-            time.sleep(chance.uniform(0.5, 3.0))
+            time.sleep(chance.uniform(0.1, 2.0))
             ranks = workers(small, out)
-            if kills < 10 and len(ranks) == 4:
+            if kills < n and len(ranks) == 4:
                 os.kill(chance.choice(ranks), signal.SIGKILL)
                 kills += 1
-        assert process.returncode == 0, process.stderr.read()
+        assert process.returncode == 0, (small.path / f"{out}.err").read_text()
         check(small, out)
     print(f"{kills} kills in {runs} runs")
 

@@ -4,6 +4,8 @@ import pytest
 from small_run import assert_same_bits
 
 from clever_ext import CleverError
+from clever_ext.data import open_images
+from clever_ext.data.loading import Loader
 from clever_ext.runs.merge import merge
 from clever_ext.runs.pieces import Pieces, gradients_per_image, piece_size
 
@@ -66,10 +68,21 @@ def test_every_picture_is_in_one_piece_of_one_shard(n_images, size, n):
     assert sorted(places) == list(range(n_images))
 
 
-def test_the_size_of_a_piece_goes_by_its_gradients_and_bytes(small):
-    settings = small.scorer().settings
-    assert gradients_per_image(settings, 4) == 6 * 4 * 4
-    assert piece_size(settings, 4, 1) == 2  # the fixture's bound on pictures
-    paper = small.scorer(n_batches=500).settings
-    assert piece_size(paper, 9, 10**6) == 1
-    assert piece_size(settings, 4, 2**27) == 1
+def test_the_size_of_a_piece_goes_by_its_cost(small, monkeypatch):
+    monkeypatch.setattr("clever_ext.runs.pieces._IMAGES", 1024)
+
+    def size(**settings):
+        scorer = small.scorer(**settings)
+        with Loader(source := open_images(small.pictures), small.model.preprocessing, 0) as loader:
+            subjects = scorer.look(scorer.first(source, loader))
+        assert gradients_per_image(scorer.settings, 4) == 4 * 4 * scorer.settings.n_batches
+        return piece_size(subjects, scorer.settings)
+
+    assert size() == 1024
+    assert size(n_batches=500) == 2**17 // (4 * 4 * 500)
+    assert size(n_batches=10**5) == 1
+    # A convolution of 27 products for 4 channels of 36 places, a layer of 144 times 5; two
+    # operations each, three passes; and 20 for each of 192 elements.
+    operations = 3 * 2 * (27 * 4 * 36 + 144 * 5) + 20 * 192
+    monkeypatch.setattr("clever_ext.runs.pieces._OPERATIONS", {"cpu": 3 * operations * 16 * 6})
+    assert size() == 3

@@ -1,0 +1,80 @@
+"""What a comparison found: tables of numbers, and the words that they allow."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two or more models on the same images. Lengths are in the units of the images.
+
+    Every interval has columns NAME, NAME_low and NAME_high.
+
+    Attributes:
+        names: Of the models.
+        confidence: Of all intervals; 1 - confidence is the level of the tests.
+        pairs: One row for each norm, estimator and pair of models `a` and `b`. `verdict` is "more
+            robust", "no difference found" or "cannot tell", `more_robust` a name or "", `reasons`
+            and `cautions` lists of sentences. `n` images have scores of all models,
+            `n_both_right` of them count in all that follows: the intervals `mean_a`, `mean_b`,
+            `difference` (of the means, a - b), `ratio` (of the means, a / b), `median_a`,
+            `median_b`, `median_difference` and `median_ratio` (of each image's), `share_a_higher`,
+            `share_b_higher`, `p_value` (Wilcoxon), `rank_correlation`, `kendall_tau`, `detectable`
+            (the smallest difference that would have been found 4 times in 5), `p_holm`.
+            `all_difference` is over all n images, with a score of 0 where a model is wrong.
+        models: One row for each norm, estimator and model, over the n images: `accuracy`, `mean`
+            (0 where it is wrong), `mean_where_right`, `median_where_right` and, as shares of the
+            images where it is right, `capped`, `fallback`, `masked`, `contradicted`, `flipped`.
+        by_class: One row for each row of `pairs` and true class.
+        moved: For each row of `pairs` the images whose scores differ most.
+        dropped: Images that were left out, and why: `image_id`, `model`, `norm`, `estimator`,
+            `reason`.
+    """
+
+    names: tuple[str, ...]
+    confidence: float
+    pairs: pd.DataFrame
+    models: pd.DataFrame
+    by_class: pd.DataFrame
+    moved: pd.DataFrame
+    dropped: pd.DataFrame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON takes it: tables as lists of rows, norms as text, NaN as None.
+
+        >>> import clever_ext as cx, json, torch
+        >>> runs = [
+        ...     cx.clever_score(torch.nn.Linear(4, 2).eval(), torch.rand(3, 4), n_batches=4)
+        ...     for _ in range(2)
+        ... ]
+        >>> json.loads(json.dumps(cx.compare(*runs).to_dict()))["pairs"][0]["norm"]
+        '2'
+        """
+        return {f.name: _in_json(getattr(self, f.name)) for f in fields(self)}
+
+    def markdown(self) -> str:
+        """Return verdicts and numbers as Markdown."""
+        from .words import markdown, sections
+
+        return markdown(sections(self))
+
+    def __str__(self) -> str:
+        return self.markdown()
+
+
+def _in_json(value: Any) -> Any:
+    if hasattr(value, "to_dict"):
+        rows = value.astype(object).where(value.notna(), None).to_dict("records")
+        return [
+            {name: f"{cell:g}" if name == "norm" else _in_json(cell) for name, cell in row.items()}
+            for row in rows
+        ]
+    if isinstance(value, (list, tuple)):
+        return [_in_json(each) for each in value]
+    return f"{value:g}" if isinstance(value, float) and math.isinf(value) else value

@@ -1,0 +1,250 @@
+"""From runs to scores of several models on the same images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import CleverError
+from ..results import CleverResult
+from ..runs.folder import load_run
+from ..tables import MASKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+Run = CleverResult | str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One model of a comparison.
+
+    Attributes:
+        name: Of the model; with where the run was, or its number, if others have the same.
+        digest: Of its weights, or None.
+        runs: Its result of each estimator.
+    """
+
+    name: str
+    digest: str | None
+    runs: dict[str, CleverResult]
+
+
+def sides(runs: Sequence[Run]) -> list[Side]:
+    """Read runs; those of one model by different estimators become one side.
+
+    Raises:
+        CleverError: a run cannot be read or does not tell its settings, or all are of one model
+            that was scored once by each estimator.
+    """
+    found: list[Side] = []
+    places: list[str] = []
+    for run in runs:
+        result, place = _read(run)
+        estimator = _estimator(result, place or f"run {len(found) + 1}")
+        model = result.metadata.get("model", {})
+        name, digest = model.get("name") or place or "model", model.get("digest")
+        same = [s for s in found if (s.name, s.digest) == (name, digest)]
+        if same and digest is not None and estimator not in same[-1].runs:
+            same[-1].runs[estimator] = result
+        else:
+            found.append(Side(name, digest, {estimator: result}))
+            places.append(place)
+    if len(found) < 2:
+        raise CleverError(
+            f"{len(runs)} runs of {len(found)} model",
+            "runs of two models or more",
+            "give the run of another model",
+        )
+    names = _distinct([side.name for side in found], places)
+    return [Side(name, s.digest, s.runs) for name, s in zip(names, found, strict=True)]
+
+
+def _distinct(names: list[str], places: list[str]) -> list[str]:
+    """Tell equal names apart, by places where those differ."""
+    whole = list(zip(names, places, strict=True))
+    return [
+        name
+        if names.count(name) == 1
+        else f"{name} ({place})"
+        if place and whole.count((name, place)) == 1
+        else f"{name} #{number}"
+        for number, (name, place) in enumerate(whole, start=1)
+    ]
+
+
+def _read(run: Run) -> tuple[CleverResult, str]:
+    """Return a result, and the name of where it was."""
+    if isinstance(run, CleverResult):
+        return run, ""
+    path = Path(run)
+    return (CleverResult.load(path) if path.suffix == ".parquet" else load_run(path)), path.stem
+
+
+def _estimator(result: CleverResult, name: str) -> str:
+    settings = result.metadata.get("settings")
+    used = result.table.loc[result.table["norm"].notna(), "estimator"].unique()
+    if not settings or len(used) != 1:
+        raise CleverError(
+            f"{name} tells no settings, or its scores are of estimators {list(used)}",
+            "a result of clever_score or of `clever-ext score`, with a score at least",
+            "score again; runs of two estimators are given one by one",
+        )
+    return str(used[0])
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Scores of M models on the N images that all of them have a score for.
+
+    Attributes:
+        norm: p.
+        estimator: What made the scores.
+        image_ids: [N].
+        images: Names [N], "" where unknown.
+        labels: True classes [N], -1 where unknown.
+        scores: [M, N], the smallest over the targets; 0 where the model is wrong.
+        right: [M, N], whether the model's class is the true one; True where that is unknown.
+        capped, fallback, masked, contradicted, flipped: [M, N], of the deciding row: its score is
+            R; no fit was used; a sign of gradient masking; the flag of this name; the score exceeds
+            the distance of a flip that the run itself saw.
+        margins: [M, N], at the images.
+    """
+
+    norm: float
+    estimator: str
+    image_ids: npt.NDArray[np.int64]
+    images: npt.NDArray[np.object_]
+    labels: npt.NDArray[np.int64]
+    scores: Floats
+    right: Booleans
+    capped: Booleans
+    fallback: Booleans
+    masked: Booleans
+    contradicted: Booleans
+    flipped: Booleans
+    margins: Floats
+
+    def take(self, models: Any, images: Any) -> Paired:
+        """Return the scores of some models on some images, each by an index."""
+        return Paired(
+            self.norm,
+            self.estimator,
+            *(
+                values[images] if values.ndim == 1 else values[models][:, images]
+                for values in (getattr(self, f.name) for f in fields(self)[2:])
+            ),
+        )
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the true classes are known."""
+        return len(self.labels) > 0 and bool((self.labels >= 0).all())
+
+
+def paired(
+    sides: Sequence[Side], norm: float, estimator: str
+) -> tuple[Paired, list[dict[str, Any]]]:
+    """Pair the images of all sides by id.
+
+    Returns:
+        The scores, and the images that were dropped: image_id, image, model, norm, estimator and
+        reason.
+    """
+    import pandas as pd
+
+    rows = [_deciding(side.runs[estimator], norm) for side in sides]
+    dropped: list[dict[str, Any]] = []
+    union = pd.unique(np.concatenate([s.runs[estimator].table["image_id"] for s in sides]))
+    keep = pd.Series(True, index=pd.Index(union, name="image_id"))
+
+    def drop(ids: Iterable[int], side: Side, reasons: Iterable[str]) -> None:
+        for image, reason in zip(ids, reasons, strict=True):
+            keep[image] = False
+            dropped.append(
+                {
+                    "image_id": image, "model": side.name, "norm": norm, "estimator": estimator,
+                    "reason": reason,
+                }
+            )  # fmt: skip
+
+    for side, own in zip(sides, rows, strict=True):
+        bad = own[~np.isfinite(own["score"])]
+        drop(bad.index, side, bad["status"] + bad["error"].map(lambda text: text and f": {text}"))
+        missing = keep.index.difference(own.index)
+        drop(missing, side, _why_missing(side.runs[estimator], missing))
+    for column, what in (("label", "label"), ("image", "name")):
+        for side, own in zip(sides[1:], rows[1:], strict=True):
+            drop(*_unlike(rows[0], own, column, side, f"another {what} than in {sides[0].name}"))
+    ids = keep.index[keep].to_numpy()
+    return _stacked(norm, estimator, ids, [own.loc[ids] for own in rows]), dropped
+
+
+def _deciding(result: CleverResult, norm: float) -> pd.DataFrame:
+    """Rows of one norm that decide, indexed by image id."""
+    table = result.table
+    rows = CleverResult(table[table["norm"] == norm]).decisive()
+    return rows.set_index("image_id")
+
+
+def _why_missing(result: CleverResult, ids: pd.Index[Any]) -> list[str]:
+    """Say for images without a row of the norm what the run knows of them."""
+    table = result.table[result.table["status"] == "error"]
+    errors = dict(zip(table["image_id"], table["error"], strict=True))
+    return [f"error: {errors[u]}" if u in errors else "not scored" for u in ids]
+
+
+def _unlike(
+    first: pd.DataFrame, other: pd.DataFrame, column: str, side: Side, reason: str
+) -> tuple[pd.Index[Any], Side, list[str]]:
+    """Find images of which both runs know something, and not the same."""
+    common = first.index.intersection(other.index)
+    a, b = first.loc[common, column], other.loc[common, column]
+    known = (a.notna() & b.notna() & (a.astype(str) != "") & (b.astype(str) != "")).to_numpy()
+    unlike = common[known][(a[known] != b[known]).to_numpy(dtype=bool)]
+    return unlike, side, [reason] * len(unlike)
+
+
+def _stacked(
+    norm: float, estimator: str, ids: npt.NDArray[np.int64], rows: list[pd.DataFrame]
+) -> Paired:
+    """Put the rows of the same images side by side."""
+
+    def stack(make: Any, kind: Any) -> Any:
+        return np.array([np.asarray(make(own), dtype=kind) for own in rows], dtype=kind)
+
+    labels = np.full(len(ids), -1, dtype=np.int64)
+    names = np.full(len(ids), "", dtype=object)
+    for own in reversed(rows):
+        given = own["label"].notna().to_numpy()
+        labels[given] = own["label"].to_numpy(dtype=np.int64, na_value=-1)[given]
+        named = (own["image"] != "").to_numpy()
+        names[named] = own["image"].to_numpy(dtype=object)[named]
+    right = stack(lambda own: own["predicted"], np.int64) == labels
+    right |= labels < 0
+    masking = "|".join(MASKING)
+    flips = stack(lambda own: own["score"] > own["nearest_flip"], bool)
+    return Paired(
+        norm=norm,
+        estimator=estimator,
+        image_ids=ids,
+        images=names,
+        labels=labels,
+        scores=np.where(right, stack(lambda own: own["score"], np.float64), 0.0),
+        right=right,
+        capped=right & stack(lambda own: own["capped"], bool),
+        fallback=right & stack(lambda own: own["status"] == "max-fallback", bool),
+        masked=right & stack(lambda own: own["flags"].str.contains(masking), bool),
+        contradicted=right & stack(lambda own: own["flags"].str.contains("contradicted"), bool),
+        flipped=right & flips,
+        margins=stack(lambda own: own["margin"], np.float64),
+    )

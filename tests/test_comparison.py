@@ -1,0 +1,442 @@
+"""Which of two models is more robust: pairing, cautions, the verdict, and how it is shown."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from published import lenet_adversarial, lenet_clean, mnist
+
+import clever_ext as cx
+from clever_ext import CleverError, CleverResult
+from clever_ext.comparison.words import sections
+from clever_ext.results import make_table
+
+SETTINGS = {
+    "norms": ["2"], "radii": [4.0], "n_batches": 20, "batch_samples": 8, "clip": [0, 1], "seed": 0,
+    "estimator": "clever", "max_gradients": None, "race": False, "tolerance": None,
+    "targets": "top2", "shape": [1, 8, 8], "dtype": "float32",
+}  # fmt: skip
+
+
+def run(scores, name, metadata=(), settings=(), **columns):
+    """A result as clever_score makes it, of one target and one norm, with these scores."""
+    n = len(scores)
+    base = np.random.default_rng(9).uniform(5, 9, n)  # margins
+    rows = {
+        "image_id": np.arange(n),
+        "image": [f"{i}.png" for i in range(n)],
+        "label": np.arange(n) % 2,
+        "predicted": np.arange(n) % 2,
+        "target": 1 - np.arange(n) % 2,
+        "norm": np.full(n, 2.0),
+        "estimator": ["clever"] * n,
+        "radius": np.full(n, 4.0),
+        "margin": base,
+        "score": np.asarray(scores, dtype=float),
+        "nearest_flip": np.full(n, np.inf),
+        "capped": np.asarray(scores) == 4.0,
+        "status": np.full(n, "ok", dtype=object),
+        "flags": [""] * n,
+    } | columns
+    described = {
+        "settings": SETTINGS | dict(settings),
+        "model": {"name": name, "digest": name},
+        "complete": True,
+    }
+    return CleverResult(make_table(rows), described | dict(metadata))
+
+
+RANDOM = np.random.default_rng(0)
+EASE = RANDOM.gamma(4, 0.1, 60)
+LOW, SAME, HIGH = (EASE * factor * RANDOM.uniform(0.9, 1.1, 60) for factor in (1, 1, 1.5))
+
+
+def only(comparison):
+    assert len(comparison.pairs) == 1
+    return comparison.pairs.iloc[0]
+
+
+# --- the rule ----------------------------------------------------------------------------------
+
+
+def test_a_clear_difference():
+    row = only(cx.compare(run(LOW, "weak"), run(HIGH, "strong")))
+    assert (row["verdict"], row["more_robust"]) == ("more robust", "strong")
+    assert row["reasons"] == []
+    assert row["difference_high"] < 0
+    assert row["ratio_low"] < 1 / 1.5 < row["ratio_high"]
+    assert row["p_holm"] == row["p_value"] < 1e-6
+    assert row["share_b_higher"] == 1
+    assert row["kendall_tau"] > 0.7
+    assert row["mean_a"] == pytest.approx(LOW.mean())
+    assert row["median_b"] == pytest.approx(np.median(HIGH))
+    back = only(cx.compare(run(HIGH, "strong"), run(LOW, "weak")))
+    assert back["more_robust"] == "strong"
+    assert back["difference"] == pytest.approx(-row["difference"])
+
+
+def test_no_difference_is_said_where_one_would_have_been_found():
+    row = only(cx.compare(run(LOW, "a"), run(SAME, "b")))
+    assert (row["verdict"], row["more_robust"]) == ("no difference found", "")
+    assert row["detectable"] < 0.25 * row["mean_a"]
+
+
+def test_too_few_images_cannot_tell():
+    few = only(cx.compare(run(LOW[:5], "a"), run(HIGH[:5], "b")))
+    assert few["verdict"] == "cannot tell"
+    assert "6 are the fewest" in few["reasons"][0]
+    noisy = EASE[:12] * np.exp(np.random.default_rng(1).normal(size=(2, 12)))
+    loud = only(cx.compare(run(noisy[0], "a"), run(noisy[1], "b")))
+    assert loud["verdict"] == "cannot tell"
+    assert f"difference of {loud['detectable']:.3g} or more" in loud["reasons"][0]
+
+
+def test_mean_and_ranks_that_disagree_cannot_tell():
+    scores = LOW * 1.02
+    scores[:6] *= 0.2  # most rise a little, a few fall far
+    row = only(cx.compare(run(LOW * 1.0, "a"), run(scores, "b")))
+    assert row["rank_correlation"] < 0 < row["difference"]
+    assert row["verdict"] == "cannot tell"
+    assert "do not agree" in row["reasons"][0]
+
+
+def test_equal_runs_do_not_differ():
+    row = only(cx.compare(run(LOW, "a"), run(LOW, "b")))
+    assert row["verdict"] == "no difference found"
+    assert row["p_value"] == 1
+    assert (row["share_a_higher"], row["share_b_higher"]) == (0, 0)
+
+
+def test_several_models_are_corrected_together():
+    found = cx.compare(run(LOW, "a"), run(SAME, "b"), run(HIGH, "c"))
+    assert list(zip(found.pairs["a"], found.pairs["b"], strict=True)) == [
+        ("a", "b"), ("a", "c"), ("b", "c"),
+    ]  # fmt: skip
+    assert found.pairs["more_robust"].tolist() == ["", "c", "c"]
+    p = found.pairs.sort_values("p_value")
+    np.testing.assert_allclose(
+        p["p_holm"], np.minimum(1, np.maximum.accumulate(p["p_value"] * [3, 2, 1]))
+    )
+
+
+# --- misclassified images ----------------------------------------------------------------------
+
+
+def wrong(which):
+    predicted = np.arange(60) % 2
+    predicted[which] = 1 - predicted[which]
+    status = np.where(predicted == np.arange(60) % 2, "ok", "misclassified").astype(object)
+    return {"predicted": predicted, "status": status}
+
+
+def test_images_that_one_model_gets_wrong_are_told_and_do_not_count():
+    a, b = run(LOW, "a"), run(HIGH, "b", **wrong(slice(0, 12)))
+    found = cx.compare(a, b)
+    row = only(found)
+    assert row[["n", "n_both_right", "n_only_a_right", "n_only_b_right"]].tolist() == [
+        60,
+        48,
+        12,
+        0,
+    ]
+    assert row["mean_a"] == pytest.approx(LOW[12:].mean())
+    in_all = np.where(np.arange(60) < 12, 0, HIGH)
+    assert row["all_difference"] == pytest.approx((LOW - in_all).mean())
+    models = found.models.set_index("model")
+    assert models.loc["b", "accuracy"] == pytest.approx(0.8)
+    assert models.loc["b", "mean"] == pytest.approx(in_all.mean())
+    assert models.loc["b", "mean_where_right"] == pytest.approx(HIGH[12:].mean())
+
+
+def test_a_model_that_is_robust_where_it_is_right_and_mostly_wrong_cannot_win():
+    row = only(cx.compare(run(LOW, "a"), run(HIGH, "b", **wrong(slice(0, 45)))))
+    assert row["difference_high"] < 0 < row["all_difference_low"]
+    assert row["verdict"] == "cannot tell"
+    assert "wrong so often" in row["reasons"][0]
+
+
+def test_one_run_with_labels_serves_the_other():
+    unknown = run(HIGH, "b", label=None, **wrong(slice(0, 12)))
+    unknown.table["status"] = "ok"
+    row = only(cx.compare(run(LOW, "a"), unknown))
+    assert row["n_only_a_right"] == 12
+    unlabelled = [run(x, n, label=None) for x, n in ((LOW, "a"), (HIGH, "b"))]
+    found = cx.compare(*unlabelled)
+    assert only(found)["n_both_right"] == 60
+    assert found.models["accuracy"].isna().all()
+    assert len(found.by_class) == 0
+
+
+def test_classes_are_compared_and_corrected_among_themselves():
+    found = cx.compare(run(LOW, "a"), run(HIGH, "b", **wrong(slice(0, 12))))
+    assert found.by_class["label"].tolist() == [0, 1]
+    assert found.by_class["n_both_right"].tolist() == [24, 24]
+    assert found.by_class["accuracy_b"].tolist() == [0.8, 0.8]
+    even = LOW[12:][::2]
+    assert found.by_class["mean_a"][0] == pytest.approx(even.mean())
+    assert (found.by_class["p_holm"] >= found.by_class["p_value"]).all()
+
+
+def test_the_images_that_moved_most_come_first():
+    scores = LOW.copy()
+    scores[[7, 3]] += [2.0, 1.0]
+    found = cx.compare(run(LOW, "a"), run(scores, "b"))
+    assert found.moved["image"].tolist()[:2] == ["7.png", "3.png"]
+    assert found.moved["difference"].tolist()[:2] == pytest.approx([-2, -1])
+
+
+# --- pairing -----------------------------------------------------------------------------------
+
+
+def test_images_are_paired_by_id_whatever_their_order():
+    a, b = run(LOW, "a"), run(HIGH, "b")
+    mixed = CleverResult(b.table.sample(frac=1, random_state=0), b.metadata)
+    assert only(cx.compare(a, mixed)).equals(only(cx.compare(a, b)))
+
+
+def test_images_without_a_pair_are_dropped_and_why():
+    a, b = run(LOW, "a"), run(HIGH[:50], "b")
+    b.table.loc[3, ["score", "status"]] = [math.nan, "non-finite"]
+    b.table.loc[4, "norm"] = math.nan
+    b.table.loc[4, ["status", "error", "score"]] = ["error", "no picture", math.nan]
+    b.table.loc[5, "label"] = 0
+    b.table.loc[6, "image"] = "other.png"
+    found = cx.compare(a, b)
+    assert only(found)["n"] == 46
+    reasons = found.dropped.set_index("image_id")["reason"]
+    assert reasons[3] == "non-finite"
+    assert reasons[4] == "error: no picture"
+    assert reasons[5] == "another label than in a"
+    assert reasons[6] == "another name than in a"
+    assert (reasons[50:60] == "not scored").all()
+    assert (found.dropped["model"] == "b").all()
+    assert "10 because of b: not scored." in str(found)
+
+
+def test_the_smallest_score_over_the_targets_and_the_best_radius_count():
+    a = run(LOW, "a")
+    more = run(LOW * 0.5, "a", target=np.full(60, 2))
+    table = CleverResult.concatenate([a, more]).table
+    row = only(cx.compare(CleverResult(table, a.metadata), run(LOW, "b")))
+    assert row["mean_a"] == pytest.approx(LOW.mean() / 2)
+
+
+def searched(scores, name, **settings):
+    of_search = {"estimator": "steepest", "max_gradients": 100} | settings
+    return run(scores, name, settings=of_search, estimator=["steepest"] * len(scores))
+
+
+def test_runs_of_one_model_by_both_estimators_are_one_side():
+    found = cx.compare(run(LOW, "a"), searched(LOW, "a"), searched(HIGH, "b"), run(SAME, "b"))
+    assert found.names == ("a", "b")
+    assert found.pairs["estimator"].tolist() == ["clever", "steepest"]
+    assert found.pairs["more_robust"].tolist() == ["", "b"]
+
+
+def test_names_are_made_different(tmp_path):
+    for folder in ("before", "after"):
+        result = run(LOW, "net", metadata={"model": {"name": "net", "digest": folder}})
+        result.save(tmp_path / f"{folder}.parquet")
+    found = cx.compare(tmp_path / "before.parquet", str(tmp_path / "after.parquet"))
+    assert found.names == ("net (before)", "net (after)")
+    assert cx.compare(run(LOW, "net"), run(HIGH, "net")).names == ("net #1", "net #2")
+
+
+# --- refusals ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"clip": None}, "clip is [0, 1] in a and None in b"),
+        ({"targets": "all"}, "targets is 'top2' in a and 'all' in b"),
+        ({"radii": [1.0]}, "the radius of norm 2 is 4.0 in a and 1.0 in b"),
+        ({"radii": ["auto"]}, "the radius of norm 2"),
+    ],
+)
+def test_scores_that_do_not_mean_the_same_are_refused(settings, message):
+    with pytest.raises(CleverError) as error:
+        cx.compare(run(LOW, "a"), run(HIGH, "b", settings=settings))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("other", "arguments", "message"),
+    [
+        (searched(HIGH, "b"), {}, "no estimator in common"),
+        (searched(HIGH, "a"), {}, "runs of 1 model"),
+        (run(HIGH, "b", norm=np.ones(60)), {}, "share no norm"),
+        (run(HIGH, "b"), {"norm": "inf"}, "norm inf is not in every run"),
+        (run(HIGH, "b"), {"norm": 0.5}, "no p-norm"),
+        (run(HIGH, "b"), {"confidence": 95}, "confidence=95"),
+        (run(HIGH, "b", image_id=np.arange(60) + 99), {}, "no scored image in common (not scored)"),
+        (CleverResult(run(HIGH, "b").table), {}, "tells no settings"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(other, arguments, message):
+    with pytest.raises(CleverError) as error:
+        cx.compare(run(LOW, "a"), other, **arguments)
+    assert message in str(error.value)
+
+
+# --- cautions ----------------------------------------------------------------------------------
+
+
+def flagged(share, word):
+    return ["far-location," + word if i < share * 60 else "" for i in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"flags": flagged(0.2, "plateau")}, "signs of gradient masking on 20%"),
+        ({"flags": flagged(0.1, "zero-gradient")}, "signs of gradient masking on 10%"),
+        ({"flags": flagged(0.3, "vanishing-gradients")}, "signs of gradient masking on 30%"),
+        ({"margin": np.full(60, 0.9999)}, "100% of the margins are the same to a hundredth"),
+        ({"nearest_flip": LOW * 0.5}, "100% of the scores exceed a flip"),
+    ],
+)
+def test_undeserved_scores_cannot_win_but_can_lose(columns, words):
+    row = only(cx.compare(run(LOW, "weak"), run(HIGH, "strong", **columns)))
+    assert row["verdict"] == "cannot tell"
+    assert words in row["reasons"][0]
+    assert words in row["cautions"][0]
+    lost = only(cx.compare(run(HIGH, "strong"), run(LOW, "weak", **columns)))
+    assert lost["more_robust"] == "strong"
+    assert words in lost["cautions"][0]
+    equal = only(cx.compare(run(LOW, "a"), run(SAME, "b", **columns)))
+    assert equal["verdict"] == "cannot tell"
+
+
+def test_signs_of_masking_on_a_few_images_are_not_held_against_a_model():
+    row = only(cx.compare(run(LOW, "a"), run(HIGH, "b", flags=flagged(0.05, "plateau"))))
+    assert row["more_robust"] == "b"
+    assert row["cautions"] == []
+
+
+def test_capped_scores():
+    capped = np.where(np.arange(60) < 36, 4.0, HIGH)
+    both = only(cx.compare(run(np.where(capped == 4, 4, LOW), "a"), run(capped, "b")))
+    assert both["verdict"] == "cannot tell"
+    assert "radius is too small" in both["reasons"][0]
+    # A score of R beats one below R whatever it would be in a larger ball.
+    one = only(cx.compare(run(LOW, "a"), run(capped, "b")))
+    assert one["more_robust"] == "b"
+    assert "b: 60% of the scores are R" in one["cautions"][0]
+
+
+def test_a_model_that_was_given_fewer_gradients_cannot_win():
+    found = only(cx.compare(run(LOW, "a"), run(HIGH, "b", settings={"n_batches": 10})))
+    assert found["verdict"] == "cannot tell"
+    assert "b was scored with 80 gradients a row and a with 160" in found["reasons"][0]
+    assert only(cx.compare(run(LOW, "a", settings={"n_batches": 10}), run(HIGH, "b")))[
+        "more_robust"
+    ]
+    steep = only(cx.compare(searched(LOW, "a"), searched(HIGH, "b", max_gradients=50)))
+    assert steep["verdict"] == "cannot tell"
+
+
+@pytest.mark.parametrize(("side", "verdict"), [(9, "more robust"), (16, "cannot tell")])
+def test_larger_pictures_alone_make_longer_distances(side, verdict):
+    larger = run(HIGH, "b", settings={"shape": [1, side, side]})
+    row = only(cx.compare(run(LOW, "a"), larger))
+    assert row["verdict"] == verdict
+    assert f"{side / 8:.3g} times as large" in row["cautions"][0]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "settings", "words"),
+    [
+        ({"complete": False}, {}, "The run of b is not complete."),
+        ({"model": {"name": "b", "digest": "a"}}, {}, "a and b have the same weights."),
+        ({"preprocessing": {"image_size": 8, "resize": 8}}, {}, "Are both in the same units?"),
+        ({}, {"dtype": "float16"}, "a: computed in float32; b: float16."),
+    ],
+)
+def test_what_only_need_be_known(metadata, settings, words):
+    row = only(cx.compare(run(LOW, "a"), run(HIGH, "b", metadata, settings)))
+    assert row["more_robust"] == "b"
+    assert words in row["cautions"][0]
+
+
+def test_other_crops_and_fits_that_were_not_used_are_told():
+    a, b = (
+        run(x, n, {"preprocessing": {"image_size": 8, "resize": size}})
+        for x, n, size in ((LOW, "a", 8), (HIGH, "b", 10))
+    )
+    b.table["status"] = "max-fallback"
+    b.table["flags"] = "contradicted"
+    cautions = " ".join(only(cx.compare(a, b))["cautions"])
+    assert "a sees 100% of a picture's short side, b 80%" in cautions
+    assert "b: 100% of the fits were not used" in cautions
+    assert "b: 100% of the scores are contradicted" in cautions
+
+
+# --- how it is shown ---------------------------------------------------------------------------
+
+
+def test_all_of_it_goes_into_json():
+    found = cx.compare(run(LOW, "a", label=None), run(HIGH, "b", label=None))
+    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert set(told) == {
+        "names", "confidence", "pairs", "models", "by_class", "moved", "dropped",
+    }  # fmt: skip
+    assert told["pairs"][0]["norm"] == "2"
+    assert told["pairs"][0]["verdict"] == "more robust"
+    assert told["models"][0]["accuracy"] is None
+    assert told["moved"][0]["label"] is None
+
+
+def test_words_say_the_verdict_first():
+    found = cx.compare(run(LOW, "a"), run(HIGH, "b"), run(SAME, "c", flags=flagged(1, "plateau")))
+    first, second, *_ = sections(found)
+    assert first.title == "Verdict"
+    assert first.lines[0].startswith("p = 2, clever: b is more robust than a (mean scores ")
+    assert "cannot tell whether a or c is more robust" in first.lines[1]
+    assert second.title == "Cautions"
+    assert len(second.lines) == 1  # though it concerns two pairs
+    text = str(found)
+    assert text.startswith("### Verdict\n")
+    for line in text.splitlines():
+        assert not line.startswith("|") or line.endswith("|")
+
+
+def test_two_real_networks_before_and_after_adversarial_training():
+    images, labels = mnist()
+    radii = {2: 2.0, math.inf: 0.3}
+    budgets = [{"n_batches": 4, "batch_samples": 4}, {"estimator": "steepest", "max_gradients": 24}]
+    runs = [
+        cx.clever_score(
+            build(), images, norm=list(radii), radius=radii, targets="top2", labels=labels,
+            clip=(0, 1), model_name=build.__name__, prepare="none", device_batch=128, **budget,
+        )
+        for build in (lenet_clean, lenet_adversarial)
+        for budget in budgets
+    ]  # fmt: skip
+    assert not any(
+        result.table["flags"].str.contains("plateau|vanish|zero").any() for result in runs
+    )
+    found = cx.compare(*runs)
+    assert (found.pairs["n_both_right"] == 19).all()
+    assert (found.pairs["mean_b"] > found.pairs["mean_a"]).all()
+    searched = found.pairs[found.pairs["estimator"] == "steepest"]
+    assert (searched["more_robust"] == "lenet_adversarial").all()
+
+
+def test_a_masked_network_does_not_win():
+    images, labels = mnist()
+    clean = lenet_clean()
+    masked = torch.nn.Sequential(clean, torch.nn.Softmax(dim=1)).eval()
+    runs = [
+        cx.clever_score(
+            model, images, radius=1.0, targets="top2", labels=labels, clip=(0, 1),
+            model_name=name, n_batches=4, batch_samples=4, prepare="none", device_batch=128,
+        )
+        for model, name in ((clean, "logits"), (masked, "probabilities"))
+    ]  # fmt: skip
+    row = only(cx.compare(*runs))
+    assert row["mean_b"] > row["mean_a"]
+    assert row["verdict"] == "cannot tell"
+    assert any("gradient masking" in reason for reason in row["reasons"])
