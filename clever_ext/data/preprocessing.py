@@ -135,7 +135,8 @@ def _rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray((samples >> 8).astype(np.uint8))
     if image.has_transparency_data:
         layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        image = Image.new("RGB", layer.size, "white")
+        image.paste(layer, mask=layer)
     return image.convert("RGB")
 
 
