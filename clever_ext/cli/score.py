@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ..errors import CleverError
 from ..inputs import ESTIMATORS
+from .images import add_images, open_from
 from .options import DTYPES, add_machine, add_model, load, read_device_batch
 from .tables import print_run
 
@@ -20,10 +21,7 @@ def add(commands: Any) -> None:
     score = commands.add_parser("score", help="score a model on a folder of pictures")
     score.set_defaults(run=run)
     add_model(score)
-    data = score.add_argument_group("pictures")
-    data.add_argument("--images", required=True, help="folder of pictures")
-    data.add_argument("--include", default="*", help="pattern of the names to take")
-    data.add_argument("--label-pattern", help="regular expression whose first group is the class")
+    add_images(score)
     how = score.add_argument_group("score")
     how.add_argument("--norm", nargs="+", default=["2"], help="1, 2, inf or any p between")
     how.add_argument(
@@ -98,7 +96,6 @@ def _shard(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """Score pictures, or go on with that."""
-    from ..data import open_images
     from ..data.loading import Loader
     from ..inputs import Settings
     from ..runs.estimate import estimate
@@ -124,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
         tolerance=args.tolerance,
         max_gradients=args.max_gradients,
     )
-    source = open_images(args.images, include=args.include, label_pattern=args.label_pattern)
+    source = open_from(args)
     scorer = Scorer(
         model,
         settings,
@@ -134,11 +131,11 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
     )
     if args.dry_run:
-        with Loader(source, model.preprocessing, 0) as loader:
+        with Loader(source, model.preprocessing, args.workers) as loader:
             Console().print(str(estimate(source, scorer, loader, shard)), highlight=False)
         return 0
     folder, ranks = RunFolder(args.out), find_ranks()
-    status = score_run(folder, source, scorer, ranks, shard=shard, show=True)
+    status = score_run(folder, source, scorer, ranks, args.workers, shard, show=True)
     if ranks.leader:
         print_run(folder.path)
     return status

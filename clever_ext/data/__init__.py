@@ -9,7 +9,7 @@ from .decoding import load
 from .labels import read_label_map, read_labels, resolve
 from .loading import Loaded, Loader, Pending
 from .opening import open_images
-from .preprocessing import Interpolation, Preprocessing, check_image_size
+from .preprocessing import Preprocessing, check_image_size
 from .records import ImageRecord, ImageSource, image_id
 from .samples import imagenet_class_names, package_folder, sample_pictures
 from .selection import select
@@ -17,7 +17,6 @@ from .selection import select
 __all__ = [
     "ImageRecord",
     "ImageSource",
-    "Interpolation",
     "Loaded",
     "Loader",
     "Pending",

@@ -101,7 +101,7 @@ class _Rows:
         return values if isinstance(index, slice) else values[0]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def _open(container: Container) -> dict[str, Any]:
     """The arrays of a file, "images" and perhaps "labels"; in memory only those of a .npz file."""
     path = container.path

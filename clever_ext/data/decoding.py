@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import Image, WebPImagePlugin  # noqa: F401 (registers what is not registered at first)
 
 from ..errors import CleverError
 from .preprocessing import Preprocessing, check_pixels, too_large

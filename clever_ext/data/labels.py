@@ -165,40 +165,49 @@ def resolve(
     Raises:
         CleverError: If a label has no number, or one out of range.
     """
-    number_of = {
-        record.label: _number(record, source, n_classes, class_names)
-        for record in {record.label: record for record in source}.values()
-        if record.label is not None
-    }
+    numbers: dict[Label | None, int | None] = {None: None}
+    names = _numbers_by_name(class_names)
+    for record in {record.label: record for record in source if record.label is not None}.values():
+        numbers[record.label] = _number(record, source, n_classes, names)
     return source.replaced(
-        [
-            record
-            if record.label is None
-            else dataclasses.replace(record, label=number_of[record.label])
-            for record in source
-        ]
+        [dataclasses.replace(record, label=numbers[record.label]) for record in source]
     )
 
 
+def _numbers_by_name(class_names: Sequence[str] | None) -> dict[str, int | None] | None:
+    """Class numbers by name; None for a name that several classes have."""
+    if class_names is None:
+        return None
+    numbers: dict[str, int | None] = {}
+    for number, name in enumerate(class_names):
+        numbers[_key(name)] = None if _key(name) in numbers else number
+    return numbers
+
+
 def _number(
-    record: ImageRecord, source: ImageSource, n_classes: int, class_names: Sequence[str] | None
+    record: ImageRecord, source: ImageSource, n_classes: int, names: dict[str, int | None] | None
 ) -> int:
     """Class number of a picture's label."""
-    label, known = record.label, source.label_map
-    if isinstance(label, int) and not any(key.isdecimal() for key in known or ()):
-        number: int | None = label
+    label, key, known = record.label, _key(record.label), source.label_map
+    are_ids = all(map(_WORDNET_ID.fullmatch, source.classes))
+    number: int | None = None
+    if isinstance(label, int) and not any(each.isdecimal() for each in known or ()):
+        number = label
     elif known is not None:
-        number = known.get(_key(label))
-    elif class_names is not None and _key(label) in (keys := [_key(each) for each in class_names]):
-        number = keys.index(_key(label)) if keys.count(_key(label)) == 1 else None
-    elif len(source.classes) == n_classes and all(map(_WORDNET_ID.fullmatch, source.classes)):
+        number, why = known.get(key), f"the label map has {len(known)} others"
+    elif names is not None and key in names:
+        number, why = names[key], "it is the name of several classes"
+    elif are_ids and len(source.classes) == n_classes:
         number = source.classes.index(str(label))
+    elif are_ids:
+        why = f"{len(source.classes)} WordNet ids for {n_classes} classes do not tell the order"
+    elif names is None:
+        why = "the model's class names are not known"
     else:
-        number = None
+        why = "it is none of the model's class names"
     if number is None:
         raise CleverError(
-            f"the label {label!r} of {record.name!r} has no known class number: "
-            + _why_unknown(source, n_classes, class_names),
+            f"the label {label!r} of {record.name!r} has no known class number: {why}",
             "class numbers, labels in the label map, or names of the model's classes",
             "give a label map (--label-map FILE: one WordNet id or name a line, in the order of "
             "the model's classes), or --labels none to score without labels",
@@ -210,16 +219,6 @@ def _number(
             "give the labels or the label map of this model, or --labels none to score without",
         )
     return number
-
-
-def _why_unknown(source: ImageSource, n_classes: int, class_names: Sequence[str] | None) -> str:
-    if source.label_map is not None:
-        return f"the label map has {len(source.label_map)} others"
-    if all(map(_WORDNET_ID.fullmatch, source.classes)):
-        return f"{len(source.classes)} WordNet ids for {n_classes} classes do not tell the order"
-    if class_names is None:
-        return "the model's class names are not known"
-    return "it is none of the model's class names, or the name of several classes"
 
 
 def _key(label: object) -> str:

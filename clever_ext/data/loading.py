@@ -138,13 +138,15 @@ class Loader:
 
     def _load_apart(self, record: ImageRecord) -> Loaded:
         """Read a picture in this thread's worker."""
-        for _ in range(2):  # a worker may be killed for reasons that are not the picture's
+        for _ in range(2):  # a worker may have been killed for a reason that is not the picture
             worker = self._worker()
             try:
                 return worker.load(record)
             except (EOFError, OSError):
                 self._own.worker = None
                 status = self._end(worker)
+            if status == -signal.SIGALRM:
+                break
         return Loaded(record, None, _lost(record, status))
 
     def _worker(self) -> _Worker:
@@ -217,6 +219,7 @@ def _serve(pipe: Connection, preprocessing: Preprocessing, memory: int, seconds:
     That is also how a worker ends whose main process was killed.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process to answer
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     warnings.simplefilter("ignore")
     if sys.platform == "linux":
         _limit_memory(memory)

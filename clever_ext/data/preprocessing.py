@@ -7,17 +7,28 @@ scores are in units of pixels for every network alike.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from ..errors import CleverError
 
 Interpolation = Literal["bicubic", "bilinear"]
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+#: What makes a picture upright, by its EXIF orientation.
+_TURNS: dict[Any, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -56,10 +67,10 @@ class Preprocessing:
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Turn a picture into the pixels that a network sees.
 
-        The EXIF rotation is applied. Palette, grey, CMYK and other modes become RGB; of 16-bit
-        samples the high byte is kept, as Pillow does for colour; transparency is composited on
-        white, as a viewer shows it, since the colours under it are arbitrary. Colour profiles are
-        ignored, and of an animation the first frame counts.
+        The EXIF rotation is applied, if its data can be read. Palette, grey, CMYK and other modes
+        become RGB; of 16-bit samples the high byte is kept, as Pillow does for colour; transparency
+        is composited on white, as a viewer shows it, since the colours under it are arbitrary.
+        Colour profiles are ignored, and of an animation the first frame counts.
 
         Args:
             image: Any picture that Pillow opened.
@@ -71,7 +82,9 @@ class Preprocessing:
             CleverError: If the picture has samples without a known range (32-bit), or is so narrow
                 that it would exceed Pillow's pixel limit when resized.
         """
-        image = _rgb(ImageOps.exif_transpose(image))
+        self._resized(image.size)  # refuses what is too narrow before it is decoded
+        image.load()  # so that what fails from here on is not the decoder
+        image = _rgb(_upright(image))
         image = image.resize(self._resized(image.size), _FILTERS[self.interpolation])
         left, top = (round((side - self.image_size) / 2) for side in image.size)
         image = image.crop((left, top, left + self.image_size, top + self.image_size))
@@ -94,6 +107,18 @@ def check_image_size(image_size: int) -> None:
             "a positive number of pixels",
             "give the height and width that the network was trained on, such as 224",
         )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """A picture turned as its EXIF data say.
+
+    Pillow's `exif_transpose` would also write the data anew, and fail for what it cannot write.
+    """
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # of damaged data; viewers ignore them too
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
