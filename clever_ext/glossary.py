@@ -64,16 +64,18 @@ FLAGS: Mapping[str, str] = MappingProxyType(
             "The gradients allowed were spent before the interval was as narrow as was asked for."
         ),
         "zero-gradient": (
-            "The gradient is exactly zero at the picture or at most samples, so that gradients say "
+            "The gradient is exactly zero at the picture and at every sample, so that it says "
             "nothing of how near an attack could come: a sign of gradient masking."
         ),
         "vanishing-gradients": (
-            "Even the steepest gradient seen could hardly change the margin within the radius: "
-            "either the network is very robust here, or it hides its gradients (masking)."
+            "At the steepest place seen the margin would outlast the whole range of pixel values "
+            "several times: gradients so small cannot explain that there are other classes, and "
+            "are a sign of gradient masking."
         ),
         "plateau": (
-            "The network is nearly flat at the picture and far steeper elsewhere in the ball, as "
-            "it is where an activation is saturated: a sign of gradient masking."
+            "The network is nearly flat at the picture and more than a hundred times steeper "
+            "elsewhere in the ball, as it is where an activation is saturated: a sign of gradient "
+            "masking."
         ),
     }
 )

@@ -14,6 +14,7 @@ from reported import BROKEN, HOSTILE, make_pictures, make_run
 import clever_ext as cx
 from clever_ext import CleverError, CleverResult, glossary
 from clever_ext.cli import main
+from clever_ext.report.compared import compared
 from clever_ext.report.figures import rounded
 from clever_ext.report.page import MOST_ROWS, MOST_THUMBNAILS
 from clever_ext.report.reading import read_runs
@@ -109,7 +110,7 @@ def test_json_is_strict_and_holds_all_but_maxima(place, run):
     assert set(first["rows"][0]) == set(COLUMNS) - {"maxima", "witness"}
     assert {row["norm"] for row in first["rows"]} == {2.0, "inf", None}
     assert first["rows"][-1]["score"] is None
-    assert {pair["norm"] for pair in report["comparison"]} == {2.0, "inf"}
+    assert {pair["norm"] for pair in report["comparison"]["pairs"]} == {"2", "inf"}
 
 
 def test_markdown_is_short_and_safe(place):
@@ -221,21 +222,20 @@ def test_the_command_writes_a_page(place, tmp_path, monkeypatch, capsys):
     assert "Expected:" in capsys.readouterr().err
 
 
-def test_differences_are_of_the_same_images(place):
-    from clever_ext.report.compared import as_cells, compared
-
-    runs = read_runs([place / "run0.parquet", place / "run1.parquet"])
-    pairs = compared(runs)
-    for pair in pairs:
-        first, second = (run.result.scores[pair.norm] for run in runs)
-        assert pair.images == 21
-        assert pair.difference == pytest.approx(np.nanmean(second - first))
-        assert pair.low <= pair.difference <= pair.high
-    assert as_cells(pairs)[1][0][0] == "digits-1 minus digits-0"
-    other = runs[1].result.table.assign(image_id=np.arange(len(runs[1].result.table)))
-    apart = compared([runs[0], type(runs[1])("other", CleverResult(other))])
-    assert [pair.images for pair in apart] == [0, 0]
-    assert as_cells(apart)[1][0][4] == "no image in both"
+def test_several_runs_are_compared(place, tmp_path):
+    files = [place / "run0.parquet", place / "run1.parquet"]
+    cx.write_report(files, tmp_path / "report.html", images=False)
+    page = (tmp_path / "report.html").read_text()
+    assert "<h3>Verdict</h3>" in page
+    expected = cx.compare(*files).pairs
+    found = compared(read_runs(files))
+    assert found.data["names"] == ["digits-0", "digits-1"]
+    assert [pair["difference"] for pair in found.data["pairs"]] == expected["difference"].tolist()
+    # Runs that cannot be compared can be shown.
+    silent = CleverResult(CleverResult.load(files[1]).table)
+    cx.write_report([files[0], silent], tmp_path / "apart.html", images=False)
+    assert "<h3>Not compared</h3>" in (tmp_path / "apart.html").read_text()
+    assert compared(read_runs(files[:1])) is None
 
 
 def many(n, maxima):

@@ -1,81 +1,54 @@
-"""Several runs side by side: differences of the scores of the same images."""
+"""Several runs side by side: the comparison, or why there is none."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from typing import Any
 
-import numpy as np
-
+from ..comparison.compare import compare
+from ..comparison.words import Section, sections
+from ..errors import CleverError
+from ..results import CleverResult
 from .reading import Run
-from .summary import mean_interval
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two runs in one norm, over the images that have a score in both.
+class Compared:
+    """A comparison as a report shows it.
 
     Attributes:
-        first: Name of the one run.
-        second: Name of the other.
-        norm: p.
-        images: How many have a score in both.
-        dropped: How many have one in one of the runs only.
-        difference: Mean of second minus first; misclassified images count as 0.
-        low: 95 % bootstrap interval of that mean ...
-        high: ... and its upper end.
-        higher: Share of the images whose score is higher in the second run.
+        sections: Its sentences and tables, the verdict first; or the reason why there is none.
+        data: The same for programs; None if there is none.
     """
 
-    first: str
-    second: str
-    norm: float
-    images: int
-    dropped: int
-    difference: float
-    low: float
-    high: float
-    higher: float
+    sections: list[Section]
+    data: dict[str, Any] | None
 
 
-def compared(runs: Sequence[Run]) -> list[Pair]:
-    """Compare each two runs in each norm that both have; nothing for a single run."""
+def compared(runs: Sequence[Run]) -> Compared | None:
+    """Compare the models of several runs; None for a single run.
+
+    Runs that cannot be compared, such as those of one model, can still be shown side by side.
+    """
+    if len(runs) < 2:
+        return None
+    try:
+        comparison = compare(*_named(runs))
+    except CleverError as error:
+        return Compared([Section("Not compared", [str(error)])], None)
+    return Compared(sections(comparison), comparison.to_dict())
+
+
+def _named(runs: Sequence[Run]) -> list[CleverResult]:
+    """Give runs the names that the report has for them.
+
+    Where two are of one model they keep the model's, for the comparison then joins them.
+    """
+    models = [run.result.metadata.get("model", {}) for run in runs]
+    if len({(model.get("name"), model.get("digest")) for model in models}) < len(runs):
+        return [run.result for run in runs]
     return [
-        _pair(one, other, norm)
-        for one, other in combinations(runs, 2)
-        for norm in one.result.scores
-        if norm in other.result.scores
+        CleverResult(run.result.table, run.result.metadata | {"model": {**model, "name": run.name}})
+        for run, model in zip(runs, models, strict=True)
     ]
-
-
-def _pair(one: Run, other: Run, norm: float) -> Pair:
-    import pandas as pd
-
-    scores = [
-        pd.Series(run.result.scores[norm], run.result.table["image_id"].unique()).dropna()
-        for run in (one, other)
-    ]
-    both = scores[0].index.intersection(scores[1].index)
-    differences = (scores[1][both] - scores[0][both]).to_numpy(dtype=np.float64)
-    dropped = len(scores[0]) + len(scores[1]) - 2 * len(both)
-    if len(both) == 0:
-        return Pair(one.name, other.name, norm, 0, dropped, *[float("nan")] * 4)
-    mean, higher = float(differences.mean()), float((differences > 0).mean())
-    low, high = mean_interval(differences)
-    return Pair(one.name, other.name, norm, len(both), dropped, mean, low, high, higher)
-
-
-def as_cells(pairs: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
-    """Write pairs for a reader: the head of a table, and its lines."""
-    head = ["runs", "norm", "images in both", "in one only", "mean difference (95 %)", "higher in"]
-    lines = []
-    for pair in pairs:
-        difference, higher = "no image in both", ""
-        if pair.images:
-            difference = f"{pair.difference:+.4g} ({pair.low:+.4g}, {pair.high:+.4g})"
-            higher = f"{pair.second}: {pair.higher:.0%} of images"
-        names = f"{pair.second} minus {pair.first}"
-        norm = f"{pair.norm:g}"
-        lines.append([names, norm, str(pair.images), str(pair.dropped), difference, higher])
-    return head, lines

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import glossary
 from ..results import COLUMNS
-from .compared import as_cells, compared
+from .compared import compared
 from .reading import Run
 from .summary import NormSummary, RunSummary, facts, summarise
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 NUMBERS = ("norm", "images", "mean (95 %)", "25 %", "median", "75 %", "score is R")
 #: Columns that only a program can use, and that would be most of a file.
 _BULKY = ("maxima", "witness")
-#: Rows that are written together.
-_ROWS_AT_ONCE = 10_000
 #: Rows of Markdown: those with the smallest scores.
 _SMALLEST = 10
 
@@ -49,13 +47,14 @@ def write_json(runs: Sequence[Run], handle: TextIO) -> None:
             "summary": asdict(summarise(run.result)),
         }
         handle.write((",\n" if number else "\n") + _json(head)[:-1] + ', "rows": [')
-        table = run.result.table.drop(columns=list(_BULKY))
-        for start in range(0, len(table), _ROWS_AT_ONCE):
-            for place, row in enumerate(table[start : start + _ROWS_AT_ONCE].to_dict("records")):
-                handle.write((",\n" if start + place else "\n") + _json(row))
+        first = True
+        for table in run.tables():
+            for row in table.drop(columns=list(_BULKY)).to_dict("records"):
+                handle.write(("\n" if first else ",\n") + _json(row))
+                first = False
         handle.write("]}")
-    pairs = [asdict(each) for each in compared(runs)]
-    handle.write('],\n"comparison": ' + _json(pairs) + "}\n")
+    found = compared(runs)
+    handle.write('],\n"comparison": ' + _json(found and found.data) + "}\n")
 
 
 def _json(value: Any) -> str:
@@ -85,9 +84,13 @@ def write_markdown(runs: Sequence[Run], handle: TextIO) -> None:
         parts += ["The smallest scores:\n", _smallest(run)]
         said = facts(run.result).items()
         parts.append(table_of(["setting", "value"], [[name, value] for name, value in said]))
-    pairs = compared(runs)
-    if pairs:
-        parts += ["## Compared\n", table_of(*as_cells(pairs))]
+    found = compared(runs)
+    if found:
+        parts += ["## Compared\n"]
+        for part in found.sections:
+            lines = [f"- {_cell(line)}" for line in part.lines]
+            parts += [f"### {_cell(part.title)}\n", "\n".join(lines) + "\n"]
+            parts += [table_of(part.head, part.rows)] if part.rows else []
     words = {word for summary in summaries for word in [*summary.statuses, *summary.flags]}
     meanings = [[f"`{word}`", glossary.explain(word)] for word in sorted(words)]
     parts += ["## Words\n", table_of(["word", "meaning"], meanings)]

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import __version__, glossary
-from .compared import as_cells, compared
+from .compared import compared
 from .export import NUMBERS, numbers
 from .figures import of_norms
 from .reading import Run
@@ -39,12 +39,10 @@ def write_html(runs: Sequence[Run], handle: TextIO, images: bool = True) -> None
     """
     tables = [run.result.decisive() for run in runs]
     shown = _shown(tables)
-    rows = [
-        row for run, table in zip(runs, tables, strict=True) for row in make_rows(run, table, shown)
-    ]
+    rows = [row for run in runs for row in make_rows(run, shown)]
     pictures, notes = _pictures(runs, tables, shown) if images else ({}, [])
     summaries = [summarise(run.result) for run in runs]
-    pairs, drawn = compared(runs), of_norms(runs, summaries)
+    drawn = of_norms(runs, summaries)
     said = [facts(run.result) for run in runs]
     total = sum(map(len, tables))
     if len(rows) < total:
@@ -61,7 +59,7 @@ def write_html(runs: Sequence[Run], handle: TextIO, images: bool = True) -> None
             counted=_counter(summaries),
             choices=_choices(rows),
             notes=notes,
-            comparison=as_cells(pairs) if pairs else None,
+            comparison=compared(runs),
             fact_names=list(dict.fromkeys(name for own in said for name in own)),
             glossary=glossary,
             version=__version__,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CleverError
-from ..results import CleverResult
-from ..runs.folder import load_run
+from ..results import COLUMNS, CleverResult
+from ..runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: What stands for a run: its result, its folder, or a Parquet file of results.
 Source = CleverResult | str | PathLike[str]
@@ -22,12 +25,30 @@ class Run:
     """A run under the name that tells it from the others.
 
     Attributes:
-        name: Of the model; with that of the folder, where models are named alike.
-        result: Its rows and settings.
+        name: Of the model; with the estimator or the folder, where models are named alike.
+        result: Its rows and settings; of a run on disk without the columns that hold lists, which
+            for many images do not fit into memory.
+        parts: Files that hold all the columns of these rows; none, if the result does.
     """
 
     name: str
     result: CleverResult
+    parts: tuple[Path, ...] = ()
+
+    def tables(self) -> Iterator[pd.DataFrame]:
+        """Return the rows with all their columns, a file at a time."""
+        if not self.parts:
+            yield self.result.table
+        for part in self.parts:
+            yield CleverResult.load(part).table
+
+    def decisive(self, images: Collection[int]) -> pd.DataFrame:
+        """Return the deciding rows of some images, with all their columns."""
+        import pandas as pd
+
+        wanted = list(images)
+        rows = [table[table["image_id"].isin(wanted)] for table in self.tables()]
+        return CleverResult(pd.concat(rows, ignore_index=True)).decisive()
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -63,7 +84,8 @@ def read_runs(sources: Source | Sequence[Source]) -> list[Run]:
             "one at least",
             "name a folder that `clever-ext score` made",
         )
-    results = [each if isinstance(each, CleverResult) else _read(Path(each)) for each in listed]
+    read = [_read(each) for each in listed]
+    results = [result for result, _ in read]
     for source, result in zip(listed, results, strict=True):
         if len(result.table) == 0:
             raise CleverError(
@@ -71,11 +93,19 @@ def read_runs(sources: Source | Sequence[Source]) -> list[Run]:
                 "at least one picture that was scored",
                 "let the run go on, or leave it out",
             )
-    return [Run(*pair) for pair in zip(_names(listed, results), results, strict=True)]
+    return [Run(name, *each) for name, each in zip(_names(listed, results), read, strict=True)]
 
 
-def _read(path: Path) -> CleverResult:
-    return CleverResult.load(path) if path.suffix == ".parquet" else load_run(path)
+def _read(source: Source) -> tuple[CleverResult, tuple[Path, ...]]:
+    """Return the rows of a source without lists, and the files that hold those."""
+    if isinstance(source, CleverResult):
+        return source, ()
+    path = Path(source)
+    columns = [name for name, kind in COLUMNS.items() if kind != "floats"]
+    if path.suffix == ".parquet":
+        return CleverResult.load_parts([path], columns), (path,)
+    folder = RunFolder(path)
+    return folder.load(columns), tuple(folder.finished().values())
 
 
 def _place(source: Source) -> str:

@@ -55,16 +55,14 @@ class Row:
     details: dict[str, Any]
 
 
-def make_rows(run: Run, table: pd.DataFrame, images: Collection[int]) -> list[Row]:
-    """Make the rows of a run.
+def make_rows(run: Run, images: Collection[int]) -> list[Row]:
+    """Make the rows of some images of a run.
 
     Args:
         run: The run.
-        table: Its deciding rows.
         images: Ids of the images to show.
     """
-    shown = table[table["image_id"].isin(list(images))]
-    return [_row(run, row) for _, row in shown.iterrows()]
+    return [_row(run, row) for _, row in run.decisive(images).iterrows()]
 
 
 def _row(run: Run, row: pd.Series[Any]) -> Row:
