@@ -61,11 +61,11 @@ class Run:
         with self._writer:
             for number, pending in self._ahead(stop):
                 self._piece(number, pending, log, shown)
-            self._written(shown)
+            self._written()
             rest = left_over(self.ranks, self._missing, self._longest, lambda: bool(stop))
             for number in rest:
                 self._piece(number, self._submit(number), log, shown)
-                self._written(shown)
+                self._written()
 
     def _missing(self) -> list[int]:
         finished = self.folder.finished()
@@ -95,23 +95,25 @@ class Run:
         result = self.scorer.piece(loaded, lambda done, total: shown.within(n_images, done, total))
         end = time.monotonic()
         self._longest = max(self._longest, end - begin)
-        self._written(shown)
+        self._written()
         seconds = {"waited": round(read - begin, 4), "scored": round(end - read, 4)}
-        self._writing = self._writer.submit(self._keep, number, result, seconds, log)
+        self._writing = self._writer.submit(self._keep, number, result, seconds, log, shown)
 
-    def _keep(self, number: int, result: CleverResult, seconds: dict[str, float], log: Log) -> None:
+    def _keep(
+        self, number: int, result: CleverResult, seconds: dict[str, float], log: Log, shown: Meter
+    ) -> None:
         begin = time.monotonic()
         metadata = {**result.metadata, **self._of_parts, "piece": number}
         self.folder.add(number, CleverResult(result.table, metadata))
         seconds = {**seconds, "wrote": round(time.monotonic() - begin, 4)}
         log.write("piece", piece=number, seconds=seconds, **facts_of(result))
+        shown.finished()
 
-    def _written(self, shown: Meter) -> None:
-        """Wait until the last piece is written, and show it."""
+    def _written(self) -> None:
+        """Wait until the last piece is written."""
         if self._writing is not None:
             self._writing.result()
             self._writing = None
-            shown.finished()
 
 
 def score_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,8 @@ from .log import Tally
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-#: Seconds between lines where standard error is no terminal, and between readings of the log.
-_LINE, _READING = 60.0, 2.0
+#: Seconds between lines where standard error is no terminal.
+_LINE = 60.0
 
 
 class Meter(Protocol):
@@ -44,42 +45,38 @@ class Shown:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.n_images, self.tally = n_images, tally
-        self._console = Console(stderr=True)
+        console = Console(stderr=True)
         self.bar = Progress(
             BarColumn(bar_width=16),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} pictures {task.description}"),
             TimeRemainingColumn(),
             TextColumn("left"),
-            console=self._console,
+            console=console,
             speed_estimate_period=600,
-            disable=not self._console.is_terminal,
+            disable=not console.is_terminal,
         )
         self._task: TaskID = self.bar.add_task("", total=n_images, completed=tally.images)
-        self._said = self._when_read = time.monotonic()
-        self._at_hand = (time.monotonic(), 0.0)  # when the piece began, and its gradients so far
+        self._said = self._begun = time.monotonic()
 
     def within(self, piece: int, done: int, total: int) -> None:
         """Move the bar."""
         share = done / total if total else 0.0
         self.bar.update(self._task, completed=self.tally.images + share * piece)
         if not self.tally.recent_gradients and done:
-            seconds = max(1e-3, time.monotonic() - self._at_hand[0])
+            seconds = max(1e-3, time.monotonic() - self._begun)
             self.bar.update(self._task, description=f"{done / seconds:,.0f} gradients/s")
 
     def finished(self) -> None:
         """Read the log, and show what it adds up to."""
         now = time.monotonic()
-        self._at_hand = (now, 0.0)
-        if now - self._when_read < _READING and self.tally.recent_images:
-            return
-        self._when_read = now
         self.tally.update()
         said = speeds(self.tally)
         self.bar.update(self._task, completed=self.tally.images, description=said)
         if self.bar.disable and now - self._said >= _LINE:
             self._said = now
             done = f"{self.tally.images:,} of {self.n_images:,} pictures"
-            self._console.print(f"{done}; {said}; {time_left(self.tally, self.n_images)} left")
+            left = time_left(self.tally, self.n_images)
+            print(f"{done}; {said}; {left} left", file=sys.stderr, flush=True)
 
 
 def speeds(tally: Tally) -> str:
@@ -120,4 +117,3 @@ def meter(show: bool, n_images: int, tally: Tally) -> Iterator[Meter]:
     shown = Shown(n_images, tally)
     with shown.bar:
         yield shown
-    shown.tally.update()
