@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from reported import BROKEN, HOSTILE, make_pictures, make_run
+from small_run import SmallRun
 
 import clever_ext as cx
 from clever_ext import CleverError, CleverResult, glossary
@@ -220,6 +221,26 @@ def test_the_command_writes_a_page(place, tmp_path, monkeypatch, capsys):
     assert data_of((tmp_path / "report.html").read_text())["pictures"] == {}
     assert main(["report", "nowhere"]) == 2
     assert "Expected:" in capsys.readouterr().err
+
+
+def test_a_run_folder_with_several_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr("clever_ext.runs.pieces._IMAGES", 2)
+    small = SmallRun(tmp_path, 6)
+    assert small.score("run") == 0
+    folder = small.folder("run")
+    assert len(folder.finished()) > 1
+    (run,) = read_runs(tmp_path / "run")
+    assert run.parts == tuple(folder.finished().values())
+    assert all(len(maxima) == 0 for maxima in run.result.table["maxima"])
+    images = set(run.result.table["image_id"].unique()[:4])
+    rows, expected = run.decisive(images), folder.load().decisive()
+    expected = expected[expected["image_id"].isin(images)].reset_index(drop=True)
+    assert rows["image_id"].tolist() == expected["image_id"].tolist()
+    assert [len(maxima) for maxima in rows["maxima"]] == [6] * len(rows)
+    cx.write_report(tmp_path / "run", tmp_path / "report.html")
+    data = data_of((tmp_path / "report.html").read_text())
+    assert len(data["pictures"]) == 6
+    assert sum("fit" in row for row in data["rows"]) >= 1
 
 
 def test_several_runs_are_compared(place, tmp_path):
