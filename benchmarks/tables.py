@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/performance.md", "docs/which-score.md", "docs/adaptive.md")
+PAGES = (
+    "README.md",
+    "docs/performance.md",
+    "docs/which-score.md",
+    "docs/adaptive.md",
+    "docs/method.md",
+)
 _TABLE = re.compile(r"(<!-- table ([\w.-]+)(?:: (.*?))? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 

@@ -66,7 +66,7 @@ def compare(a: Run, b: Run, *more: Run, norm: Any = None, confidence: float = 0.
     ...         model.weight.copy_(factor * torch.eye(2, 4))
     ...         model.bias.copy_(torch.tensor([1.0, -1.0]))
     ...     return cx.clever_score(model, images, radius=9, n_batches=4, batch_samples=4)
-    >>> found = cx.compare(result(0.2), result(1.0))
+    >>> found = cx.compare(result(0.5), result(1.0))
     >>> found.pairs[["verdict", "more_robust"]].iloc[0].tolist()
     ['more robust', 'Linear #1']
     """
