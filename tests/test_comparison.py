@@ -361,6 +361,20 @@ def test_what_only_need_be_known(metadata, settings, words):
     assert words in row["cautions"][0]
 
 
+def test_a_search_that_samples_outdo_is_told():
+    a, b = searched(LOW, "a"), searched(HIGH, "b")
+    sampled = [run(LOW, "a", max_norm=np.full(60, 1.0)), run(HIGH, "b", max_norm=np.full(60, 3.0))]
+    for result in (a, b):
+        result.table["lipschitz"] = 2.0
+    found = cx.compare(a, sampled[0], b, sampled[1]).pairs.set_index("estimator")
+    assert found.loc["clever", "cautions"] == []
+    assert found.loc["steepest", "cautions"] == [
+        "b: on 100% of the rows samples met a steeper place than the search: these scores are too "
+        "high."
+    ]
+    assert cx.compare(a, b).pairs["cautions"][0] == []
+
+
 def test_other_crops_and_fits_that_were_not_used_are_told():
     a, b = (
         run(x, n, {"preprocessing": {"image_size": 8, "resize": size}})
