@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What the extension is made of: it is built again when one of these changes.
 SOURCES := setup.py pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: help install demo test lint test-cuda bench bench-quick clean
+.PHONY: help install demo test test-faults lint test-cuda bench bench-quick clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ demo: install ## score a pretrained ImageNet network on real photographs
 
 test: install ## run the whole test suite
 	$(BIN)/python -m pytest
+
+test-faults: install ## kill, damage and fill up runs, and feed them broken pictures (12 minutes)
+	$(BIN)/python -m pytest -m faults -s tests/faults
 
 lint: install ## check style, types and the benchmarks' tables
 	$(BIN)/ruff check .

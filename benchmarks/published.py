@@ -115,10 +115,10 @@ def pictures(prefix: str) -> tuple[Tensor, np.ndarray]:
 
 def photographs(network: str = "efficientnet-lite0") -> tuple[Tensor, np.ndarray]:
     """The 20 ImageNet photographs of foolbox, [20, 3, H, W] as a network takes them, and labels."""
-    from clever_ext.data import ImageFolder, load
+    from clever_ext.data import load, open_images
     from clever_ext.models import load_model
 
-    folder = ImageFolder(
+    folder = open_images(
         _folder_of("foolbox") / "data", include="imagenet_*", label_pattern=r"_(\d+)\.jpg"
     )
     preprocessing = load_model(network).preprocessing

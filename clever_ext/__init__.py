@@ -21,6 +21,7 @@ from .gradients import GradientOracle, TorchOracle
 from .maxima import grad_norm_max
 from .planning import RunPlan, plan
 from .refining import refine, refit
+from .report import write_report
 from .results import CleverResult
 from .runs.folder import load_run
 from .sampling import default_radius, sample_lp_ball
@@ -45,4 +46,5 @@ __all__ = [
     "refine",
     "refit",
     "sample_lp_ball",
+    "write_report",
 ]

@@ -117,17 +117,17 @@ def _is_oracle(model: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What trials have found to be fastest, and for how many gradients that is known."""
+class Choice:
+    """How passes are made, by what trials found to be fastest, and for how many gradients so."""
 
     options: tuple[str, ...]
     device_batch: int
     batched_backward: bool
-    n_gradients: float
+    n_gradients: float = math.inf
 
 
 #: What trials found for each model, by the kind of work: to score it again takes no new ones.
-_remembered: WeakKeyDictionary[Any, dict[Any, _Found]] = WeakKeyDictionary()
+_remembered: WeakKeyDictionary[Any, dict[Any, Choice]] = WeakKeyDictionary()
 
 
 class Engine:
@@ -146,6 +146,7 @@ class Engine:
         plan: How the passes of the loop are made.
         memory_format: How the points should lie in memory.
         options: The names of what was done to the model.
+        choice: How the passes of the loop are made, once that is known.
     """
 
     def __init__(self, model: Any, prepare: Any, device_batch: int | str) -> None:
@@ -164,6 +165,8 @@ class Engine:
                 "make the oracle's own model faster",
             )
         self.device_batch = device_batch
+        self.choice: Choice | None = None
+        self._settled = False
         self.options: tuple[str, ...] = ()
         self.memory_format = torch.contiguous_format
         self.own = self.plan = Plan(_oracle(model, False), 1)
@@ -218,6 +221,23 @@ class Engine:
             return
         self._ready_for = kind
         self.plan = Plan(self.own.oracle, self.own.device_batch)
+        if self.choice is None or not self._settled:
+            self.choice = self._found(kind, images, classes, targets, n_gradients)
+        self._known_for = self.choice.n_gradients
+        self._use(self.choice, images)
+
+    def settle(self, choice: Choice) -> None:
+        """Make passes as was found before, and make no more trials.
+
+        The passes of several processes, or of one that goes on where another stopped, are then the
+        same to the last bit.
+        """
+        self.choice, self._settled, self._ready_for = choice, True, None
+
+    def _found(
+        self, kind: Any, images: Tensor, classes: Tensor, targets: Tensor, n_gradients: int
+    ) -> Choice:
+        """Remember what trials found for the model, or make them."""
         key = (*kind, self.asked, self.automatic, self.device_batch)
         try:
             memory_of_model = _remembered.setdefault(self.model, {})
@@ -226,18 +246,17 @@ class Engine:
         if key not in memory_of_model or memory_of_model[key].n_gradients < n_gradients:
             trials = _Trials(images[:1], classes[:1], targets[:1], n_gradients)
             memory_of_model[key] = self._search(trials, probe_points(images))
-        self._known_for = memory_of_model[key].n_gradients
-        self._use(memory_of_model[key], images)
+        return memory_of_model[key]
 
-    def _search(self, trials: _Trials, points: Tensor) -> _Found:
+    def _search(self, trials: _Trials, points: Tensor) -> Choice:
         """Find the fastest options, then batch, then backward pass."""
         eager = tuple(name for name in self.asked if name != "compile")
         size, batched = self.plan.device_batch, False
-        if not (self.automatic or self.device_batch == "auto" or trials.n_targets > 1):
-            return _Found(self.asked, size, batched, math.inf)
+        if not (self.automatic or self.device_batch == "auto"):  # all was asked for by name
+            return Choice(self.asked, size, batched, math.inf)
         first = min(size, int(_FIRST_SHARE * trials.n_samples))
         if first < _FEWEST_POINTS:
-            return _Found(self.asked, size, batched, trials.n_gradients)
+            return Choice(self.asked, size, batched, trials.n_gradients)
         prepared = self._prepared(eager, points)
         seconds = trials.seconds(prepared, first)
         if self.automatic and not _is_oracle(self.model):
@@ -264,7 +283,7 @@ class Engine:
             batched = self._batched_is_faster(trials, prepared, size, seconds)
         compiled = ("compile",) if "compile" in self.asked else ()
         known_for = _LONGER * trials.n_gradients if trials.cut_short else math.inf
-        return _Found(prepared.options + compiled, size, batched, known_for)
+        return Choice(prepared.options + compiled, size, batched, known_for)
 
     def _best_batch(
         self, trials: _Trials, prepared: Prepared, size: int, seconds: float
@@ -311,7 +330,7 @@ class Engine:
                 'leave it out of prepare, or write prepare="auto"',
             ) from error
 
-    def _use(self, found: _Found, images: Tensor) -> None:
+    def _use(self, found: Choice, images: Tensor) -> None:
         points = probe_points(images)
         if "compile" in found.options:  # for one size of batch alone
             points = points[torch.arange(found.device_batch, device=points.device) % len(points)]

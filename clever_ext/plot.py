@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import curves
 from .errors import CleverError
 from .results import CleverResult
 
@@ -24,8 +25,55 @@ def _check_matplotlib() -> None:
         )
 
 
+def _axes(ax: Axes | None) -> Axes:
+    """Return the axes given, or those of a new figure, made without pyplot: it needs no display."""
+    _check_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(4, 3), layout="constrained").subplots() if ax is None else ax
+
+
+def _no_fit(ax: Axes) -> Axes:
+    ax.text(0.5, 0.5, "no fit", ha="center", va="center", transform=ax.transAxes)
+    ax.set_axis_off()
+    return ax
+
+
 def fit(row: pd.Series[Any], ax: Axes | None = None) -> Axes:
-    """Draw one row's batch maxima with the fitted reverse Weibull density and its end point.
+    """Draw a row's batch maxima with the fitted reverse Weibull density and the end point.
+
+    The band around the end point is its 95 % interval, as far as the score's tells it.
+
+    Args:
+        row: A row of `CleverResult.table`.
+        ax: Where to draw; None makes a figure.
+
+    Returns:
+        The axes; save with `.figure.savefig(path)`.
+    """
+    ax = _axes(ax)
+    maxima, location = np.asarray(row["maxima"]), row["lipschitz"]
+    if len(maxima) == 0 or not np.isfinite(location):
+        return _no_fit(ax)
+    counts, edges = curves.histogram(maxima)
+    ax.stairs(counts / (counts.sum() * np.diff(edges)), edges, fill=True, color="#9ecae1")
+    law = curves.law(row)
+    if law is not None:
+        ax.plot(*curves.density(law, maxima), color="#08519c", lw=1)
+    ax.axvline(location, color="#cb181d", lw=1)
+    limits = ax.get_xlim()
+    interval = curves.location_interval(row)
+    if np.isfinite(interval.high):
+        ax.axvspan(*interval, color="#cb181d", alpha=0.12, lw=0)
+        # An interval may reach many times as far as the data, which shall stay readable.
+        ax.set_xlim(limits[0], min(max(limits[1], interval.high), 2 * limits[1] - limits[0]))
+    ax.set_yticks([])
+    ax.tick_params(labelsize=6)
+    return ax
+
+
+def qq(row: pd.Series[Any], ax: Axes | None = None) -> Axes:
+    """Draw a row's batch maxima against the fitted law's quantiles: on the line the fit is good.
 
     Args:
         row: A row of `CleverResult.table`.
@@ -34,24 +82,65 @@ def fit(row: pd.Series[Any], ax: Axes | None = None) -> Axes:
     Returns:
         The axes.
     """
-    _check_matplotlib()
-    import matplotlib.pyplot as plt
+    ax = _axes(ax)
+    law = curves.law(row)
+    if law is None:
+        return _no_fit(ax)
+    points = curves.quantiles(law, row["maxima"])
+    ends = [points.y[0], points.y[-1]]
+    ax.plot(ends, ends, color="#969696", lw=0.8, ls="--")
+    ax.plot(*points, ".", color="#08519c", ms=4)
+    ax.set_xlabel("quantile of the fitted law")
+    ax.set_ylabel("batch maximum")
+    return ax
 
-    ax = plt.subplots()[1] if ax is None else ax
-    maxima, location = np.asarray(row["maxima"]), row["lipschitz"]
-    if len(maxima) == 0 or not np.isfinite(location):
-        ax.text(0.5, 0.5, "no fit", ha="center", va="center", transform=ax.transAxes)
-        ax.set_axis_off()
-        return ax
-    ax.hist(maxima, bins=min(20, max(4, len(maxima) // 3)), density=True, color="#9ecae1")
-    shape, scale = row["shape"], row["scale"]
-    if row["status"] == "ok" and scale > 0:
-        x = np.linspace(min(maxima.min(), location - 2 * scale), location, 200)[:-1]
-        z = (location - x) / scale
-        ax.plot(x, shape / scale * z ** (shape - 1) * np.exp(-(z**shape)), color="#08519c", lw=1)
-    ax.axvline(location, color="#cb181d", lw=1)
-    ax.set_yticks([])
-    ax.tick_params(labelsize=6)
+
+def curve(
+    results: CleverResult | Mapping[str, CleverResult],
+    norm: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the share of images whose score is above eps, a curve for each norm and result.
+
+    This is how robust accuracy is drawn: misclassified images are lost from eps = 0 on.
+
+    Args:
+        results: Scores, or several by the names that the legend shall give them.
+        norm: Which norm's; None for all, on a logarithmic axis if there are several, since their
+            units differ.
+        ax: Where to draw; None makes a figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        CleverError: matplotlib is missing, or no result has scores of the norm.
+    """
+    ax = _axes(ax)
+    named = {"": results} if isinstance(results, CleverResult) else results
+    lines = [
+        (name, p, scores)
+        for name, result in named.items()
+        for p, scores in result.scores.items()
+        if norm is None or p == norm
+    ]
+    norms = {p for _, p, _ in lines}
+    if not norms:
+        raise CleverError(
+            "no result has scores" + (f" of the norm {norm:g}" if norm is not None else ""),
+            "a norm that was scored",
+            "see result.scores",
+        )
+    for name, p, scores in lines:
+        of_norm = f"p = {p:g}" if len(norms) > 1 or not name else ""
+        label = ", ".join(filter(None, [name, of_norm]))
+        ax.step(*curves.share_above(scores), where="post", lw=1, label=label)
+    if len(norms) > 1:
+        ax.set_xscale("log")
+    ax.set_ylim(0, 1.02)
+    ax.set_xlabel("eps" if len(norms) > 1 else f"eps (p = {norms.pop():g})")
+    ax.set_ylabel("share of images with a score above eps")
+    ax.legend(fontsize=7)
     return ax
 
 
@@ -77,9 +166,7 @@ def radius(
     Raises:
         CleverError: matplotlib is missing, or the result has no such rows.
     """
-    _check_matplotlib()
-    from matplotlib.figure import Figure
-
+    ax = _axes(ax)
     rows = result.table[result.table["maxima"].map(len) > 0]
     image_id = rows["image_id"].min() if image_id is None else image_id
     rows = rows[rows["image_id"] == image_id]
@@ -90,12 +177,11 @@ def radius(
             "scores of one norm",
             "name an image that was scored, and one of its norms",
         )
-    ax = Figure(figsize=(4, 3), layout="constrained").subplots() if ax is None else ax
-    for target, curve in rows.groupby("target", sort=False):
-        curve = curve.sort_values("radius")
-        (line,) = ax.plot(curve["radius"], curve["score"], ".-", lw=1, label=str(target))
-        low, high = curve["score_low"], curve["score_high"]
-        ax.fill_between(curve["radius"], low, high, color=line.get_color(), alpha=0.15, lw=0)
+    for target, group in rows.groupby("target", sort=False):
+        own = group.sort_values("radius")
+        (line,) = ax.plot(own["radius"], own["score"], ".-", lw=1, label=str(target))
+        low, high = own["score_low"], own["score_high"]
+        ax.fill_between(own["radius"], low, high, color=line.get_color(), alpha=0.15, lw=0)
     ends = [0.0, float(rows["radius"].max())]
     ax.plot(ends, ends, color="#969696", lw=0.8, ls="--")
     ax.set_xlabel("radius R")
@@ -114,10 +200,7 @@ def search(row: pd.Series[Any], ax: Axes | None = None) -> Axes:
     Returns:
         The axes.
     """
-    _check_matplotlib()
-    from matplotlib.figure import Figure
-
-    ax = Figure().add_subplot() if ax is None else ax
+    ax = _axes(ax)
     ax.step(row["curve_gradients"], row["curve"], where="post", color="#08519c", lw=1)
     ax.axhline(row["norm_at_image"], color="#9ecae1", lw=1, label="norm at the image")
     ax.set_xscale("log")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from . import durable
 from .errors import CleverError
 
 # pandas and pyarrow are imported where they are used: together they take longer than all the rest.
@@ -58,6 +61,8 @@ COLUMNS = {
 
 _NULLABLE_INTEGERS = ("label", "predicted", "target")
 _METADATA_KEY = b"clever_ext"
+#: Files that are read at the same time.
+_READERS = 4
 #: Written into every file; a reader refuses files of a later format.
 FORMAT = 1
 
@@ -114,6 +119,59 @@ def _to_arrow(table: pd.DataFrame, metadata: dict[str, Any]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema.with_metadata({_METADATA_KEY: text.encode()}))
 
 
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read what a file of results says of itself, from its last bytes alone.
+
+    Raises:
+        CleverError: the file is missing, is damaged or no such file, or has a later format.
+    """
+    import pyarrow.parquet as pq
+
+    return _metadata(path, _reading(path, pq.read_schema))
+
+
+def _read(path: Path, columns: Sequence[str] | None) -> tuple[pa.Table, dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    def whole(path: Path) -> pa.Table:
+        names = None if columns is None else list(columns)
+        return pq.read_table(
+            path, columns=names, page_checksum_verification=True, partitioning=None
+        )
+
+    arrow = _reading(path, whole)
+    return arrow.replace_schema_metadata(None), _metadata(path, arrow.schema)
+
+
+def _reading(path: Path, read: Callable[[Path], Any]) -> Any:
+    import pyarrow as pa
+
+    try:
+        return read(path)
+    except (OSError, pa.ArrowException) as error:
+        raise CleverError(
+            f"{path} cannot be read: {error}",
+            "a whole Parquet file that CleverResult.save wrote",
+            "check the path, or score again: the part of a run is made anew where it is missing",
+        ) from error
+
+
+def _metadata(path: Path, schema: pa.Schema) -> dict[str, Any]:
+    """Return a file's metadata, once it is known to be one that this version reads."""
+    metadata: dict[str, Any] = {}
+    with suppress(ValueError):  # no JSON: not ours, or damaged
+        metadata = json.loads((schema.metadata or {}).get(_METADATA_KEY, b"{}"))
+    ours = _schema()  # an earlier version may have had fewer columns
+    known = all(each.name in COLUMNS and each.equals(ours.field(each.name)) for each in schema)
+    if metadata.pop("format", None) != FORMAT or not known:
+        raise CleverError(
+            f"{path} is not a file of results that this version reads",
+            f"results of format {FORMAT}, written by CleverResult.save",
+            "read it with the version of clever_ext that wrote it",
+        )
+    return metadata
+
+
 @dataclass(frozen=True)
 class CleverResult:
     """Scores with all that they were made from.
@@ -149,9 +207,9 @@ class CleverResult:
 
         Images and norms stand in the order of the table; a score that is NaN decides.
         """
-        return [row for _, row in self.deciding().iterrows()]
+        return [row for _, row in self.decisive().iterrows()]
 
-    def deciding(self) -> pd.DataFrame:
+    def decisive(self) -> pd.DataFrame:
         """Return the rows of `smallest` as a table."""
         return self.table.loc[self._deciding()]
 
@@ -169,52 +227,63 @@ class CleverResult:
         ranked = rows[["image_id"]].assign(norm=norm.loc[best], rank=rank)
         return list(ranked.groupby(["image_id", "norm"], sort=False)["rank"].idxmin())
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write one Parquet file, settings in its metadata; appears whole or not at all."""
+    def to_bytes(self) -> bytes:
+        """Return the contents of one Parquet file, settings in its metadata."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        target = Path(path)
-        partial = target.with_name(target.name + ".partial")
-        pq.write_table(_to_arrow(self.table, self.metadata), partial)
-        partial.replace(target)
+        sink = pa.BufferOutputStream()
+        arrow = _to_arrow(self.table, self.metadata)
+        # A dictionary of numbers that hardly repeat would make the file a fifth longer.
+        repeated = [name for name, kind in COLUMNS.items() if not kind.startswith("float")]
+        pq.write_table(
+            arrow, sink, compression="zstd", use_dictionary=repeated, write_page_checksum=True
+        )
+        contents: bytes = sink.getvalue().to_pybytes()
+        return contents
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write one Parquet file, settings in its metadata; appears whole or not at all.
+
+        Raises:
+            CleverError: it cannot be written.
+        """
+        durable.write(Path(path), self.to_bytes())
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> CleverResult:
         """Read a file that `save` wrote.
 
         Raises:
-            CleverError: the file is missing, is not such a file, or has a later format.
+            CleverError: the file is missing, is damaged or no such file, or has a later format.
+        """
+        return cls.load_parts([path])
+
+    @classmethod
+    def load_parts(
+        cls, paths: Sequence[str | PathLike[str]], columns: Sequence[str] | None = None
+    ) -> CleverResult:
+        """Read several files as one table; the metadata is that of the first.
+
+        Args:
+            paths: Of files that `save` wrote, at least one.
+            columns: Those to read; the others are missing values. None: all.
+
+        Raises:
+            CleverError: as `load`.
         """
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        try:
-            arrow = pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise CleverError(
-                f"{path} cannot be read: {error}",
-                "a Parquet file that CleverResult.save wrote",
-                "check the path, or score again",
-            ) from error
-        text = (arrow.schema.metadata or {}).get(_METADATA_KEY)
-        metadata = json.loads(text) if text else {}
-        schema = _schema()  # an earlier version may have had fewer columns
-        known = all(
-            each.name in COLUMNS and each.equals(schema.field(each.name)) for each in arrow.schema
-        )
-        if metadata.pop("format", None) != FORMAT or not known:
-            raise CleverError(
-                f"{path} is not a file of results that this version reads",
-                f"results of format {FORMAT}, written by CleverResult.save",
-                "read it with the version of clever_ext that wrote it",
-            )
-        columns = {
+        with ThreadPoolExecutor(_READERS) as pool:
+            parts = list(pool.map(lambda path: _read(Path(path), columns), paths))
+        arrow = pa.concat_tables([part for part, _ in parts], promote_options="default")
+        values = {
             name: arrow.column(name).to_numpy(zero_copy_only=False)
             if name not in _NULLABLE_INTEGERS
             else arrow.column(name).to_pylist()
             for name in arrow.schema.names
         }
-        return cls(make_table(columns), metadata)
+        return cls(make_table(values), parts[0][1])
 
     @classmethod
     def concatenate(cls, results: Sequence[CleverResult]) -> CleverResult:

@@ -103,9 +103,10 @@ class _Run:
         return tabulate(subjects, self.balls, rows, columns, "clever")
 
 
-def _metadata(
+def describe(
     engine: Engine, batch: Batch, settings: Settings, name: str | None, complete: bool
 ) -> dict[str, Any]:
+    """Return what decided the scores of some images, for the metadata of a result."""
     from . import __version__
 
     targets = settings.targets
@@ -288,7 +289,7 @@ def score_batch(
         table, complete = _scored(subjects, settings, progress, held)
     if not complete:
         warnings.warn("interrupted: the result holds the images finished so far", stacklevel=3)
-    return CleverResult(table, _metadata(engine, batch, settings, model_name, complete))
+    return CleverResult(table, describe(engine, batch, settings, model_name, complete))
 
 
 def _scored(

@@ -14,12 +14,13 @@ from typing import Any
 
 import clever_ext as cx
 from clever_ext.cli.tables import print_scores
-from clever_ext.data import ImageFolder, load, sample_pictures
+from clever_ext.data import load, open_images, sample_pictures
 from clever_ext.inputs import Settings
 from clever_ext.models import load_model
-from clever_ext.progress import gradient_bar
 from clever_ext.runs.folder import RunFolder
-from clever_ext.runs.scoring import Scorer, score_folder
+from clever_ext.runs.loop import score_run
+from clever_ext.runs.ranks import Alone
+from clever_ext.runs.scorer import Scorer
 
 OUT = Path("runs/demo")
 
@@ -35,7 +36,7 @@ def main() -> None:
     args = parser.parse_args()
 
     model = load_model("efficientnet-lite0")
-    pictures = ImageFolder(args.images) if args.images else sample_pictures()
+    pictures = open_images(args.images) if args.images else sample_pictures()
     settings = Settings.check(
         norm=2,
         radius=None,
@@ -47,9 +48,7 @@ def main() -> None:
     )
     shutil.rmtree(OUT, ignore_errors=True)  # the demo's own, from the last time
     run = RunFolder(OUT)
-    with gradient_bar(f"{len(pictures)} photographs") as progress:
-        scorer = Scorer(model, settings, device_batch="auto", dtype=None, prepare="auto")
-        score_folder(run, pictures, scorer, progress)
+    score_run(run, pictures, Scorer(model, settings), Alone(), show=True)
     result = run.load()
     print_scores(result, model.class_names)
 

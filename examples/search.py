@@ -11,7 +11,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 import clever_ext as cx
-from clever_ext.data import ImageFolder, load
+from clever_ext.data import load, open_images
 from clever_ext.models import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,7 +24,7 @@ def main() -> None:
     spec = find_spec("foolbox")
     assert spec is not None, "pip install clever_ext[demo]"
     assert spec.origin is not None
-    folder = ImageFolder(Path(spec.origin).parent / "data", include="imagenet_04*")
+    folder = open_images(Path(spec.origin).parent / "data", include="imagenet_04*")
     image = load(folder[0], loaded.preprocessing)[None]
     steepest = cx.clever_score(
         loaded.model, image, radius=RADII, targets="top2", estimator="steepest", max_gradients=150

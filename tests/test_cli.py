@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from clever_ext import CleverResult
 from clever_ext.cli import main
 from clever_ext.cli.tables import MEANING
 from clever_ext.runs.folder import RunFolder
@@ -55,7 +54,6 @@ def test_score_writes_a_run_and_prints_a_table(workplace, capsys):
     arguments = ["--norm", "2", "inf", "--targets", "top-3", "--out", "runs/mine"]
     assert score(*arguments) == 0
     run = json.loads((workplace / "runs/mine/run.json").read_text())
-    assert run["complete"]
     assert run["settings"]["norms"] == ["2", "inf"]
     assert run["settings"]["clip"] == [0, 1]
     assert run["model"]["name"] == "tiny_net:net"
@@ -71,7 +69,6 @@ def test_score_writes_a_run_and_prints_a_table(workplace, capsys):
     captured = capsys.readouterr()
     assert "p0_0.png" in captured.out
     assert MEANING[:40] in captured.out
-    assert "gradients/s" in captured.err
 
 
 def test_the_installed_command_and_the_module(workplace):
@@ -88,12 +85,12 @@ def test_the_installed_command_and_the_module(workplace):
 @pytest.mark.usefixtures("workplace")
 def test_scores_are_those_of_the_python_call():
     import clever_ext as cx
-    from clever_ext.data import ImageFolder, load
+    from clever_ext.data import load, open_images
     from clever_ext.models import load_model
 
     assert score("--out", "run", "--targets", "all", "--radius", "0.5") == 0
     model = load_model("tiny_net:net", image_size=8)
-    records = list(ImageFolder("pictures"))
+    records = list(open_images("pictures"))
     import torch
 
     expected = cx.clever_score(
@@ -142,28 +139,28 @@ def test_a_target_that_one_picture_has_already_costs_that_picture_alone():
 
 
 @pytest.mark.usefixtures("workplace")
-def test_more_pictures_than_a_part_holds(monkeypatch):
-    monkeypatch.setattr("clever_ext.runs.scoring.PICTURES_PER_PART", 2)
-    assert score("--out", "run") == 0
-    parts = sorted(Path("run/parts").iterdir())
-    assert [len(CleverResult.load(p).scores[2]) for p in parts] == [2, 1]
-
-
-@pytest.mark.usefixtures("workplace")
-def test_ctrl_c_keeps_what_is_finished(monkeypatch):
+def test_ctrl_c_twice_keeps_the_finished_pieces_and_the_same_command_goes_on(monkeypatch, capsys):
     import clever_ext.scoring as scoring
 
-    finish = scoring.sample_maxima
+    monkeypatch.setattr("clever_ext.runs.pieces._IMAGES", 1)
+    finish, calls = scoring.sample_maxima, []
 
     def interrupted(*arguments):
-        yield next(finish(*arguments))
-        raise KeyboardInterrupt
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return finish(*arguments)
 
-    monkeypatch.setattr(scoring, "sample_maxima", interrupted)
-    with pytest.warns(UserWarning, match="interrupted"):
+    with monkeypatch.context() as patched:
+        patched.setattr(scoring, "sample_maxima", interrupted)
         assert score("--out", "run", "--targets", "top2") == 130
-    assert not json.loads(Path("run/run.json").read_text())["complete"]
-    assert len(RunFolder("run").load().table) == 1
+    assert RunFolder("run").load().table["image"].tolist() == ["p0_0.png"]
+    assert main(["status", "run"]) == 0
+    said = capsys.readouterr().out
+    assert "1 of 3" in said
+    assert "the same command goes on" in said
+    assert score("--out", "run", "--targets", "top2") == 0
+    assert len(RunFolder("run").load().table) == 3
 
 
 @pytest.mark.usefixtures("workplace")
@@ -173,7 +170,7 @@ def test_ctrl_c_keeps_what_is_finished(monkeypatch):
         (["--model", "tiny_net:nothing"], "nothing"),
         (["--model", "lenet"], "lenet"),
         (["--model", "tiny_net:mixing"], "influence each other"),
-        (["--images", "nowhere"], "'nowhere' is not a folder"),
+        (["--images", "nowhere"], "nowhere' is not a folder"),
         (["--norm", "0.5"], "no p-norm"),
         (["--norm", "1", "2", "--radius", "1", "2", "3"], "--radius has 3 numbers for 2 norms"),
         (["--targets", "worst"], "unknown"),
@@ -195,12 +192,32 @@ def test_bad_input_ends_with_status_2_and_one_message(capsys, arguments, message
 
 
 @pytest.mark.usefixtures("workplace")
-def test_a_run_is_not_overwritten(capsys):
+def test_another_run_is_not_overwritten(capsys):
     assert score("--out", "run") == 0
     before = Path("run/run.json").read_text()
-    assert score("--out", "run") == 2
-    assert "already holds a run" in capsys.readouterr().err
+    assert score("--out", "run", "--seed", "1") == 2
+    assert "settings.seed was 0, now it is 1" in capsys.readouterr().err
     assert Path("run/run.json").read_text() == before
+
+
+@pytest.mark.usefixtures("workplace")
+def test_shards_are_merged(capsys):
+    for shard in ("0/2", "1/2"):
+        assert score("--out", f"runs/{shard[0]}", "--shard", shard) == 0
+    assert main(["merge", "runs/0", "runs/1", "--out", "runs/whole"]) == 0
+    assert len(RunFolder("runs/whole").load().scores[2]) == 3
+    assert main(["merge", "runs/0", "runs/1", "--out", "runs/whole"]) == 2
+    assert score("--out", "run", "--shard", "2/2") == 2
+    assert "0 <= i < n" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_dry_run_tells_what_a_run_will_take_and_writes_nothing(capsys):
+    assert score("--out", "run", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "3 pictures, 12 rows, 288 gradients" in said
+    assert "gradients/s" in said
+    assert not Path("run").exists()
 
 
 def test_doctor(capsys):

@@ -16,7 +16,7 @@ def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "run"
     words = "score --model efficientnet-lite0 --include imagenet_0[0167]_*.jpg --norm 2 inf "
     words += r"--targets top-3 --n-batches 4 --batch-samples 2 --label-pattern _(\d+)\.jpg$"
-    places = ["--images", str(sample_pictures().root), "--out", str(folder)]
+    places = ["--images", str(sample_pictures().path), "--out", str(folder)]
     status = main(words.split() + places)
     assert status == 0
     return RunFolder(folder).load()

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import CleverError
-from . import bench, compare, doctor, score
+from . import bench, compare, doctor, merge, report, score, status
 
 __all__ = ["main"]
 
 #: In the order of the help. Each has `add`, which describes the command and says what runs it.
-_COMMANDS = (score, compare, bench, doctor)
+_COMMANDS = (score, status, merge, compare, report, bench, doctor)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -28,8 +28,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status.
 
-    Status 2 is bad input, said in one message on standard error; 130 an interrupted run, whose
-    finished part is kept.
+    Status 2 is bad input, or a file that could not be written, said in one message on standard
+    error; 130 and 143 a run that was stopped by SIGINT or SIGTERM, whose finished pieces are kept.
     """
     args = _parser().parse_args(argv)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +11,9 @@ from rich.console import Console
 
 from ..errors import CleverError
 from ..inputs import ESTIMATORS
+from .images import add_images, open_from
 from .options import DTYPES, add_machine, add_model, load, read_device_batch
-from .tables import print_scores
+from .tables import print_run
 
 
 def add(commands: Any) -> None:
@@ -19,10 +21,7 @@ def add(commands: Any) -> None:
     score = commands.add_parser("score", help="score a model on a folder of pictures")
     score.set_defaults(run=run)
     add_model(score)
-    data = score.add_argument_group("pictures")
-    data.add_argument("--images", required=True, help="folder of pictures")
-    data.add_argument("--include", default="*", help="pattern of the names to take")
-    data.add_argument("--label-pattern", help="regular expression whose first group is the class")
+    add_images(score)
     how = score.add_argument_group("score")
     how.add_argument("--norm", nargs="+", default=["2"], help="1, 2, inf or any p between")
     how.add_argument(
@@ -49,7 +48,15 @@ def add(commands: Any) -> None:
     how.add_argument("--no-clip", dest="clip", action="store_const", const=None)
     how.add_argument("--seed", type=int, default=0)
     add_machine(score)
-    score.add_argument("--out", required=True, help="folder for the run")
+    score.add_argument(
+        "--out", required=True, help="folder of the run; one that was stopped goes on"
+    )
+    score.add_argument(
+        "--dry-run", action="store_true", help="tell what the run will take, from a measurement"
+    )
+    score.add_argument(
+        "--shard", default="0/1", metavar="I/N", help="score every N-th piece from the I-th on"
+    )
 
 
 def _radii(given: Sequence[str] | None, norms: Sequence[str]) -> Any:
@@ -76,15 +83,30 @@ def _radius(text: str) -> Any:
     return radii if len(radii) > 1 else radii[0]
 
 
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not int(match[1]) < int(match[2]):
+        raise CleverError(
+            f"--shard {text} is no shard",
+            "i/n with 0 <= i < n, such as 0/4 to 3/4",
+            "number the shards from 0",
+        )
+    return int(match[1]), int(match[2])
+
+
 def run(args: argparse.Namespace) -> int:
-    """Score a folder of pictures."""
-    from ..data import ImageFolder
+    """Score pictures, or go on with that."""
+    from ..data.loading import Loader
     from ..inputs import Settings
-    from ..progress import gradient_bar
+    from ..runs.estimate import estimate
     from ..runs.folder import RunFolder
-    from ..runs.scoring import Scorer, score_folder
+    from ..runs.loop import score_run
+    from ..runs.ranks import find_ranks, local_device
+    from ..runs.scorer import Scorer
     from ..targets import parse_targets
 
+    shard = _shard(args.shard)
+    args.device = local_device(args.device)
     model = load(args)
     settings = Settings.check(
         norm=args.norm,
@@ -99,17 +121,21 @@ def run(args: argparse.Namespace) -> int:
         tolerance=args.tolerance,
         max_gradients=args.max_gradients,
     )
-    folder = ImageFolder(args.images, include=args.include, label_pattern=args.label_pattern)
+    source = open_from(args)
     scorer = Scorer(
         model,
         settings,
         device_batch=read_device_batch(args.device_batch),
         dtype=DTYPES.get(args.dtype),
         prepare=args.prepare,
+        threads=args.threads,
     )
-    folder_of_run = RunFolder(args.out)
-    with gradient_bar() as progress:
-        complete = score_folder(folder_of_run, folder, scorer, progress)
-    print_scores(folder_of_run.load(), model.class_names)
-    Console().print(f"Results: {args.out}")
-    return 0 if complete else 130
+    if args.dry_run:
+        with Loader(source, model.preprocessing, args.workers) as loader:
+            Console().print(str(estimate(source, scorer, loader, shard)), highlight=False)
+        return 0
+    folder, ranks = RunFolder(args.out), find_ranks()
+    status = score_run(folder, source, scorer, ranks, args.workers, shard, show=True)
+    if ranks.leader:
+        print_run(folder.path)
+    return status

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from ..results import CleverResult
+from ..glossary import MEANING
+from ..results import COLUMNS, CleverResult
+from ..runs.folder import RunFolder
 
-#: What a score means, in one line; every table of scores ends with it.
-MEANING = (
-    "A score estimates how far the picture can move, in the norm's own units (pixels in [0, 1]; "
-    "for l2 the root of the sum of squared changes), before any attack could reach the target."
-)
+#: Pictures up to which a run's table is printed.
+_FEW = 40
 
 
 def _name_of(class_names: Sequence[str] | None) -> Callable[[Any], str]:
@@ -55,3 +55,44 @@ def print_scores(result: CleverResult, class_names: Sequence[str] | None = None)
     console = Console()
     console.print(table)
     console.print(MEANING)
+
+
+def print_run(path: Path) -> None:
+    """Print the scores of a run: of each picture where there are few, and over all of them."""
+    run = RunFolder(path)
+    if not run.finished():
+        Console().print("No piece is finished yet: the same command goes on.")
+        return
+    lists = [name for name, kind in COLUMNS.items() if kind == "floats"]
+    result = run.load([name for name in COLUMNS if name not in lists])
+    if result.table["image_id"].nunique() <= _FEW:
+        print_scores(result, result.metadata["class_names"])
+    print_summary(result)
+    Console().print(f"Results: {path}")
+
+
+def print_summary(result: CleverResult) -> None:
+    """Print what the scores of all pictures come to, norm by norm."""
+    import numpy as np
+
+    decides = result.decisive()
+    table = Table()
+    for column in ("norm", "pictures", "mean score (95 %)", "median", "score = R", "misclassified"):
+        table.add_column(column, justify="left" if column == "norm" else "right")
+    for norm, rows in decides[decides["norm"].notna()].groupby("norm"):
+        score = rows["score"].dropna().to_numpy()
+        half = 1.96 * score.std(ddof=1) / np.sqrt(len(score)) if len(score) > 1 else float("nan")
+        table.add_row(
+            f"{norm:g}",
+            f"{len(rows):,}",
+            f"{score.mean():.4g} ± {half:.2g}",
+            f"{np.median(score):.4g}",
+            f"{rows['capped'].mean():.1%}",
+            f"{(rows['status'] == 'misclassified').mean():.1%}",
+        )
+    console = Console()
+    console.print(table)
+    errors = int((decides["status"] == "error").sum())
+    unscored = int((decides["status"] == "non-finite").sum())
+    if errors or unscored:
+        console.print(f"{errors} pictures could not be scored; {unscored} scores are not finite.")

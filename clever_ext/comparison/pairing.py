@@ -192,7 +192,7 @@ def paired(
 def _deciding(result: CleverResult, norm: float) -> pd.DataFrame:
     """Rows of one norm that decide, indexed by image id."""
     table = result.table
-    rows = CleverResult(table[table["norm"] == norm]).deciding()
+    rows = CleverResult(table[table["norm"] == norm]).decisive()
     return rows.set_index("image_id")
 
 

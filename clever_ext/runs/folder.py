@@ -1,45 +1,55 @@
-"""The files of a run: `run.json` and Parquet parts."""
+"""The files of a run: `run.json`, Parquet parts, a log and a lock."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from .. import durable
 from ..errors import CleverError
-from ..results import FORMAT, CleverResult
+from ..results import FORMAT, CleverResult, read_metadata
+from .identity import run_id
+from .pieces import Pieces
+
+#: Seconds in which the processes of a job find together at a run's lock.
+_JOINING = 5.0
+_PART = re.compile(r"part-(\d{5,})\.parquet")
 
 
 class RunFolder:
-    """The files of one run.
+    """The files of one run; docs/run-format.md describes them.
 
-    `run.json` holds settings, versions and digests; `parts/part-00000.parquet` and so on hold the
-    rows, each a file that `CleverResult.load` reads. Every file appears whole or not at all.
+    `run.json` says what the run is, is written once and never changed. `parts/part-00000.parquet`
+    and so on hold the rows of one piece each, as `CleverResult.load` reads them; what is done is
+    known from them alone. Every file appears whole or not at all. `log.jsonl` tells what happened.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self.description_file = self.path / "run.json"
+        self.parts, self.log = self.path / "parts", self.path / "log.jsonl"
 
     @property
-    def description(self) -> Path:
-        """Where the settings are."""
-        return self.path / "run.json"
+    def exists(self) -> bool:
+        """Whether there is a run, or what is left of one."""
+        return self.description_file.exists() or any(True for _ in self._parts())
 
-    def create(self) -> None:
-        """Make an empty run.
+    def make(self) -> None:
+        """Make the folder, if it is not there.
 
         Raises:
-            CleverError: there is one already, or the folder cannot be made.
+            CleverError: it cannot be made.
         """
-        if self.description.exists():
-            raise CleverError(
-                f"{self.path} already holds a run",
-                "a folder without run.json",
-                "choose another --out, or move that run away",
-            )
         try:
-            (self.path / "parts").mkdir(parents=True, exist_ok=True)
+            self.parts.mkdir(parents=True, exist_ok=True)
+            durable.sync_folder(self.path)
         except OSError as error:
             raise CleverError(
                 f"{self.path} cannot be made: {error}",
@@ -49,36 +59,183 @@ class RunFolder:
 
     def describe(self, description: dict[str, Any]) -> None:
         """Write `run.json`."""
-        partial = self.description.with_suffix(".json.partial")
-        partial.write_text(json.dumps({"format": FORMAT, **description}, indent=2) + "\n")
-        partial.replace(self.description)
+        text = json.dumps({"format": FORMAT, **description}, indent=2) + "\n"
+        durable.write(self.description_file, text.encode())
 
-    def add(self, number: int, result: CleverResult) -> None:
-        """Write one part."""
-        result.save(self.path / "parts" / f"part-{number:05d}.parquet")
-
-    def load(self) -> CleverResult:
-        """Read all the parts.
+    def read(self) -> dict[str, Any]:
+        """Read `run.json`.
 
         Raises:
-            CleverError: there is no run, or no part of it.
+            CleverError: it is missing, is damaged, or has another format.
         """
-        parts = sorted((self.path / "parts").glob("part-*.parquet"))
-        if not self.description.exists() or not parts:
+        try:
+            description = json.loads(self.description_file.read_text(encoding="utf-8"))
+            known = description.pop("format") == FORMAT
+            if known and run_id(description) != description["run_id"]:
+                raise ValueError("its settings are not those that it was written with")
+        except OSError as error:
             raise CleverError(
-                f"{self.path} holds no run with results",
+                f"{self.path} holds no run: {error.strerror}",
                 "a folder that `clever-ext score` wrote",
                 "check the path",
+            ) from error
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise CleverError(
+                f"{self.description_file} is damaged: {error}",
+                "the JSON that `clever-ext score` wrote",
+                "start the run again with the same command: it mends the file from the parts",
+            ) from error
+        if not known:
+            raise CleverError(
+                f"{self.path} is of another format than {FORMAT}",
+                "a run of this version of clever_ext",
+                "read it with the version that wrote it",
             )
-        return CleverResult.concatenate([CleverResult.load(part) for part in parts])
+        return dict(description)
+
+    def part(self, number: int) -> Path:
+        """Return the file of a piece."""
+        return self.parts / f"part-{number:05d}.parquet"
+
+    def _parts(self) -> Iterator[tuple[int, Path]]:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.parts) as entries:
+            for entry in entries:
+                match = _PART.fullmatch(entry.name)
+                if match:
+                    yield int(match[1]), Path(entry.path)
+
+    def finished(self) -> dict[int, Path]:
+        """Return the parts that are there, in order."""
+        return dict(sorted(self._parts()))
+
+    def add(self, number: int, result: CleverResult) -> None:
+        """Write a part.
+
+        Raises:
+            CleverError: it cannot be written.
+        """
+        durable.write(self.part(number), result.to_bytes())
+
+    def load(self, columns: Sequence[str] | None = None) -> CleverResult:
+        """Read all the parts; the metadata is what `run.json` says, and whether all are there.
+
+        Args:
+            columns: Those to read; the others are missing values. None: all.
+
+        Raises:
+            CleverError: there is no run, no part of it, or one that is damaged or of another run.
+        """
+        description = self.read()
+        parts = self.finished()
+        if not parts:
+            raise CleverError(
+                f"{self.path} holds no results yet",
+                "a run with at least one finished piece",
+                "wait, or see what `clever-ext status` says",
+            )
+        pieces = Pieces.of(description)
+        for number, path in parts.items():
+            check_part(path, description, number)
+        result = CleverResult.load_parts(list(parts.values()), columns)
+        complete = parts.keys() >= set(pieces.numbers)
+        return CleverResult(result.table, {**description, "complete": complete})
+
+    @contextmanager
+    def locked(self, job: str | None) -> Iterator[None]:
+        """Keep others from working at the run while the block runs.
+
+        The lock is the system's, so that it ends with its process, however that ends; the file that
+        carries it stays and means nothing by itself.
+
+        Args:
+            job: The name of several processes that work together; None: this one is alone.
+
+        Raises:
+            CleverError: others are at work here, or the folder cannot be written to.
+        """
+        path = self.path / "lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise durable.cannot_write(path, error) from error
+        try:
+            _lock(descriptor, path, job)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def is_locked(self) -> bool:
+        """Whether a process works at the run; nothing is written."""
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            return not _free(descriptor, fcntl.LOCK_EX)
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path, job: str | None) -> None:
+    deadline = time.monotonic() + (_JOINING if job else 0.0)
+    try:
+        while True:
+            if _free(descriptor, fcntl.LOCK_EX):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, (job or f"process {os.getpid()}").encode(), 0)
+                if job:  # leaves the door open to the others of the job
+                    fcntl.flock(descriptor, fcntl.LOCK_SH)
+                return
+            joined = job is not None and _free(descriptor, fcntl.LOCK_SH)
+            holder = os.pread(descriptor, 4096, 0).decode(errors="replace")
+            if joined and holder == job:
+                return
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(0.05)
+    except OSError as error:
+        raise durable.cannot_write(path, error) from error
+    raise CleverError(
+        f"{path.parent} is being worked at by {holder or 'another process'}",
+        "one process, or one torchrun job, at a time",
+        "wait for it, stop it, or choose another --out",
+    )
+
+
+def _free(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def check_part(path: Path, description: dict[str, Any], number: int) -> None:
+    """Refuse a part that is damaged, or of another run or piece, by what its last bytes say.
+
+    Raises:
+        CleverError: it is.
+    """
+    metadata = read_metadata(path)
+    if (metadata.get("run_id"), metadata.get("piece")) != (description["run_id"], number):
+        raise CleverError(
+            f"{path} belongs to another run, or to another place in it",
+            f"piece {number} of the run that {path.parent.parent / 'run.json'} describes",
+            "start the run again with the same command: it sets the file aside",
+        )
 
 
 def load_run(path: str | os.PathLike[str]) -> CleverResult:
-    """Read a run's rows; the metadata is what `run.json` says.
+    """Read the rows of a run's finished pieces.
+
+    Args:
+        path: The run's folder.
+
+    Returns:
+        The rows in the order of the pictures. The metadata is what `run.json` says, and `complete`:
+        whether all pieces are finished.
 
     Raises:
-        CleverError: there is no run, or no part of it.
+        CleverError: there is no run, no finished piece, or one that is damaged.
     """
-    run = RunFolder(path)
-    result = run.load()
-    return CleverResult(result.table, json.loads(run.description.read_text()))
+    return RunFolder(path).load()

@@ -1,0 +1,35 @@
+"""Where pictures come from: sources of records, and the way from a record to pixels.
+
+`open_images` lists what a path holds; `select` takes a part of it and `resolve` makes class numbers
+of its labels. `load` reads one picture; a `Loader` reads many in processes of their own, which a
+damaged picture may end without harm.
+"""
+
+from .decoding import load
+from .labels import read_label_map, read_labels, resolve
+from .loading import Loaded, Loader, Pending
+from .opening import open_images
+from .preprocessing import Preprocessing, check_image_size
+from .records import ImageRecord, ImageSource, image_id
+from .samples import imagenet_class_names, package_folder, sample_pictures
+from .selection import select
+
+__all__ = [
+    "ImageRecord",
+    "ImageSource",
+    "Loaded",
+    "Loader",
+    "Pending",
+    "Preprocessing",
+    "check_image_size",
+    "image_id",
+    "imagenet_class_names",
+    "load",
+    "open_images",
+    "package_folder",
+    "read_label_map",
+    "read_labels",
+    "resolve",
+    "sample_pictures",
+    "select",
+]

@@ -1,0 +1,79 @@
+"""From the record of a picture to its pixels."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, WebPImagePlugin  # noqa: F401 (registers what is not registered at first)
+
+from ..errors import CleverError
+from .preprocessing import Preprocessing, check_pixels, too_large
+from .records import ImageRecord
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+"""What a file may hold, whatever its ending. Pillow's other decoders stay shut: some are seldom
+used and little tested, and one hands the file to another program."""
+
+
+def load(record: ImageRecord, preprocessing: Preprocessing) -> torch.Tensor:
+    """Read one picture.
+
+    Encoded pictures and pixels of 8 bits are preprocessed; pixels of 8 bits that have the model's
+    size already are divided by 255, and floating-point ones taken as they are. Of 8-bit pixels
+    in an array, grey ones stay grey.
+
+    Args:
+        record: Which one.
+        preprocessing: What the model wants.
+
+    Returns:
+        Float32 tensor in [0, 1] of shape [3, image_size, image_size]; of an array of numbers,
+        [1, image_size, image_size] where it is grey, and its own shape where it is floating-point.
+
+    Raises:
+        CleverError: If the file is missing, truncated, no picture, or above Pillow's limit on
+            pixels (`PIL.Image.MAX_IMAGE_PIXELS`), which guards the memory against small files that
+            decode to huge pictures; or if floating-point pixels leave [0, 1].
+    """
+    try:
+        found = record.place.read()
+        if isinstance(found, np.ndarray):
+            return _from_array(found, record.name, preprocessing)
+        with Image.open(io.BytesIO(found), formats=FORMATS) as image:
+            check_pixels(*image.size, repr(record.name))
+            return preprocessing(image)
+    except CleverError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
+        raise too_large(repr(record.name), str(error) or "out of memory") from error
+    except Exception as error:  # decoders of damaged files raise nearly anything
+        raise CleverError(
+            f"{record.name!r} cannot be decoded ({type(error).__name__}: {error})",
+            "a complete picture in one of the formats " + ", ".join(FORMATS),
+            "replace the file or leave it out",
+        ) from error
+
+
+def _from_array(values: npt.NDArray[Any], name: str, preprocessing: Preprocessing) -> torch.Tensor:
+    if values.dtype != np.uint8:
+        pixels = np.array(values, dtype=np.float32, order="C")
+        is_picture = pixels.ndim == 3 and pixels.shape[0] in (1, 3)
+        if is_picture and not (pixels.min() >= 0 and pixels.max() <= 1):
+            raise CleverError(
+                f"picture {name} has values from {pixels.min():g} to {pixels.max():g}",
+                "pixels in [0, 1]: the model normalises, so that scores are in units of pixels",
+                "divide by 255, or undo the normalisation",
+            )
+        return torch.from_numpy(pixels)
+    grey = values.ndim == 2 or values.shape[2] == 1
+    size = preprocessing.image_size
+    if values.shape[:2] == (size, size) and (grey or values.shape[2] == 3):
+        channels_first = np.moveaxis(values.reshape(size, size, -1), -1, 0)
+        return torch.from_numpy(np.ascontiguousarray(channels_first, np.float32) / np.float32(255))
+    check_pixels(values.shape[1], values.shape[0], f"picture {name}")
+    seen = preprocessing(Image.fromarray(values[..., 0] if values.shape[2:] == (1,) else values))
+    return seen[:1].clone() if grey else seen

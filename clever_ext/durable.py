@@ -1,0 +1,76 @@
+"""Files that appear whole or not at all, and stay where the power fails."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+from .errors import CleverError
+
+#: What a file is called until it is whole; whatever stops the process leaves at most such a one.
+PARTIAL = ".partial"
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file under a name of its own, then give it its name.
+
+    The data, and then the folder, are flushed to the disk: what is there after this is there after
+    a failure of power, and a reader sees the old file or the new one, never a part of it.
+
+    Raises:
+        CleverError: the system refuses; the old file, if there is one, is as it was, or whole.
+    """
+    partial = path.with_name(f".{path.name}.{uuid4().hex[:12]}{PARTIAL}")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            _write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(partial, path)  # noqa: PTH105 - one module, `os`, for all that may fail here
+        sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def append(descriptor: int, line: str, path: Path) -> None:
+    """Add a line to an open file, in one piece.
+
+    Raises:
+        CleverError: the system refuses.
+    """
+    try:
+        _write_all(descriptor, line.encode() + b"\n")
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's list of names to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def cannot_write(path: Path, error: OSError) -> CleverError:
+    """Say that a file could not be written, and that nothing else was lost."""
+    return CleverError(
+        f"{path} cannot be written: {error.strerror or error}",
+        "room on the disk, and the right to write there",
+        "make room or choose another place, and start the same command again: what was written "
+        "before is kept",
+    )

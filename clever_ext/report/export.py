@@ -1,0 +1,151 @@
+"""The rows of runs as CSV, JSON or Markdown."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TextIO
+
+from .. import glossary
+from ..results import COLUMNS
+from .compared import compared
+from .reading import Run
+from .summary import NormSummary, RunSummary, facts, summarise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: What the numbers of a norm are called, in the order of `numbers`.
+NUMBERS = ("norm", "images", "mean (95 %)", "25 %", "median", "75 %", "score is R")
+#: Columns that only a program can use, and that would be most of a file.
+_BULKY = ("maxima", "witness")
+#: Rows of Markdown: those with the smallest scores.
+_SMALLEST = 10
+
+
+def write_csv(runs: Sequence[Run], handle: TextIO) -> None:
+    """Write all rows, the name of their run before them; lists are left out."""
+    lists = [name for name, kind in COLUMNS.items() if kind == "floats"]
+    for number, run in enumerate(runs):
+        table = run.result.table.drop(columns=lists)
+        table.insert(0, "run", run.name)
+        table.to_csv(handle, index=False, header=number == 0, lineterminator="\n")
+
+
+def write_json(runs: Sequence[Run], handle: TextIO) -> None:
+    """Write settings, summaries, the comparison and all rows, but no maxima and witnesses.
+
+    A number that is missing or not one is null; an infinite one is the string "inf".
+    """
+    handle.write('{"runs": [')
+    for number, run in enumerate(runs):
+        head = {
+            "name": run.name,
+            "metadata": run.result.metadata,
+            "summary": asdict(summarise(run.result)),
+        }
+        handle.write((",\n" if number else "\n") + _json(head)[:-1] + ', "rows": [')
+        first = True
+        for table in run.tables():
+            for row in table.drop(columns=list(_BULKY)).to_dict("records"):
+                handle.write(("\n" if first else ",\n") + _json(row))
+                first = False
+        handle.write("]}")
+    found = compared(runs)
+    handle.write('],\n"comparison": ' + _json(found and found.data) + "}\n")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(_plain(value), allow_nan=False, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    """Turn pandas', NumPy's and non-finite values into what JSON has."""
+    if isinstance(value, dict):
+        return {name: _plain(own) for name, own in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(own) for own in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    known = value is None or isinstance(value, (str, bool, int, float))
+    return value if known else None  # pandas' missing integer
+
+
+def write_markdown(runs: Sequence[Run], handle: TextIO) -> None:
+    """Write a short summary: settings, numbers, the smallest scores and what they mean."""
+    summaries = [summarise(run.result) for run in runs]
+    parts = ["# CLEVER scores\n", f"{glossary.MEANING} {glossary.NO_CERTIFICATE}\n"]
+    for run, summary in zip(runs, summaries, strict=True):
+        parts += [f"## {_cell(run.name)}\n", _counts(summary), _numbers(summary)]
+        parts += ["The smallest scores:\n", _smallest(run)]
+        said = facts(run.result).items()
+        parts.append(table_of(["setting", "value"], [[name, value] for name, value in said]))
+    found = compared(runs)
+    if found:
+        parts += ["## Compared\n"]
+        for part in found.sections:
+            lines = [f"- {_cell(line)}" for line in part.lines]
+            parts += [f"### {_cell(part.title)}\n", "\n".join(lines) + "\n"]
+            parts += [table_of(part.head, part.rows)] if part.rows else []
+    words = {word for summary in summaries for word in [*summary.statuses, *summary.flags]}
+    meanings = [[f"`{word}`", glossary.explain(word)] for word in sorted(words)]
+    parts += ["## Words\n", table_of(["word", "meaning"], meanings)]
+    handle.write("\n".join(parts))
+
+
+def table_of(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table of Markdown; what stands in a cell cannot break out of it."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(map(_cell, line)) + " |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Keep a text from being read as a new cell, a new line or HTML."""
+    for sign, safe in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", " "), ("\r", " ")):
+        text = text.replace(sign, safe)
+    return text
+
+
+def _counts(summary: RunSummary) -> str:
+    right = "" if summary.accuracy is None else f" Accuracy: {summary.accuracy:.1%}."
+    return (
+        f"{summary.images} images: {summary.scored} scored, {summary.misclassified} "
+        f"misclassified, {summary.errors} with errors.{right}\n"
+    )
+
+
+def _numbers(summary: RunSummary) -> str:
+    return table_of(NUMBERS, [numbers(own) for own in summary.norms])
+
+
+def numbers(own: NormSummary) -> list[str]:
+    """Write a norm's summary, cell by cell."""
+    mean = f"{own.mean:.4g} ({own.mean_low:.4g}, {own.mean_high:.4g})"
+    quartiles = (own.first_quartile, own.median, own.third_quartile)
+    cells = [f"{own.norm:g}", str(own.images), mean, *(f"{q:.4g}" for q in quartiles)]
+    return [*cells, f"{own.capped:.0%}"]
+
+
+def _smallest(run: Run) -> str:
+    rows = run.result.decisive()
+    lines = []
+    for _, own in rows[rows["norm"].notna()].groupby("norm", sort=False):
+        for _, row in own.nsmallest(_SMALLEST, "score").iterrows():
+            lines.append(_line(run, row))
+    head = ["picture", "norm", "predicted", "target", "score (95 %)", "status"]
+    return table_of(head, lines)
+
+
+def _line(run: Run, row: pd.Series[Any]) -> list[str]:
+    return [
+        row["image"] or str(row["image_id"]),
+        f"{row['norm']:g}",
+        run.class_name(row["predicted"]),
+        run.class_name(row["target"]),
+        f"{row['score']:.4g} ({row['score_low']:.4g}, {row['score_high']:.4g})",
+        ", ".join(filter(None, [row["status"], row["flags"]])),
+    ]

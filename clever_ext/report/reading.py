@@ -1,0 +1,139 @@
+"""The runs that a report tells of, read and named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CleverError
+from ..results import COLUMNS, CleverResult
+from ..runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: What stands for a run: its result, its folder, or a Parquet file of results.
+Source = CleverResult | str | PathLike[str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run under the name that tells it from the others.
+
+    Attributes:
+        name: Of the model; with the estimator or the folder, where models are named alike.
+        result: Its rows and settings; of a run on disk without the columns that hold lists, which
+            for many images do not fit into memory.
+        parts: Files that hold all the columns of these rows; none, if the result does.
+    """
+
+    name: str
+    result: CleverResult
+    parts: tuple[Path, ...] = ()
+
+    def tables(self) -> Iterator[pd.DataFrame]:
+        """Return the rows with all their columns, a file at a time."""
+        if not self.parts:
+            yield self.result.table
+        for part in self.parts:
+            yield CleverResult.load(part).table
+
+    def decisive(self, images: Collection[int]) -> pd.DataFrame:
+        """Return the deciding rows of some images, with all their columns."""
+        import pandas as pd
+
+        wanted = list(images)
+        rows = [table[table["image_id"].isin(wanted)] for table in self.tables()]
+        return CleverResult(pd.concat(rows, ignore_index=True)).decisive()
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Name of each logit; empty where they are not known."""
+        names: Sequence[str] | None = self.result.metadata.get("class_names")
+        return names or ()
+
+    def class_name(self, number: Any) -> str:
+        """Name a class: by its word, or else by its number; nothing for a missing one."""
+        import pandas as pd
+
+        if pd.isna(number):
+            return ""
+        index = int(number)
+        names = self.class_names
+        return names[index] if 0 <= index < len(names) else str(index)
+
+
+def read_runs(sources: Source | Sequence[Source]) -> list[Run]:
+    """Read runs and name them.
+
+    Args:
+        sources: One run or several: results, run folders, or Parquet files of results.
+
+    Raises:
+        CleverError: there is none, one cannot be read, or has no row.
+    """
+    alone = isinstance(sources, (CleverResult, str, PathLike))
+    listed: list[Source] = [sources] if alone else list(sources)  # type: ignore[list-item, arg-type]
+    if not listed:
+        raise CleverError(
+            "there is no run to report",
+            "one at least",
+            "name a folder that `clever-ext score` made",
+        )
+    read = [_read(each) for each in listed]
+    results = [result for result, _ in read]
+    for source, result in zip(listed, results, strict=True):
+        if len(result.table) == 0:
+            raise CleverError(
+                f"{_place(source) or 'the run'} has no rows",
+                "at least one picture that was scored",
+                "let the run go on, or leave it out",
+            )
+    return [Run(name, *each) for name, each in zip(_names(listed, results), read, strict=True)]
+
+
+def _read(source: Source) -> tuple[CleverResult, tuple[Path, ...]]:
+    """Return the rows of a source without lists, and the files that hold those."""
+    if isinstance(source, CleverResult):
+        return source, ()
+    path = Path(source)
+    columns = [name for name, kind in COLUMNS.items() if kind != "floats"]
+    if path.suffix == ".parquet":
+        return CleverResult.load_parts([path], columns), (path,)
+    folder = RunFolder(path)
+    return folder.load(columns), tuple(folder.finished().values())
+
+
+def _place(source: Source) -> str:
+    """Return the name of a run's folder or file."""
+    return "" if isinstance(source, CleverResult) else Path(source).resolve().stem
+
+
+def _names(sources: Sequence[Source], results: Sequence[CleverResult]) -> list[str]:
+    """Name runs by model, then estimator, place and number, as far as it takes to tell them apart.
+
+    A run gets what tells it from others of its name; what they have in common it does not.
+    """
+    metadata = [result.metadata for result in results]
+    names = [str(own.get("model", {}).get("name", "run")) for own in metadata]
+    estimators = [str(own.get("settings", {}).get("estimator", "")) for own in metadata]
+    for words in (estimators, [_place(source) for source in sources]):
+        names = [
+            f"{name} ({word})" if word and _differ(name, names, words) else name
+            for name, word in zip(names, words, strict=True)
+        ]
+    seen: Counter[str] = Counter()
+    for number, name in enumerate(tuple(names)):
+        seen[name] += 1
+        if seen[name] > 1:
+            names[number] = f"{name} #{seen[name]}"
+    return names
+
+
+def _differ(name: str, names: Sequence[str], words: Sequence[str]) -> bool:
+    """Tell whether the words of the runs of one name are not all the same."""
+    return len({word for own, word in zip(names, words, strict=True) if own == name}) > 1

@@ -1,0 +1,118 @@
+"""What a run will take, told before it begins from a short measurement."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..data import ImageSource
+from ..data.loading import Loaded, Loader
+from ..inputs import FEWEST_GRADIENTS, FIRST_LOOK
+from ..progress import silent
+from .meter import duration
+from .pieces import Pieces, gradients_per_image, piece_size
+from .scorer import Scorer
+
+#: Pictures that are scored for the measurement, and the gradients of a row at most.
+_IMAGES, _GRADIENTS = 4, 256
+#: Bytes of a row beside its maxima, and of a part beside its rows, as files of results have them.
+_ROW_BYTES, _PART_BYTES = 120, 13_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take; printing it tells all.
+
+    Attributes:
+        images: Pictures.
+        rows: Of the result.
+        gradients: At most; a race or a tolerance spends fewer.
+        at_most: Whether that is a bound.
+        gradients_per_second: Measured, of one process.
+        images_per_second: That the loading of pictures measured, in this process alone.
+        seconds: Of one process.
+        bytes: Of the run's folder.
+    """
+
+    images: int
+    rows: int
+    gradients: int
+    at_most: bool
+    gradients_per_second: float
+    images_per_second: float
+    seconds: float
+    bytes: int
+
+    def __str__(self) -> str:
+        most = "at most " if self.at_most else ""
+        return (
+            f"{self.images:,} pictures, {self.rows:,} rows, {most}{self.gradients:,} gradients\n"
+            f"{self.gradients_per_second:,.0f} gradients/s by one process, measured; pictures are "
+            f"read at {self.images_per_second:,.0f}/s\n"
+            f"{most}{duration(self.seconds)} by one process, n processes with a GPU of their own "
+            f"take an n-th\n{self.bytes / 2**20:,.1f} MiB in the run's folder"
+        )
+
+
+def estimate(
+    source: ImageSource, scorer: Scorer, loader: Loader, shard: tuple[int, int] = (0, 1)
+) -> Estimate:
+    """Measure on a few pictures what a run will take; nothing is written.
+
+    Args:
+        source: The pictures.
+        scorer: Model and settings; a scorer of its own, since its settings are cut short.
+        loader: Of those pictures.
+        shard: As for the run.
+
+    Raises:
+        CleverError: the model cannot be scored, or no picture can be read.
+    """
+    first = scorer.first(source, loader)
+    subjects = scorer.look(first)
+    settings, n_targets = scorer.settings, subjects.n_targets
+    pieces = Pieces(len(source), piece_size(subjects, settings), shard)
+    images = pieces.images(pieces.numbers)
+    rows = images * n_targets * len(settings.balls)
+    gradients = images * gradients_per_image(settings, n_targets)
+    scorer.choose(subjects, max(1, gradients))
+
+    step = max(1, len(source) // _IMAGES)
+    begin = time.monotonic()
+    loaded = loader.submit([source[n] for n in range(0, len(source), step)][:_IMAGES]).result()
+    images_per_second = len(loaded) / (time.monotonic() - begin)
+    rate = _rate(scorer, loaded)
+    limited = settings.tolerance is not None or settings.race or "auto" in settings.radii
+    n_maxima = 0 if settings.estimator == "steepest" else settings.n_batches
+    return Estimate(
+        images=images,
+        rows=rows,
+        gradients=gradients,
+        at_most=limited,
+        gradients_per_second=rate,
+        images_per_second=images_per_second,
+        seconds=max(gradients / rate, images / images_per_second),
+        bytes=rows * (_ROW_BYTES + 8 * n_maxima) + len(pieces.numbers) * _PART_BYTES,
+    )
+
+
+def _rate(scorer: Scorer, loaded: Sequence[Loaded]) -> float:
+    """Return the gradients per second of a short score, once everything is warm."""
+    settings = scorer.settings
+    samples = min(settings.batch_samples, _GRADIENTS // FIRST_LOOK)
+    short = replace(
+        settings,
+        n_batches=FIRST_LOOK,
+        batch_samples=samples,
+        max_gradients=max(FEWEST_GRADIENTS, FIRST_LOOK * samples),
+    )
+    measuring = replace(scorer, settings=short)
+    assert scorer.engine.choice is not None
+    measuring.engine.settle(scorer.engine.choice)
+    rate = 1.0
+    for _ in range(2):
+        begin = time.monotonic()
+        table = measuring.piece(loaded, silent).table
+        rate = max(1.0, float(table["n_gradients"].sum())) / (time.monotonic() - begin)
+    return rate

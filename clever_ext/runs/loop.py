@@ -1,0 +1,207 @@
+"""Scores the pictures of a run, from the first command to the last part."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from ..data import ImageSource, resolve
+from ..data.loading import Loader, Pending
+from ..results import CleverResult
+from .description import choice_of, choice_to_json, describe_run
+from .folder import RunFolder
+from .identity import check_same
+from .log import Log, Tally, facts_of, open_log
+from .meter import Meter, meter
+from .pieces import Pieces, gradients_per_image, piece_size
+from .ranks import Ranks, first_round, left_over
+from .repair import mend, recovered
+from .scorer import Scorer
+from .stopping import Stopper, stopper
+
+
+class Run:
+    """A run that is under way, as one process sees it.
+
+    Three things go on at a time: the pictures of the next piece are read, those of this one are
+    scored, the rows of the last one are written.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        description: dict[str, Any],
+        source: ImageSource,
+        scorer: Scorer,
+        loader: Loader,
+        ranks: Ranks,
+    ) -> None:
+        self.folder, self.source, self.scorer = folder, source, scorer
+        self.loader, self.ranks = loader, ranks
+        self.pieces = Pieces.of(description)
+        # Every part says what it belongs to; the names of classes alone would fill most of it.
+        of_run = {**description, "class_names": None}
+        self._of_parts = {"run": of_run, "run_id": of_run["run_id"]}
+        self._writer = ThreadPoolExecutor(1, "clever_ext writer")
+        self._writing: Future[None] | None = None
+        self._longest = 0.0  # seconds that a piece took
+
+    def score(self, log: Log, shown: Meter, stop: Stopper) -> None:
+        """Score pieces until none is missing, or the run is told to stop.
+
+        Raises:
+            CleverError: a part cannot be written.
+            KeyboardInterrupt: it is told to stop at once.
+        """
+        with self._writer:
+            for number, pending in self._ahead(stop):
+                self._piece(number, pending, log, shown)
+            self._written()
+            rest = left_over(self.ranks, self._missing, self._longest, lambda: bool(stop))
+            for number in rest:
+                self._piece(number, self._submit(number), log, shown)
+                self._written()
+
+    def _missing(self) -> list[int]:
+        finished = self.folder.finished()
+        return [number for number in self.pieces.numbers if number not in finished]
+
+    def _submit(self, number: int) -> Pending:
+        return self.loader.submit(self.pieces.records(self.source, number))
+
+    def _ahead(self, stop: Stopper) -> Iterator[tuple[int, Pending]]:
+        """Yield pieces while the pictures of the next one are read."""
+        before = None
+        for number in first_round(self.ranks, self.pieces.numbers, self.folder.finished()):
+            following = (number, self._submit(number))
+            if before is not None:
+                yield before
+            if stop:
+                return
+            before = following
+        if before is not None:
+            yield before
+
+    def _piece(self, number: int, pending: Pending, log: Log, shown: Meter) -> None:
+        n_images = len(self.pieces.places(number))
+        begin = time.monotonic()
+        loaded = pending.result()
+        read = time.monotonic()
+        result = self.scorer.piece(loaded, lambda done, total: shown.within(n_images, done, total))
+        end = time.monotonic()
+        self._longest = max(self._longest, end - begin)
+        self._written()
+        seconds = {"waited": round(read - begin, 4), "scored": round(end - read, 4)}
+        self._writing = self._writer.submit(self._keep, number, result, seconds, log, shown)
+
+    def _keep(
+        self, number: int, result: CleverResult, seconds: dict[str, float], log: Log, shown: Meter
+    ) -> None:
+        begin = time.monotonic()
+        metadata = {**result.metadata, **self._of_parts, "piece": number}
+        self.folder.add(number, CleverResult(result.table, metadata))
+        seconds = {**seconds, "wrote": round(time.monotonic() - begin, 4)}
+        log.write("piece", piece=number, seconds=seconds, **facts_of(result))
+        shown.finished()
+
+    def _written(self) -> None:
+        """Wait until the last piece is written."""
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+
+def score_run(
+    folder: RunFolder,
+    source: ImageSource,
+    scorer: Scorer,
+    ranks: Ranks,
+    workers: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    show: bool = False,
+) -> int:
+    """Score pictures into a folder, or go on where that was stopped.
+
+    The finished run holds the same bits however often it was stopped, and whoever scored what.
+
+    Args:
+        folder: Of the run; a new one, or one that the same call began.
+        source: The pictures.
+        scorer: Model and settings.
+        ranks: The processes that share the work.
+        workers: Processes that load pictures for this one; 0: it does so itself.
+        shard: (i, n): score only every n-th piece, from the i-th on.
+        show: Whether to show the progress on standard error.
+
+    Returns:
+        An exit status: 0, or 128 and the signal that stopped the run; what was finished is kept.
+
+    Raises:
+        CleverError: the model cannot be scored, the folder holds another run, others are at work
+            there, or a file cannot be written.
+    """
+    with ExitStack() as stack:
+        stop = stack.enter_context(stopper())
+        loader = stack.enter_context(Loader(source, scorer.model.preprocessing, workers))
+        begun = _begun(folder, source, scorer, loader, ranks, shard)
+        description, labelled = stack.enter_context(begun)
+        log = stack.enter_context(open_log(folder.log))
+        log.write("start", job=ranks.job, first=ranks.leader, device=description["device"])
+        pieces = Pieces.of(description)
+        tally = Tally(folder.log)
+        tally.update()
+        n_images = pieces.images(pieces.numbers)
+        shown = stack.enter_context(meter(show and ranks.leader, n_images, tally))
+        run = Run(folder, description, labelled, scorer, loader, ranks)
+        try:
+            run.score(log, shown, stop)
+        except KeyboardInterrupt:
+            log.write("stopped", at_once=True)
+            return stop.status or 130
+        log.write("stopped" if stop else "end")
+        return stop.status
+
+
+@contextmanager
+def _begun(
+    folder: RunFolder,
+    source: ImageSource,
+    scorer: Scorer,
+    loader: Loader,
+    ranks: Ranks,
+    shard: tuple[int, int],
+) -> Iterator[tuple[dict[str, Any], ImageSource]]:
+    """Begin a run or take up one that was begun, and hold its lock.
+
+    Yields:
+        What `run.json` says, and the pictures with the numbers of their classes.
+    """
+    if folder.exists and scorer.threads is None:
+        torch.set_num_threads(recovered(folder)["machine"]["threads"] or torch.get_num_threads())
+    first = scorer.first(source, loader)
+    subjects = scorer.look(first)
+    source = resolve(source, subjects.logits.shape[1], scorer.model.class_names)
+    size = piece_size(subjects, scorer.settings)
+    here = describe_run(scorer, source, first, Pieces(len(source), size, shard))
+    folder.make()
+    with folder.locked(ranks.job):
+        if not ranks.leader:
+            ranks.wait_until_begun()
+        elif folder.exists:
+            description = {**recovered(folder), "class_names": here["class_names"]}
+            check_same(description, here)
+            mend(folder, description)
+        else:
+            n_gradients = gradients_per_image(scorer.settings, subjects.n_targets) * len(source)
+            choice = scorer.choose(subjects, max(1, n_gradients // shard[1]))
+            folder.describe({**here, "engine": choice_to_json(choice)})
+        ranks.begun()
+        description = folder.read()
+        check_same(description, here)
+        scorer.engine.settle(choice_of(description))
+        yield description, source

@@ -1,0 +1,158 @@
+"""Scores pictures together; one that cannot be scored becomes a row that says why."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data import ImageRecord, ImageSource
+from ..data.loading import Loaded, Loader
+from ..engine import Choice, Engine
+from ..errors import CleverError
+from ..inputs import Batch, Settings, check_batch, check_device_batch
+from ..models import LoadedModel
+from ..progress import Progress
+from ..results import CleverResult, make_table
+from ..scoring import score_batch
+from ..subjects import Subjects
+
+#: Pictures that are loaded at a time, in search of one that can be read.
+_SEARCHED = 16
+
+
+@dataclass
+class Scorer:
+    """A model, and how to score with it.
+
+    Attributes:
+        model: Where it is to run.
+        settings: Of the scores.
+        device_batch: How many points go through the model at once, or "auto".
+        dtype: Of images and samples; None: the model's.
+        prepare: As for `clever_score`.
+        threads: Of the CPU, where a number was asked for: a run that goes on uses those that it
+            began with, since they share out sums.
+    """
+
+    model: LoadedModel
+    settings: Settings
+    device_batch: int | str = "auto"
+    dtype: torch.dtype | None = None
+    prepare: str | Sequence[str] = "auto"
+    threads: int | None = None
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What makes the passes, for all the pieces."""
+        device_batch = check_device_batch(self.device_batch)
+        return Engine(self.model.model, self.prepare, device_batch)
+
+    def first(self, source: ImageSource, loader: Loader) -> Batch:
+        """Return the first picture that can be read, as the model gets it.
+
+        Raises:
+            CleverError: there is none, or the model does not take it.
+        """
+        why = ""
+        for start in range(0, len(source), _SEARCHED):
+            records = [source[n] for n in range(start, min(start + _SEARCHED, len(source)))]
+            for loaded in loader.submit(records).result():
+                if loaded.pixels is not None:
+                    return self._batch([loaded], labels=False)
+                why = why or str(loaded.error)
+        raise CleverError(
+            f"none of the {len(source)} pictures can be read; the first: {why}",
+            "at least one picture",
+            "check --images",
+        )
+
+    def look(self, first: Batch) -> Subjects:
+        """Check the model, and the settings against it, by one picture.
+
+        Raises:
+            CleverError: the model cannot be scored, or a setting does not suit it.
+        """
+        with self.engine.running(first.images.device):
+            self.engine.check(first.images)
+            try:
+                return Subjects(self.engine, first, self.settings.targets, self.settings.seed)
+            except CleverError as error:
+                if "is the class predicted for it" not in error.wrong:
+                    raise
+                # A target that is this picture's class concerns this picture alone.
+                return Subjects(self.engine, first, "top2", self.settings.seed)
+
+    def choose(self, subjects: Subjects, n_gradients: int) -> Choice:
+        """Find the fastest way to make the passes of so many gradients, by trials."""
+        engine, these = self.engine, np.array([0])
+        with engine.running(subjects.batch.images.device):
+            engine.ready(*subjects.tensors(these, subjects.targets[these]), n_gradients)
+        assert engine.choice is not None
+        return engine.choice
+
+    def _batch(self, loaded: Sequence[Loaded], labels: bool = True) -> Batch:
+        of_records = [each.record.label for each in loaded] if labels else [None]
+        return check_batch(
+            torch.stack([each.pixels for each in loaded if each.pixels is not None]),
+            None if None in of_records else np.array(of_records),
+            np.array([each.record.image_id for each in loaded]),
+            self.model.model,
+            None,
+            self.dtype,
+        )
+
+    def _score(self, loaded: Sequence[Loaded], progress: Progress) -> CleverResult:
+        """Score pictures of which all are labelled or none."""
+        batch = self._batch(loaded)
+        with warnings.catch_warnings():
+            # What an interrupted call keeps is of no use here: a piece is whole or it is not.
+            warnings.filterwarnings("ignore", message="interrupted")
+            result = score_batch(self.engine, batch, self.settings, progress, self.model.name)
+        names = {each.record.image_id: each.record.name for each in loaded}
+        result.table["image"] = [names[u] for u in result.table["image_id"]]
+        return result
+
+    def _score_or_error(self, loaded: Sequence[Loaded], progress: Progress) -> list[CleverResult]:
+        """Score pictures together; where that is refused, one by one, to keep what can be kept."""
+        try:
+            return [self._score(loaded, progress)] if loaded else []
+        except CleverError as error:
+            if len(loaded) == 1:
+                return [_error_row(loaded[0].record, error)]
+        return [part for each in loaded for part in self._score_or_error([each], progress)]
+
+    def piece(self, loaded: Sequence[Loaded], progress: Progress) -> CleverResult:
+        """Score some pictures, or say of each why it has no score.
+
+        The rows stand in the order of the pictures.
+
+        Raises:
+            KeyboardInterrupt: it was stopped before all were scored.
+        """
+        good = [each for each in loaded if each.pixels is not None]
+        bad = [_error_row(each.record, each.error) for each in loaded if each.error is not None]
+        parts = self._score_or_error(good, progress)
+        if not all(part.metadata.get("complete", True) for part in parts):
+            raise KeyboardInterrupt
+        result = CleverResult.concatenate(parts + bad)
+        place = {each.record.image_id: n for n, each in enumerate(loaded)}
+        order = np.argsort(result.table["image_id"].map(place).to_numpy(), kind="stable")
+        return CleverResult(result.table.iloc[order].reset_index(drop=True), result.metadata)
+
+
+def _error_row(record: ImageRecord, error: CleverError) -> CleverResult:
+    rows: dict[str, Any] = {
+        "image_id": [record.image_id],
+        "image": [record.name],
+        "label": [record.label],
+        "status": ["error"],
+        "estimator": ["clever"],
+        "error": [str(error)],
+    }
+    return CleverResult(make_table(rows))

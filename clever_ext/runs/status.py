@@ -1,0 +1,84 @@
+"""What has become of a run, told from its folder alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..results import CleverResult
+from .folder import RunFolder
+from .log import Tally, facts_of
+from .meter import speeds, time_left
+from .pieces import Pieces
+
+#: The columns that a tally needs.
+_SCORES = ("image_id", "norm", "target", "score", "status", "p_lowest", "n_gradients")
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a run stands.
+
+    Attributes:
+        description: What `run.json` says.
+        pieces: Of the run, and of its shard.
+        tally: What its pieces add up to.
+        finished: Pieces that are finished.
+        worked_at: Whether a process holds the run's lock.
+    """
+
+    description: dict[str, Any]
+    pieces: Pieces
+    tally: Tally
+    finished: int
+    worked_at: bool
+
+    @property
+    def complete(self) -> bool:
+        """Whether all the pieces are finished."""
+        return self.finished >= len(self.pieces.numbers)
+
+    @property
+    def state(self) -> str:
+        """In a word."""
+        if self.complete:
+            return "complete"
+        return "running" if self.worked_at else "stopped: the same command goes on"
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Return what there is to say, as pairs of a name and words."""
+        n_images = self.pieces.images(self.pieces.numbers)
+        model, settings = self.description["model"], self.description["settings"]
+        facts = [
+            ("state", self.state),
+            ("model", model["name"]),
+            (
+                "pictures",
+                f"{self.tally.images:,} of {n_images:,}, {self.tally.errors:,} with errors",
+            ),
+            ("pieces", f"{self.finished:,} of {len(self.pieces.numbers):,}"),
+            ("gradients", f"{self.tally.gradients:,}"),
+            ("estimator", f"{settings['estimator']}, norms {', '.join(settings['norms'])}"),
+            ("mean scores", self.tally.means() or "none yet"),
+        ]
+        if self.worked_at:
+            facts.append(("speed", speeds(self.tally)))
+            facts.append(("time left", time_left(self.tally, n_images)))
+        return facts
+
+
+def read_status(folder: RunFolder) -> Status:
+    """Read where a run stands; nothing is written, and a process at work is not disturbed.
+
+    Raises:
+        CleverError: there is no run, or a part that is not in the log cannot be read.
+    """
+    description = folder.read()
+    tally = Tally(folder.log)
+    tally.update()
+    finished = folder.finished()
+    # A process may have been killed between a part and its line in the log.
+    for number in finished.keys() - tally.pieces:
+        rows = CleverResult.load_parts([finished[number]], _SCORES)
+        tally.add(number, 0.0, facts_of(rows))
+    return Status(description, Pieces.of(description), tally, len(finished), folder.is_locked())

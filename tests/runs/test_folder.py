@@ -1,0 +1,104 @@
+"""The files of a run."""
+
+import fcntl
+import json
+import os
+
+import pytest
+from small_run import assert_same_bits
+
+from clever_ext import CleverError, CleverResult, load_run
+from clever_ext.runs.folder import RunFolder
+
+
+def test_run_json_says_what_the_run_is(small):
+    small.score("run", norm=["2", "inf"], seed=3)
+    description = json.loads((small.path / "run/run.json").read_text())
+    assert description["format"] == 1
+    assert description["settings"]["norms"] == ["2", "inf"]
+    assert description["settings"]["seed"] == 3
+    assert description["pieces"] == {"images": 6, "size": 2, "shard": [0, 1]}
+    assert description["machine"] == {"device": "cpu", "threads": 1}
+    assert description["class_names"] == list("abcde")
+    assert len(description["data"]["listing_sha256"]) == 64
+    assert {"model", "preprocessing", "engine", "versions", "created"} <= description.keys()
+
+
+def test_every_part_says_what_it_belongs_to(small):
+    small.score("run")
+    result = CleverResult.load(small.folder("run").part(1))
+    assert result.metadata["piece"] == 1
+    assert result.metadata["run_id"] == small.folder("run").read()["run_id"]
+    assert result.metadata["run"]["settings"]["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: f.part(1).write_bytes(f.part(1).read_bytes()[:-9]), "cannot be read"),
+        (lambda f: f.part(1).write_bytes(b""), "cannot be read"),
+        (lambda f: f.part(1).write_bytes(f.part(2).read_bytes()), "another place"),
+        (lambda f: f.description_file.write_bytes(b'{"form'), "is damaged"),
+        (lambda f: f.description_file.write_bytes(b"[]"), "is damaged"),
+        (lambda f: f.description_file.write_bytes(b'{"format": 9}'), "another format"),
+        (lambda f: f.description_file.unlink(), "holds no run"),
+        (lambda f: [path.unlink() for path in f.finished().values()], "holds no results"),
+    ],
+)
+def test_what_is_damaged_is_not_read(small, damage, message):
+    small.score("run")
+    folder = small.folder("run")
+    damage(folder)
+    with pytest.raises(CleverError, match=message):
+        load_run(folder.path)
+
+
+def test_a_flipped_bit_is_noticed_or_changes_nothing(small):
+    small.score("run")
+    folder, before = small.folder("run"), small.table("run")
+    whole = bytearray(folder.part(0).read_bytes())
+    noticed, places = 0, range(4, len(whole), 61)
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 16
+        folder.part(0).write_bytes(damaged)
+        try:
+            assert_same_bits(before, folder.load().table)
+        except CleverError:
+            noticed += 1
+    assert noticed > len(places) / 2
+
+
+def test_a_lock_ends_with_its_process_and_a_stale_file_means_nothing(small):
+    folder = RunFolder(small.path / "run")
+    folder.make()
+    (folder.path / "lock").write_text("process 1")
+    assert not folder.is_locked()
+    with folder.locked(None):
+        assert folder.is_locked()
+        assert (folder.path / "lock").read_text() == f"process {os.getpid()}"
+    assert not folder.is_locked()
+
+
+def test_the_processes_of_a_job_share_a_lock_and_others_do_not(small, monkeypatch):
+    monkeypatch.setattr("clever_ext.runs.folder._JOINING", 0.1)
+    folder = RunFolder(small.path / "run")
+    folder.make()
+    with folder.locked("job 1"), folder.locked("job 1"):
+        for other in (None, "job 2"):
+            with pytest.raises(CleverError, match="worked at by job 1"), folder.locked(other):
+                pass
+    with folder.locked("job 2"):
+        pass
+
+
+def test_a_file_system_without_locks_is_said(small, monkeypatch):
+    folder = RunFolder(small.path / "run")
+    folder.make()
+
+    def no_locks(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(CleverError, match="No locks available"), folder.locked(None):
+        pass

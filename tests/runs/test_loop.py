@@ -1,0 +1,152 @@
+"""A run from its first command to its last part, stopped and taken up again."""
+
+import functools
+import json
+
+import numpy as np
+import pytest
+import torch
+from small_run import assert_same_bits
+
+import clever_ext as cx
+from clever_ext import CleverError
+from clever_ext.data import open_images
+from clever_ext.data.loading import Loader
+from clever_ext.engine import Choice, Engine
+from clever_ext.runs.folder import RunFolder
+
+
+def test_a_run_holds_what_one_call_would_give(small):
+    assert small.score("run") == 0
+    result = cx.load_run(small.path / "run")
+    assert result.metadata["complete"]
+    assert sorted(small.folder("run").finished()) == [0, 1, 2]
+    assert result.table["image"].unique().tolist() == sorted(
+        p.name for p in small.pictures.iterdir()
+    )
+    source = open_images(small.pictures)
+    with Loader(source, small.model.preprocessing, 0) as loader:
+        loaded = loader.submit(list(source)).result()
+    whole = cx.clever_score(
+        small.model.model,
+        torch.stack([each.pixels for each in loaded]),
+        n_batches=6,
+        batch_samples=4,
+        clip=(0, 1),
+        image_ids=[each.record.image_id for each in loaded],
+    )
+    np.testing.assert_allclose(result.table["score"], whole.table["score"], rtol=1e-5)
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(small, monkeypatch):
+    small.score("whole")
+    add, added = RunFolder.add, []
+
+    def stopped(self, number, result):
+        add(self, number, result)
+        added.append(number)
+        if len(added) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "add", stopped)
+    assert small.score("run") == 130
+    assert list(small.folder("run").finished()) == [0]
+    assert not cx.load_run(small.path / "run").metadata["complete"]
+    assert small.score("run") == 0
+    assert added == [0, 1, 2]
+    assert_same_bits(small.table("whole"), small.table("run"))
+    assert small.score("run") == 0  # complete: nothing is left to do
+    assert added == [0, 1, 2]
+
+
+def test_passes_are_made_as_the_run_began_them(small, monkeypatch):
+    """What trials chose is part of the run: a process that goes on does not choose again."""
+    chosen = []
+    monkeypatch.setattr(
+        Engine, "_search", lambda *_: chosen.append(1) or Choice((), 7, batched_backward=False)
+    )
+    small.score("run")
+    assert chosen == [1]
+    description = small.folder("run").read()
+    assert description["engine"] == {"options": [], "device_batch": 7, "batched_backward": False}
+    small.folder("run").part(1).unlink()
+    small.score("run")
+    assert chosen == [1]
+
+
+def test_threads_are_those_that_the_run_began_with(small):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        small.score("run")
+        torch.set_num_threads(2)
+        small.score("run")
+        assert torch.get_num_threads() == 1
+        small.scorer = functools.partial(small.scorer, threads=2)
+        torch.set_num_threads(2)
+        with pytest.raises(CleverError, match=r"machine\.threads was 1, now it is 2"):
+            small.score("run")
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"n_batches": 7}, "settings.n_batches was 6, now it is 7"),
+        ({"seed": 1}, "settings.seed was 0, now it is 1"),
+        ({"norm": "inf"}, "settings.norms"),
+        ({"shard": (0, 2)}, "shard was"),
+    ],
+)
+def test_other_settings_are_refused_by_name(small, change, named):
+    small.score("run")
+    before = (small.path / "run/run.json").read_bytes()
+    with pytest.raises(CleverError, match="made otherwise") as error:
+        small.score("run", **change)
+    assert named in str(error.value)
+    assert (small.path / "run/run.json").read_bytes() == before
+
+
+def test_other_pictures_and_other_weights_are_refused(small):
+    small.score("run")
+    with torch.no_grad():
+        small.model.model[3].bias[0] += 1
+    with pytest.raises(CleverError, match=r"model\.digest"):
+        small.score("run")
+    small.score("other")
+    next(small.pictures.iterdir()).unlink()
+    with pytest.raises(CleverError, match=r"data\.listing_sha256"):
+        small.score("other")
+
+
+def test_a_second_process_is_kept_out(small):
+    small.score("run")
+    folder = small.folder("run")
+    with folder.locked(None), pytest.raises(CleverError, match="being worked at by process"):
+        small.score("run")
+    small.score("run")
+
+
+def test_the_log_tells_where_the_time_went(small):
+    small.score("run")
+    lines = [json.loads(line) for line in small.folder("run").log.read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["start", *["piece"] * 3, "end"]
+    piece = lines[1]
+    assert piece["images"] == 2
+    assert piece["gradients"] == 2 * 4 * 24
+    assert set(piece["seconds"]) == {"waited", "scored", "wrote"}
+    n, total, squares = piece["scores"]["2"]
+    scores = small.table("run").groupby("image_id")["score"].min().to_numpy()
+    assert n == 2
+    assert squares > 0
+    assert total <= scores.sum()
+
+
+def test_a_piece_of_which_nothing_can_be_read_is_a_part(small):
+    for path in sorted(small.pictures.iterdir())[2:4]:
+        path.write_bytes(b"no picture")
+    small.score("run")
+    table = small.table("run")
+    assert (table["status"] == "error").sum() == 2
+    assert table["image_id"].nunique() == 6

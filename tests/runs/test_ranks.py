@@ -1,0 +1,77 @@
+"""Who scores which piece."""
+
+import subprocess
+import sys
+
+import pytest
+from small_run import SmallRun, assert_same_bits
+
+from clever_ext.runs import ranks
+from clever_ext.runs.ranks import Alone, first_round, left_over
+
+
+def test_each_piece_is_taken_once_and_finished_ones_never():
+    assert list(first_round(Alone(), range(1, 10, 2), {3, 7})) == [1, 5, 9]
+
+
+class OneOfMany(Alone):
+    """A process of a job whose others have died."""
+
+    def __init__(self):
+        super().__init__()
+        self.job = "job"
+
+
+@pytest.mark.parametrize("make", [Alone, OneOfMany])
+def test_what_others_left_is_taken_over_after_a_while(make, monkeypatch):
+    monkeypatch.setattr(ranks, "_POLL", 0.001)
+    monkeypatch.setattr(ranks, "_SHORTEST", 0.02)
+    missing = [2, 4, 6]
+    done = []
+    for number in left_over(make(), lambda: list(missing), 0.0, lambda: False):
+        done.append(number)
+        missing.remove(number)
+    assert sorted(done) == [2, 4, 6]
+
+
+def test_waiting_ends_where_others_finish_or_the_run_is_stopped(monkeypatch):
+    monkeypatch.setattr(ranks, "_POLL", 0.001)
+    looks = iter([[1, 2], [2], []])
+    assert list(left_over(OneOfMany(), lambda: next(looks), 0.0, lambda: False)) == []
+    assert list(left_over(OneOfMany(), lambda: [1], 0.0, lambda: True)) == []
+
+
+def test_a_process_of_a_node_gets_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert ranks.local_device(None) is None
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert ranks.local_device(None) == "cuda:1"
+    assert ranks.local_device("cpu") == "cpu"
+
+
+def torchrun(small: SmallRun, n: int, out: str, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={n}"]
+    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", *more]
+    return subprocess.run(
+        [*command, *small.command[1:], "--out", out],
+        cwd=small.path, capture_output=True, text=True, timeout=300, check=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    small = SmallRun(tmp_path_factory.mktemp("ranks"), n_images=24, n_batches=100)
+    assert small.start("alone").wait() == 0
+    return small
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_several_processes_give_the_bits_of_one(alone, n):
+    out = f"together{n}"
+    done = torchrun(alone, n, out)
+    assert_same_bits(alone.table("alone"), alone.table(out))
+    assert done.stdout.count(f"Results: {out}") == 1
+    log = alone.folder(out).log.read_text()
+    assert log.count('"event": "start"') == n
+    assert log.count('"event": "piece"') == len(alone.folder("alone").finished()) == 12
