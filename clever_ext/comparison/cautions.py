@@ -156,6 +156,24 @@ def of_sizes(
     return [Caution("size", text, (larger.name,) if explained else ())]
 
 
+def of_search(a: Side, b: Side, estimator: str, norm: float) -> list[Caution]:
+    """Say where a search missed what the samples of the other run met by chance."""
+    found: list[Caution] = []
+    for side in (a, b):
+        if estimator != "steepest" or "clever" not in side.runs:
+            continue
+        searched, sampled = (
+            table[(table["norm"] == norm) & (table["status"] != "misclassified")]
+            for table in (side.runs[name].table for name in ("steepest", "clever"))
+        )
+        rows = searched.merge(sampled, on=["image_id", "target", "radius"], suffixes=("", "_met"))
+        missed = float((rows["max_norm_met"] > rows["lipschitz"]).mean()) if len(rows) else 0.0
+        if missed >= _UNDESERVED:
+            text = f"{side.name}: on {missed:.0%} of the rows samples met a steeper place than the"
+            found.append(Caution("missed", f"{text} search: these scores are too high."))
+    return found
+
+
 def of_scores(pair: Paired, names: tuple[str, str]) -> list[Caution]:
     """Say what the rows themselves tell against two models' scores.
 

@@ -233,6 +233,7 @@ class _Pair:
         found = [
             *doubts.of_settings(*self.models, self.all.estimator),
             *doubts.of_sizes(*self.models, self.all.estimator, self.all.norm, ratio),
+            *doubts.of_search(*self.models, self.all.estimator, self.all.norm),
             *doubts.of_scores(self.both, self.names),
         ]
         verdict = judge(n, found, alpha)
