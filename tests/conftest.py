@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -114,3 +115,21 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(clever_ext.graphs, "CudaGraph", Recorder)
     return Recorder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Score on one thread: small networks are fastest so, and a run's threads are part of it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> Any:  # noqa: ARG001
+    """Return a small run whose pieces are of two pictures."""
+    from small_run import SmallRun
+
+    monkeypatch.setattr("clever_ext.runs.pieces._IMAGES", 2)
+    return SmallRun(tmp_path)

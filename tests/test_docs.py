@@ -4,16 +4,15 @@ import re
 from pathlib import Path
 
 import pytest
-from small_run import SmallRun
 
 DOCS = Path(__file__).parent.parent / "docs"
 EXAMPLES = re.findall(r"```python\n(.*?)```", (DOCS / "run-format.md").read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_run_format(tmp_path, monkeypatch, capsys, example):
-    SmallRun(tmp_path).score("runs/lite0")
-    monkeypatch.chdir(tmp_path)
+def test_run_format(small, monkeypatch, capsys, example):
+    small.score("runs/lite0")
+    monkeypatch.chdir(small.path)
     exec(example, {})
     assert capsys.readouterr().out
 

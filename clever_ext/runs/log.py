@@ -110,6 +110,7 @@ class Tally:
     recent_images: int = 0
     recent_gradients: int = 0
     last: float = 0.0  # when the last piece was finished
+    seconds: dict[str, float] = field(default_factory=dict)  # spent on what, over all processes
     scores: dict[str, Moments] = field(default_factory=dict)
     _read: int = 0
 
@@ -136,6 +137,8 @@ class Tally:
         images, errors, gradients = (int(facts[n]) for n in ("images", "errors", "gradients"))
         for p, moments in facts["scores"].items():
             self.scores.setdefault(p, Moments()).add(*moments)
+        for name, seconds in facts.get("seconds", {}).items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + float(seconds)
         self.pieces.add(piece)
         self.images, self.errors = self.images + images, self.errors + errors
         self.gradients += gradients

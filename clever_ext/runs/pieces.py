@@ -84,7 +84,7 @@ def piece_size(subjects: Subjects, settings: Settings) -> int:
     with engine.running(images.device), FlopCounterMode(display=False) as counter:
         engine.own.oracle.logits(images)
     of_gradient = _PASSES * counter.get_total_flops() + _OF_ELEMENT * images.numel()
-    affordable = _OPERATIONS.get(images.device.type, 2**43) // of_gradient
+    affordable = _OPERATIONS[images.device.type] // of_gradient
     each = gradients_per_image(settings, subjects.n_targets)
     size = min(min(affordable, _GRADIENTS) // each, _BYTES // images.nbytes, _IMAGES)
     return max(1, int(size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..models import LoadedModel
 from ..progress import Progress
 from ..results import CleverResult, make_table
 from ..scoring import score_batch
-from ..subjects import Subjects
+from ..subjects import Subjects, all_logits
 
 #: Pictures that are loaded at a time, in search of one that can be read.
 _SEARCHED = 16
@@ -80,13 +80,11 @@ class Scorer:
         """
         with self.engine.running(first.images.device):
             self.engine.check(first.images)
-            try:
-                return Subjects(self.engine, first, self.settings.targets, self.settings.seed)
-            except CleverError as error:
-                if "is the class predicted for it" not in error.wrong:
-                    raise
-                # A target that is this picture's class concerns this picture alone.
-                return Subjects(self.engine, first, "top2", self.settings.seed)
+            # As if it were misclassified: a target that is its class concerns this picture alone.
+            logits = all_logits(self.engine, first)
+            wrong = (logits.argmax(axis=1) + 1) % logits.shape[1]
+            other = replace(first, labels=wrong)
+            return Subjects(self.engine, other, self.settings.targets, self.settings.seed)
 
     def choose(self, subjects: Subjects, n_gradients: int) -> Choice:
         """Find the fastest way to make the passes of so many gradients, by trials."""
@@ -124,7 +122,7 @@ class Scorer:
             return [self._score(loaded, progress)] if loaded else []
         except CleverError as error:
             if len(loaded) == 1:
-                return [_error_row(loaded[0].record, error)]
+                return [self._error_row(loaded[0].record, error)]
         return [part for each in loaded for part in self._score_or_error([each], progress)]
 
     def piece(self, loaded: Sequence[Loaded], progress: Progress) -> CleverResult:
@@ -136,7 +134,9 @@ class Scorer:
             KeyboardInterrupt: it was stopped before all were scored.
         """
         good = [each for each in loaded if each.pixels is not None]
-        bad = [_error_row(each.record, each.error) for each in loaded if each.error is not None]
+        bad = [
+            self._error_row(each.record, each.error) for each in loaded if each.error is not None
+        ]
         parts = self._score_or_error(good, progress)
         if not all(part.metadata.get("complete", True) for part in parts):
             raise KeyboardInterrupt
@@ -145,14 +145,13 @@ class Scorer:
         order = np.argsort(result.table["image_id"].map(place).to_numpy(), kind="stable")
         return CleverResult(result.table.iloc[order].reset_index(drop=True), result.metadata)
 
-
-def _error_row(record: ImageRecord, error: CleverError) -> CleverResult:
-    rows: dict[str, Any] = {
-        "image_id": [record.image_id],
-        "image": [record.name],
-        "label": [record.label],
-        "status": ["error"],
-        "estimator": ["clever"],
-        "error": [str(error)],
-    }
-    return CleverResult(make_table(rows))
+    def _error_row(self, record: ImageRecord, error: CleverError) -> CleverResult:
+        rows: dict[str, Any] = {
+            "image_id": [record.image_id],
+            "image": [record.name],
+            "label": [record.label],
+            "status": ["error"],
+            "estimator": [self.settings.estimator],
+            "error": [str(error)],
+        }
+        return CleverResult(make_table(rows))

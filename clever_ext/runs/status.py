@@ -8,7 +8,7 @@ from typing import Any
 from ..results import CleverResult
 from .folder import RunFolder
 from .log import Tally, facts_of
-from .meter import speeds, time_left
+from .meter import duration, speeds, time_left
 from .pieces import Pieces
 
 #: The columns that a tally needs.
@@ -61,6 +61,10 @@ class Status:
             ("estimator", f"{settings['estimator']}, norms {', '.join(settings['norms'])}"),
             ("mean scores", self.tally.means() or "none yet"),
         ]
+        busy = sum(self.tally.seconds.get(name, 0.0) for name in ("waited", "scored"))
+        if busy:
+            waited = self.tally.seconds["waited"] / busy
+            facts.append(("time", f"{duration(busy)}, {waited:.1%} of it waiting for pictures"))
         if self.worked_at:
             facts.append(("speed", speeds(self.tally)))
             facts.append(("time left", time_left(self.tally, n_images)))

@@ -4,7 +4,7 @@ import random
 import shutil
 
 import pytest
-from small_run import SmallRun, assert_same_bits
+from small_run import assert_same_bits
 
 from clever_ext import CleverError
 
@@ -72,9 +72,8 @@ def outcome(small, out, whole):
 
 
 @pytest.mark.parametrize("n", [12, pytest.param(200, marks=pytest.mark.faults)])
-def test_damaged_folders(tmp_path, monkeypatch, n):
-    monkeypatch.setattr("clever_ext.runs.pieces._IMAGES", 2)
-    small, chance = SmallRun(tmp_path), random.Random(0)
+def test_damaged_folders(small, n):
+    chance = random.Random(0)
     small.score("whole")
     whole = small.table("whole")
     counts: dict[str, int] = {}

@@ -64,8 +64,7 @@ def failing_run(small: SmallRun, out: str) -> bool:
 
 @pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.faults)])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-def test_every_write_of_a_run(tmp_path, monkeypatch, code, step):
-    monkeypatch.setattr("clever_ext.runs.pieces._IMAGES", 2)
-    n = writes_fail(SmallRun(tmp_path), monkeypatch, code, step)
+def test_every_write_of_a_run(small, monkeypatch, code, step):
+    n = writes_fail(small, monkeypatch, code, step)
     print(f"{n} writes, each failed with {errno.errorcode[code]}")
     assert n > 20

@@ -1,5 +1,6 @@
 """The files of a run."""
 
+import errno
 import fcntl
 import json
 import os
@@ -9,6 +10,7 @@ from small_run import assert_same_bits
 
 from clever_ext import CleverError, CleverResult, load_run
 from clever_ext.runs.folder import RunFolder
+from clever_ext.runs.status import read_status
 
 
 def test_run_json_says_what_the_run_is(small):
@@ -102,3 +104,21 @@ def test_a_file_system_without_locks_is_said(small, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with pytest.raises(CleverError, match="No locks available"), folder.locked(None):
         pass
+
+
+def test_a_read_only_folder_can_be_read_and_not_gone_on_with(small, monkeypatch):
+    """By the system's answer: root, as which tests may run, may write where the mode forbids it."""
+    small.score("run")
+    small.folder("run").part(1).unlink()
+    real = os.open
+
+    def read_only(path, flags, *more, **named):
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return real(path, flags, *more, **named)
+
+    monkeypatch.setattr(os, "open", read_only)
+    with pytest.raises(CleverError, match="Read-only file system"):
+        small.score("run")
+    assert not load_run(small.path / "run").metadata["complete"]
+    assert dict(read_status(small.folder("run")).facts())["pieces"] == "2 of 3"

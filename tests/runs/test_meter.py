@@ -2,8 +2,6 @@
 
 import re
 
-from small_run import SmallRun
-
 from clever_ext.runs import meter as module
 from clever_ext.runs.log import Tally, open_log
 from clever_ext.runs.meter import meter
@@ -27,6 +25,6 @@ def test_a_line_now_and_then_where_there_is_no_terminal(tmp_path, monkeypatch, c
     )
 
 
-def test_a_run_shows_nothing_unless_told(tmp_path, capsys):
-    SmallRun(tmp_path).score("run")
+def test_a_run_shows_nothing_unless_told(small, capsys):
+    small.score("run")
     assert capsys.readouterr() == ("", "")

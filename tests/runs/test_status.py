@@ -16,6 +16,7 @@ def test_a_complete_run(small):
     facts = dict(status.facts())
     assert facts["pictures"] == "6 of 6, 0 with errors"
     assert facts["pieces"] == "3 of 3"
+    assert "waiting for pictures" in facts["time"]
     assert facts["gradients"] == f"{6 * 2 * 4 * 24:,}"
     scores = small.table("run").groupby(["image_id", "norm"])["score"].min().unstack()
     for norm in (2, np.inf):
