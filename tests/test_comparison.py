@@ -413,6 +413,8 @@ def test_words_say_the_verdict_first():
     assert len(second.lines) == 1  # though it concerns two pairs
     text = str(found)
     assert text.startswith("### Verdict\n")
+    assert text.count(": by class\n") == 3
+    assert "by class" not in str(cx.compare(run(LOW[:10], "a"), run(HIGH[:10], "b")))
     for line in text.splitlines():
         assert not line.startswith("|") or line.endswith("|")
 

@@ -47,7 +47,8 @@ def sections(comparison: Comparison) -> list[Section]:
         found.append(_numbers(rows, _title(key), level))
     found.append(_models(comparison.models))
     for key, rows in comparison.by_class.groupby(_PAIR, sort=False):
-        found.append(_classes(rows, f"{_title(key)}: by class"))
+        if rows["p_value"].notna().any():  # classes of a few images each say nothing
+            found.append(_classes(rows, f"{_title(key)}: by class"))
     for key, rows in comparison.moved.groupby(_PAIR, sort=False):
         found.append(_moved(rows, f"{_title(key)}: images that differ most"))
     if len(comparison.dropped):
