@@ -19,7 +19,7 @@ _OPERATIONS = {"cpu": 2**43, "cuda": 2**45}
 #: Passes forward that a gradient is worth, and operations of an element's sample and norm.
 _PASSES, _OF_ELEMENT = 3, 20
 #: Pictures of a piece at most, their gradients and bytes: two pieces are in memory at a time.
-_IMAGES, _GRADIENTS, _BYTES = 1024, 2**17, 2**26
+_IMAGES, _GRADIENTS, _BYTES = 1024, 2**18, 2**26
 
 
 @dataclass(frozen=True)

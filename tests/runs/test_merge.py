@@ -79,7 +79,7 @@ def test_the_size_of_a_piece_goes_by_its_cost(small, monkeypatch):
         return piece_size(subjects, scorer.settings)
 
     assert size() == 1024
-    assert size(n_batches=500) == 2**17 // (4 * 4 * 500)
+    assert size(n_batches=500) == 2**18 // (4 * 4 * 500)
     assert size(n_batches=10**5) == 1
     # A convolution of 27 products for 4 channels of 36 places, a layer of 144 times 5; two
     # operations each, three passes; and 20 for each of 192 elements.
