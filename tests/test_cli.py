@@ -217,6 +217,10 @@ def test_a_dry_run_tells_what_a_run_will_take_and_writes_nothing(capsys):
     said = capsys.readouterr().out
     assert "3 pictures, 12 rows, 288 gradients" in said
     assert "gradients/s" in said
+    assert score("--out", "run", "--dry-run", "--label-pattern", r"p(\d)_") == 0
+    assert "gradients/s" in capsys.readouterr().out
+    assert score("--out", "run", "--dry-run", "--label-pattern", r"_(\d)\.png", "--limit", "1") == 0
+    assert score("--out", "run", "--dry-run", "--label-map", "nowhere") == 2
     assert not Path("run").exists()
 
 
@@ -233,6 +237,14 @@ def test_doctor_finds_a_broken_kernel(capsys, monkeypatch):
     monkeypatch.setattr(ops, "grad_norm_max", lambda *_: None)
     assert main(["doctor"]) == 1
     assert "FAILED" in capsys.readouterr().out
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clever_ext.cli.doctor.run", interrupted)
+    assert main(["doctor"]) == 130
 
 
 def bench(*arguments):

@@ -37,4 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CleverError as error:
         print(f"clever-ext: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # a run that has begun answers by itself
+        return 130
     return status

@@ -6,16 +6,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..data import ImageSource
+from ..data import ImageSource, resolve
 from ..data.loading import Loaded, Loader
+from ..errors import CleverError
 from ..inputs import FEWEST_GRADIENTS, FIRST_LOOK
 from ..progress import silent
 from .meter import duration
 from .pieces import Pieces, gradients_per_image, piece_size
 from .scorer import Scorer
 
-#: Pictures that are scored for the measurement, and the gradients of a row at most.
-_IMAGES, _GRADIENTS = 4, 256
+#: Pictures that are read for the measurement, those that are scored, and gradients of their rows.
+_READ, _SCORED, _GRADIENTS = 16, 4, 256
 #: Bytes of a row beside its maxima, and of a part beside its rows, as files of results have them.
 _ROW_BYTES, _PART_BYTES = 120, 13_000
 
@@ -67,10 +68,12 @@ def estimate(
         shard: As for the run.
 
     Raises:
-        CleverError: the model cannot be scored, or no picture can be read.
+        CleverError: the model cannot be scored, the labels do not fit it, or no picture that was
+            tried can be read.
     """
     first = scorer.first(source, loader)
     subjects = scorer.look(first)
+    resolve(source, subjects.logits.shape[1], scorer.model.class_names)
     settings, n_targets = scorer.settings, subjects.n_targets
     pieces = Pieces(len(source), piece_size(subjects, settings), shard)
     images = pieces.images(pieces.numbers)
@@ -78,9 +81,8 @@ def estimate(
     gradients = images * gradients_per_image(settings, n_targets)
     scorer.choose(subjects, max(1, gradients))
 
-    step = max(1, len(source) // _IMAGES)
     begin = time.monotonic()
-    loaded = loader.submit([source[n] for n in range(0, len(source), step)][:_IMAGES]).result()
+    loaded = loader.submit(source[:: max(1, len(source) // _READ)][:_READ]).result()
     images_per_second = len(loaded) / (time.monotonic() - begin)
     rate = _rate(scorer, loaded)
     limited = settings.tolerance is not None or settings.race or "auto" in settings.radii
@@ -99,6 +101,18 @@ def estimate(
 
 def _rate(scorer: Scorer, loaded: Sequence[Loaded]) -> float:
     """Return the gradients per second of a short score, once everything is warm."""
+    # Without labels: of misclassified pictures there would be nothing to measure.
+    good = [
+        replace(each, record=replace(each.record, label=None))
+        for each in loaded
+        if each.pixels is not None
+    ][:_SCORED]
+    if not good:
+        raise CleverError(
+            f"none of the {len(loaded)} pictures that were tried can be read",
+            "pictures to measure with",
+            "check --images, or choose some of them by --include",
+        )
     settings = scorer.settings
     samples = min(settings.batch_samples, _GRADIENTS // FIRST_LOOK)
     short = replace(
@@ -110,9 +124,8 @@ def _rate(scorer: Scorer, loaded: Sequence[Loaded]) -> float:
     measuring = replace(scorer, settings=short)
     assert scorer.engine.choice is not None
     measuring.engine.settle(scorer.engine.choice)
-    rate = 1.0
     for _ in range(2):
         begin = time.monotonic()
-        table = measuring.piece(loaded, silent).table
-        rate = max(1.0, float(table["n_gradients"].sum())) / (time.monotonic() - begin)
-    return rate
+        table = measuring.piece(good, silent).table
+        rate = float(table["n_gradients"].sum()) / (time.monotonic() - begin)
+    return max(rate, 1e-3)
