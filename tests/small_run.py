@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,11 @@ def make_pictures(folder: Path, n: int) -> Path:
     return folder
 
 
+def hear_ctrl_c() -> None:
+    """Undo what a shell does to processes in the background, of which the tests may be one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class SmallRun:
     """Pictures and a network in a folder, and ways to score the one by the other."""
 
@@ -77,8 +83,9 @@ class SmallRun:
         """Start the command in a process of its own."""
         pipe = subprocess.PIPE
         return subprocess.Popen(
-            [*self.command, "--out", out, *more], cwd=self.path, stdout=pipe, stderr=pipe, text=True
-        )
+            [*self.command, "--out", out, *more], cwd=self.path, stdout=pipe, stderr=pipe, text=True,
+            preexec_fn=hear_ctrl_c,
+        )  # fmt: skip
 
     def scorer(self, threads: int | None = None, **changes: Any) -> Scorer:
         """Return the same settings for a run in this process."""

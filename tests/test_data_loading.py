@@ -18,6 +18,7 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 import torch
+from small_run import hear_ctrl_c
 
 from clever_ext.data import (
     ImageRecord,
@@ -239,6 +240,7 @@ def started(tmp_path) -> tuple[subprocess.Popen, list[int]]:
     process = subprocess.Popen(
         [sys.executable, str(tmp_path / "script.py")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=hear_ctrl_c,
     )  # fmt: skip
     return process, [int(pid) for pid in process.stdout.readline().split()]
 

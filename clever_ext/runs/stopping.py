@@ -45,12 +45,16 @@ class Stopper:
 
 @contextmanager
 def stopper() -> Iterator[Stopper]:
-    """Catch SIGINT and SIGTERM while the block runs, in the main thread; elsewhere do nothing."""
+    """Catch SIGINT and SIGTERM while the block runs, in the main thread; elsewhere do nothing.
+
+    One that is ignored stays so: a shell or nohup has set the run apart from the terminal's Ctrl-C.
+    """
     found = Stopper()
     if threading.current_thread() is not threading.main_thread():
         yield found
         return
-    before = {number: signal.signal(number, found.handle) for number in _SIGNALS}
+    heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, found.handle) for number in heard}
     try:
         yield found
     finally:

@@ -7,6 +7,8 @@ import time
 import pytest
 from small_run import SmallRun, assert_same_bits
 
+from clever_ext.runs.stopping import stopper
+
 
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory):
@@ -44,6 +46,20 @@ def test_one_signal_stops_after_the_piece_at_hand(slow, number, status):
     assert 1 <= len(slow.folder(out).finished()) < 8
     assert slow.start(out).wait() == 0
     assert_same_bits(slow.table("whole"), slow.table(out))
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    """As under nohup, or in the background of a script."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stopper() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert not stop
+            signal.raise_signal(signal.SIGTERM)
+            assert stop.status == 143
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_two_signals_stop_at_once(slow):
