@@ -83,8 +83,8 @@ class SmallRun:
         """Start the command in a process of its own."""
         pipe = subprocess.PIPE
         return subprocess.Popen(
-            [*self.command, "--out", out, *more], cwd=self.path, stdout=pipe, stderr=pipe, text=True,
-            preexec_fn=hear_ctrl_c,
+            [*self.command, "--out", out, *more],
+            cwd=self.path, stdout=pipe, stderr=pipe, text=True, preexec_fn=hear_ctrl_c,
         )  # fmt: skip
 
     def scorer(self, threads: int | None = None, **changes: Any) -> Scorer:
