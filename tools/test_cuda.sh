@@ -61,7 +61,7 @@ if [[ $(cat "$stamp" 2>/dev/null) != "${TORCH_CUDA_ARCH_LIST:-all}" ]] ||
     "$cuda_python" setup.py --quiet build_ext --build-lib "$package"
   echo "${TORCH_CUDA_ARCH_LIST:-all}" > "$stamp"
 fi
-find clever_ext -maxdepth 1 -type f ! -name '*.so' -exec cp {} "$package/clever_ext/" \;
+find clever_ext -type f ! -name '*.so' ! -path '*/__pycache__/*' -exec cp --parents {} "$package" \;
 # The package asks its own metadata for its version.
 "$cuda_python" setup.py --quiet egg_info --egg-base "$package"
 
