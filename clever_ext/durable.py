@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,8 +14,9 @@ from .errors import CleverError
 PARTIAL = ".partial"
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write a file under a name of its own, then give it its name.
+@contextmanager
+def replacing(path: Path) -> Iterator[int]:
+    """Give a descriptor to write a file by under a name of its own, then give it its name.
 
     The data, and then the folder, are flushed to the disk: what is there after this is there after
     a failure of power, and a reader sees the old file or the new one, never a part of it.
@@ -26,7 +28,7 @@ def write(path: Path, data: bytes) -> None:
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            _write_all(descriptor, data)
+            yield descriptor
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -37,6 +39,16 @@ def write(path: Path, data: bytes) -> None:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file as `replacing` does.
+
+    Raises:
+        CleverError: the system refuses.
+    """
+    with replacing(path) as descriptor:
+        _write_all(descriptor, data)
 
 
 def append(descriptor: int, line: str, path: Path) -> None:

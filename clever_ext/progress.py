@@ -36,7 +36,7 @@ class Counter:
 
 
 @contextmanager
-def gradient_bar(label: str = "scoring") -> Iterator[Progress]:
+def gradient_bar() -> Iterator[Progress]:
     """Show gradient evaluations per second and the time left, on standard error."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
@@ -59,7 +59,7 @@ def gradient_bar(label: str = "scoring") -> Iterator[Progress]:
         TextColumn("left"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=1)
+        task = bar.add_task("scoring", total=1)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

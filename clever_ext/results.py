@@ -59,6 +59,8 @@ COLUMNS = {
     "witness": "floats",  # the steepest point, flattened, where it was asked for
 }
 
+#: Those that hold one value a row: the lists of many rows do not fit into memory.
+SCALARS = tuple(name for name, kind in COLUMNS.items() if kind != "floats")
 _NULLABLE_INTEGERS = ("label", "predicted", "target")
 _METADATA_KEY = b"clever_ext"
 #: Files that are read at the same time.
@@ -261,13 +263,17 @@ class CleverResult:
 
     @classmethod
     def load_parts(
-        cls, paths: Sequence[str | PathLike[str]], columns: Sequence[str] | None = None
+        cls,
+        paths: Sequence[str | PathLike[str]],
+        columns: Sequence[str] | None = None,
+        check: Callable[[Path, dict[str, Any]], None] | None = None,
     ) -> CleverResult:
         """Read several files as one table; the metadata is that of the first.
 
         Args:
             paths: Of files that `save` wrote, at least one.
             columns: Those to read; the others are missing values. None: all.
+            check: Called with each file and its metadata, to refuse it.
 
         Raises:
             CleverError: as `load`.
@@ -276,6 +282,9 @@ class CleverResult:
 
         with ThreadPoolExecutor(_READERS) as pool:
             parts = list(pool.map(lambda path: _read(Path(path), columns), paths))
+        for path, (_, metadata) in zip(paths, parts, strict=True):
+            if check is not None:
+                check(Path(path), metadata)
         arrow = pa.concat_tables([part for part, _ in parts], promote_options="default")
         values = {
             name: arrow.column(name).to_numpy(zero_copy_only=False)

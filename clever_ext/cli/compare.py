@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from .. import durable
 from ..errors import CleverError
 
 if TYPE_CHECKING:
@@ -50,13 +51,8 @@ def run(args: argparse.Namespace) -> int:
     text = _TEXTS[args.format](found)
     if args.out is None:
         print(text)
-        return 0
-    try:
-        args.out.write_text(text)
-    except OSError as error:
-        raise CleverError(
-            f"{args.out} cannot be written: {error}", "a file that can be", "choose another --out"
-        ) from error
+    else:
+        durable.write(args.out, text.encode())
     return 0
 
 

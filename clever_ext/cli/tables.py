@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ..glossary import MEANING
-from ..results import COLUMNS, CleverResult
-from ..runs.folder import RunFolder
+from ..results import CleverResult
+from ..runs.folder import RunFolder, read_scores
 
 #: Pictures up to which a run's table is printed.
 _FEW = 40
@@ -63,8 +63,7 @@ def print_run(path: Path) -> None:
     if not run.finished():
         Console().print("No piece is finished yet: the same command goes on.")
         return
-    lists = [name for name, kind in COLUMNS.items() if kind == "floats"]
-    result = run.load([name for name in COLUMNS if name not in lists])
+    result = read_scores(path)
     if result.table["image_id"].nunique() <= _FEW:
         print_scores(result, result.metadata["class_names"])
     print_summary(result)

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CleverError
+from ..runs.folder import Source
 from ..sampling import check_norm
 from . import cautions as doubts
 from .comparison import Comparison
-from .pairing import Paired, Run, Side, paired, sides
+from .pairing import Paired, Side, paired, sides
 from .statistics import (
     FEWEST_PAIRS,
     detectable,
@@ -38,7 +39,9 @@ _MOVED = (*_KEY, "image_id", "image", "label", "score_a", "score_b", "difference
 _DROPPED = ("image_id", "model", "norm", "estimator", "reason")
 
 
-def compare(a: Run, b: Run, *more: Run, norm: Any = None, confidence: float = 0.95) -> Comparison:
+def compare(
+    a: Source, b: Source, *more: Source, norm: Any = None, confidence: float = 0.95
+) -> Comparison:
     """Tell which of two or more models is more robust, on the images that all were scored on.
 
     Images are paired by `image_id`. Robustness is compared where both models of a pair are right;

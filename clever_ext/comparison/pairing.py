@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from ..errors import CleverError
 from ..results import CleverResult
-from ..runs.folder import load_run
+from ..runs.folder import Source, read_scores
 from ..tables import MASKING
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
-Run = CleverResult | str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Side:
     runs: dict[str, CleverResult]
 
 
-def sides(runs: Sequence[Run]) -> list[Side]:
+def sides(runs: Sequence[Source]) -> list[Side]:
     """Read runs; those of one model by different estimators become one side.
 
     Raises:
@@ -82,12 +80,9 @@ def _distinct(names: list[str], places: list[str]) -> list[str]:
     ]
 
 
-def _read(run: Run) -> tuple[CleverResult, str]:
+def _read(run: Source) -> tuple[CleverResult, str]:
     """Return a result, and the name of where it was."""
-    if isinstance(run, CleverResult):
-        return run, ""
-    path = Path(run)
-    return (CleverResult.load(path) if path.suffix == ".parquet" else load_run(path)), path.stem
+    return read_scores(run), "" if isinstance(run, CleverResult) else Path(run).stem
 
 
 def _estimator(result: CleverResult, name: str) -> str:

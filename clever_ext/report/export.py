@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import glossary
-from ..results import COLUMNS
+from ..results import SCALARS
 from .compared import compared
 from .reading import Run
 from .summary import NormSummary, RunSummary, facts, summarise
@@ -27,9 +27,8 @@ _SMALLEST = 10
 
 def write_csv(runs: Sequence[Run], handle: TextIO) -> None:
     """Write all rows, the name of their run before them; lists are left out."""
-    lists = [name for name, kind in COLUMNS.items() if kind == "floats"]
     for number, run in enumerate(runs):
-        table = run.result.table.drop(columns=lists)
+        table = run.result.table[list(SCALARS)]
         table.insert(0, "run", run.name)
         table.to_csv(handle, index=False, header=number == 0, lineterminator="\n")
 

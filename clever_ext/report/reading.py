@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CleverError
-from ..results import COLUMNS, CleverResult
-from ..runs.folder import RunFolder
+from ..results import CleverResult
+from ..runs.folder import RunFolder, Source, read_scores
 
 if TYPE_CHECKING:
     import pandas as pd
-
-#: What stands for a run: its result, its folder, or a Parquet file of results.
-Source = CleverResult | str | PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -98,14 +95,13 @@ def read_runs(sources: Source | Sequence[Source]) -> list[Run]:
 
 def _read(source: Source) -> tuple[CleverResult, tuple[Path, ...]]:
     """Return the rows of a source without lists, and the files that hold those."""
+    result = read_scores(source)
     if isinstance(source, CleverResult):
-        return source, ()
+        return result, ()
     path = Path(source)
-    columns = [name for name, kind in COLUMNS.items() if kind != "floats"]
     if path.suffix == ".parquet":
-        return CleverResult.load_parts([path], columns), (path,)
-    folder = RunFolder(path)
-    return folder.load(columns), tuple(folder.finished().values())
+        return result, (path,)
+    return result, tuple(RunFolder(path).finished().values())
 
 
 def _place(source: Source) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TextIO
 
+from .. import durable
 from ..errors import CleverError
+from ..runs.folder import Source
 from .export import write_csv, write_json, write_markdown
 from .page import write_html
-from .reading import Run, Source, read_runs
+from .reading import Run, read_runs
 
 #: A page to look at, the rows for programs, or a summary to paste.
 FORMATS = ("html", "csv", "json", "md")
@@ -46,18 +49,11 @@ def write_report(
     """
     write = writer(format, images)
     read = read_runs(runs)
-    target = Path(path)
-    partial_file = target.with_name(target.name + ".partial")
-    try:
-        with partial_file.open("w", encoding="utf-8", newline="\n") as handle:
-            write(read, handle)
-        partial_file.replace(target)
-    except OSError as error:
-        raise CleverError(
-            f"{target} cannot be written: {error}",
-            "a file in a folder that can be written to",
-            "choose another path",
-        ) from error
+    with (
+        durable.replacing(Path(path)) as descriptor,
+        os.fdopen(descriptor, "w", encoding="utf-8", newline="\n", closefd=False) as handle,
+    ):
+        write(read, handle)
 
 
 def writer(format: str, images: bool = True) -> Callable[[Sequence[Run], TextIO], None]:

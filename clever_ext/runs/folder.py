@@ -14,9 +14,12 @@ from typing import Any
 
 from .. import durable
 from ..errors import CleverError
-from ..results import FORMAT, CleverResult, read_metadata
+from ..results import FORMAT, SCALARS, CleverResult, read_metadata
 from .identity import run_id
 from .pieces import Pieces
+
+#: What stands for a run: its result, its folder, or a Parquet file of results.
+Source = CleverResult | str | os.PathLike[str]
 
 #: Seconds in which the processes of a job find together at a run's lock.
 _JOINING = 5.0
@@ -134,9 +137,12 @@ class RunFolder:
                 "wait, or see what `clever-ext status` says",
             )
         pieces = Pieces.of(description)
-        for number, path in parts.items():
-            check_part(path, description, number)
-        result = CleverResult.load_parts(list(parts.values()), columns)
+        numbers = {path: number for number, path in parts.items()}
+
+        def check(path: Path, metadata: dict[str, Any]) -> None:
+            _check_place(path, metadata, description, numbers[path])
+
+        result = CleverResult.load_parts(list(numbers), columns, check)
         complete = parts.keys() >= set(pieces.numbers)
         return CleverResult(result.table, {**description, "complete": complete})
 
@@ -216,13 +222,36 @@ def check_part(path: Path, description: dict[str, Any], number: int) -> None:
     Raises:
         CleverError: it is.
     """
-    metadata = read_metadata(path)
+    _check_place(path, read_metadata(path), description, number)
+
+
+def _check_place(
+    path: Path, metadata: dict[str, Any], description: dict[str, Any], number: int
+) -> None:
     if (metadata.get("run_id"), metadata.get("piece")) != (description["run_id"], number):
         raise CleverError(
             f"{path} belongs to another run, or to another place in it",
             f"piece {number} of the run that {path.parent.parent / 'run.json'} describes",
             "start the run again with the same command: it sets the file aside",
         )
+
+
+def read_scores(source: Source) -> CleverResult:
+    """Read what stands for a run, without the columns that hold lists.
+
+    Args:
+        source: A result, which is returned as it is; a run's folder; or a .parquet file of
+            `CleverResult.save`.
+
+    Raises:
+        CleverError: it cannot be read.
+    """
+    if isinstance(source, CleverResult):
+        return source
+    path = Path(source)
+    if path.suffix == ".parquet":
+        return CleverResult.load_parts([path], SCALARS)
+    return RunFolder(path).load(SCALARS)
 
 
 def load_run(path: str | os.PathLike[str]) -> CleverResult:

@@ -65,8 +65,8 @@ class Together:
     def __init__(self) -> None:
         from torch.distributed.rendezvous import rendezvous
 
-        self._store, self.rank, self.size = next(rendezvous("env://"))
-        self.leader = self.rank == 0
+        self._store, rank, _ = next(rendezvous("env://"))
+        self.leader = rank == 0
         names = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
         self.job: str | None = "torchrun job " + " ".join(
             os.environ.get(name, "-") for name in names
