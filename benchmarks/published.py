@@ -166,4 +166,5 @@ CHOOSING = {
     "convolutions-adversarial": Case(
         trained("convolutions-adversarial", small_convolutions), mnist, _DIGITS
     ),
+    "lenet-robust": Case(trained("lenet-robust", lenet), mnist, _DIGITS),
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from networks import mnist_7_layer
+from networks import lenet, mnist_7_layer
 from published import WEIGHTS, mlp, small_convolutions
 from torch import Tensor, nn
 
@@ -70,6 +70,7 @@ def main() -> None:
         ("mlp-clean", mlp, 4, 0.0),
         ("convolutions-adversarial", small_convolutions, 3, 0.2),
         ("mnist-7-layer", mnist_7_layer, 2, 0.0),
+        ("lenet-robust", lenet, 2, 0.3),
     ):
         torch.manual_seed(0)
         model = build()

@@ -104,16 +104,19 @@ def _fused(device: torch.device, p: float) -> float:
 
 
 def _moves(device: torch.device, p: float) -> float:
-    """A step, noise and a projection, each by itself and all together."""
+    """A step, noise of both kinds and a projection, alone and together."""
     numbers = torch.arange(2.0 * 2000, device=device).view(2, 2000)
     centers, bases, directions = (torch.sin(numbers + start) for start in (0, 0.1, 1))
     ours, expected = (torch.zeros(4, 2000, device=device) for _ in range(2))
     rows = [[0, 1, 0, 7, 8], [1, -1, 1, 7, 9], [0, -1, 0, 1, 2], [1, 0, 1, 3, 4]]
     unit = float(torch.linalg.vector_norm((bases - centers)[0].double(), p))
-    scales = [[1.0, 0.0, 9.0], [0.0, 1.0, 9.0], [0.0, 0.0, 0.5], [1.0, 1.0, 1.0]]
+    lengths = [[1.0, 0.0, 9.0], [0.0, 1.0, 9.0], [0.0, 0.0, 0.5], [1.0, 1.0, 1.0]]
+    scales = torch.zeros(4, 4, dtype=torch.float64, device=device)
+    scales[:, :3] = unit * torch.tensor(lengths, dtype=torch.float64)
+    scales[3, 3] = 0.25
     arguments = (
         bases, directions, centers, torch.tensor(rows, device=device),
-        unit * torch.tensor(scales, dtype=torch.float64, device=device), p, 1.5, 5, -1.0, 1.0,
+        scales, p, 1.5, 5, -1.0, 1.0,
     )  # fmt: skip
     ops.move_in_lp_ball(ours, *arguments)
     reference.move_in_lp_ball(expected, *arguments)

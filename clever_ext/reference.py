@@ -70,6 +70,16 @@ def _draws(key: tuple[int, int], sample: int, numel: int, p: float) -> Floats:
     return np.concatenate(t)[:numel]
 
 
+def _signs(y: Tensor, p: float, share: float, seed: int, image_id: int, sample: int) -> Tensor:
+    """Each element +-s with probability share, else 0, with s (share numel)^(1/p) = 1."""
+    blocks = np.arange((y.numel() + 3) // 4)
+    counter = (blocks, sample % 2**32, sample >> 32, _ELEMENTS)
+    w = np.concatenate(philox4x32_10(counter, stream_key(seed, image_id, p)))[: y.numel()]
+    t = np.where(w & 1, -1.0, 1.0) * ((w >> 1) < int(share * 2**31))
+    size = 1.0 if p == math.inf else (share * y.numel()) ** (-1 / p)
+    return torch.from_numpy(size * t).view(y.shape)
+
+
 def _gamma_draws(
     key: tuple[int, int], k: int, b: int, blocks: npt.NDArray[np.int64], word: int, p: float
 ) -> Floats:
@@ -243,21 +253,25 @@ def move_in_lp_ball(
 ) -> None:
     """Move points along directions and by noise, and back into the p-ball around their centers.
 
-    rows [B, 5] holds (base, direction, center, image id, sample), scales [B, 3] (along, noise,
-    radius). Row r of out becomes clip(projection of base + along * u + noise * t), in the Euclidean
-    sense, onto the ball of that radius. u is sign(g) |g|^sharpness of the gradient g, with p-norm
-    1; t is that sample of the unit ball which `sample_lp_ball` draws. Direction -1: no u; base -1:
-    the row is left as it is. out must not share memory with the other tensors.
+    rows [B, 5] holds (base, direction, center, image id, sample), scales [B, 4] (along, noise,
+    radius, share). Row r of out becomes clip(projection of base + along * u + noise * t), in the
+    Euclidean sense, onto the ball of that radius. u is sign(g) |g|^sharpness of the gradient g,
+    with p-norm 1. Where share is 0, t is that sample of the unit ball which `sample_lp_ball` draws;
+    else each of its elements is there with that probability, with either sign, and all are of the
+    size that gives t a p-norm of 1 if just that share of them is there. Direction -1: no u; base
+    -1: the row is left as it is. out must not share memory with the other tensors.
     """
     for row, (base, direction, center, image_id, sample) in enumerate(rows.tolist()):
         if base == -1:
             continue
-        along, noise, radius = scales[row].tolist()
+        along, noise, radius, share = scales[row].tolist()
         y = bases[base].double().cpu()
         if direction >= 0:
             assert directions is not None
             y = y + along * _direction(directions[direction], p, sharpness)
-        if noise:
+        if noise and share:
+            y = y + noise * _signs(y, p, share, seed, image_id, sample)
+        elif noise:
             y = _sample(y, p, noise, seed, image_id, sample)
         middle = centers[center].double().cpu()
         out[row] = (middle + project(y - middle, p, radius)).clamp(low, high).to(out)

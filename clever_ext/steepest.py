@@ -6,16 +6,20 @@ every point seen whose margin is not positive, for the secant to that point is a
 
 A few particles for each row look for a steep place, all rows in step:
 
-1. All but one draw uniform samples and keep their steepest; the last walks down the margin, or in
-   other rounds up it.
-2. From there all climb the norm. At x with gradient d let v be the unit vector with
-   v . d = ||d||_q (blunter for p = 1, where it has one element alone). The difference of the
-   gradients at x + h v and x is the derivative of ||d||_q at a scale of h: for a smooth network
-   the Hessian times v, for a piecewise linear one, whose Hessian is 0, what neighbouring pieces
-   add. Its running mean is the direction of the next step; h and the step shrink together.
+1. They scout: each keeps the steepest of uniform samples and of sparse moves from the image, in
+   which a few elements, or many, change by one size. A ball in which all norms are equal ends here.
+2. They jump: sparse moves of all sizes from what is steepest, kept where they are steeper still.
+   That finds what a network gates by thresholds of single elements, as adversarial training makes
+   them: no gradient shows it before the threshold is crossed. The last particle walks down the
+   margin instead, to where it flips.
+3. They climb the norm. At x with gradient d let v be the unit vector with v . d = ||d||_q (blunter
+   for p = 1, where it has one element alone). The difference of the gradients at x + h v and x is
+   the derivative of ||d||_q at a scale of h: for a smooth network the Hessian times v, for a
+   piecewise linear one, whose Hessian is 0, what neighbouring pieces add. Its running mean is the
+   direction of the next step; h and the step shrink together. Nothing is accepted or rejected:
+   what is steepest is remembered. Rows that have not gained halfway stop.
 
-Nothing is accepted or rejected: what is steepest is remembered. docs/which-score.md has what this
-finds beside uniform samples and attacks.
+docs/which-score.md has what this finds beside uniform samples and attacks.
 """
 
 from __future__ import annotations
@@ -39,15 +43,17 @@ from .subjects import Rows, Subjects
 
 Floats = npt.NDArray[np.float64]
 
-#: Particles of a row: all but the last begin at the steepest of uniform samples, that one walks.
+#: Particles of a row: all but the last jump, that one walks.
 PARTICLES = 4
-#: Shares of the gradients of the rounds, each with new starts. A row goes on to the next where the
-#: last one paid; the first also pays where norms differ at all.
-_ROUNDS = (0.15, 0.35, 0.5)
-#: Growth of L' below which a round has not paid.
+#: Shares of the gradients that are spent scouting and jumping; the rest climb.
+_SCOUT_SHARE, _JUMP_SHARE = 0.05, 0.3
+#: Growth of L' below which a stage has not paid.
 _WORTHWHILE = 1e-3
-#: Share of a round that looks for starts.
-_START_SHARE = 0.4
+#: Sizes of jumps, in radii, reach down to 10 to the power of -these.
+_DECADES = 1.5
+#: Multiples of an irrational number, modulo 1, are spread evenly, and so are pairs of them: these
+#: choose how many elements a sparse move changes, and its size, by the number of its sample.
+_SPREAD_COUNT, _SPREAD_SIZE = (5**0.5 - 1) / 2, 2**0.5 - 1
 #: In radii: where walks begin, and their steps.
 _WALK_FROM, _WALK_STEP = 0.1, 0.3
 #: Of each particle, in radii: the first distance of its probes and steps; the last is a tenth.
@@ -60,8 +66,6 @@ _SHARPEST = 4.0
 _SHORTEST_RISE = 1e-2
 #: Bytes that the particles of rows in step may take, in so many buffers.
 _BYTES, _BUFFERS = 2**29, 5
-#: Samples of walks stand far behind those of uniform batches.
-_WALK_SAMPLES = 2**30 << 32
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,9 @@ class _Lanes:
         self.witness = points_like(self.centers[0], len(rows)) if settings.keep_witness else None
         self.moved = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
         self.distance = torch.empty(len(lane), dtype=torch.float64, device=self.device)
+        self.particle, self.draws = lane % PARTICLES, 0
+        self.walking = self.particle == PARTICLES - 1
+        self.steepest = torch.full_like(self.distance, -1.0)
         self.x, self.other, self.gradient, self.at_other, self.mean = (
             points_like(self.centers[0], len(lane)) for _ in range(_BUFFERS)
         )
@@ -175,11 +182,16 @@ class _Lanes:
         along: float | Tensor = 0.0,
         directions: Tensor | None = None,
         noise: float | Tensor = 0.0,
+        share: float | Tensor = 0.0,
     ) -> None:
-        """Write bases + along * unit directions + noise to out, within the balls; in radii."""
-        scales = torch.empty(len(self.row), 3, dtype=torch.float64, device=self.device)
+        """Write bases + along * unit directions + noise to out, within the balls; in radii.
+
+        Noise is uniform, or sparse where a share of the elements is given.
+        """
+        scales = torch.empty(len(self.row), 4, dtype=torch.float64, device=self.device)
         scales[:, 0], scales[:, 1], scales[:, 2] = along, noise, 1.0
         scales *= self.radius[:, None]
+        scales[:, 3] = share
         moves = self.moves.clone()
         if directions is None:
             moves[:, 1] = -1
@@ -230,34 +242,59 @@ class _Lanes:
         self.flip = torch.minimum(self.flip, flips.amin(dim=1))
         self.curve.append(self.best)
 
-    def start(self, looks: int, first: int, sign: float) -> None:
-        """Put each particle at the steepest place of a beginning of its own.
+    def go_on(self, from_: _Lanes, rows: npt.NDArray[np.intp]) -> None:
+        """Take over where the particles of some rows of other lanes are."""
+        lanes = torch.from_numpy(rows).to(self.device)[:, None] * PARTICLES
+        which = (lanes + torch.arange(PARTICLES, device=self.device)).flatten()
+        self.steepest, self.draws = from_.steepest[which], from_.draws
+        for mine, theirs in (
+            (self.x, from_.x), (self.gradient, from_.gradient), (self.mean, from_.mean)
+        ):  # fmt: skip
+            torch.index_select(theirs, 0, which, out=mine)
 
-        Args:
-            looks: How many points each particle tries.
-            first: Number of the first uniform sample of a row that no earlier start has used.
-            sign: Of walks: -1 goes down the margin, 1 up it.
+    def next_samples(self) -> tuple[Tensor, Tensor]:
+        """Go on to samples that are new; return shares of elements, and sizes, that go with them.
+
+        Counts of elements and sizes are evenly spread in their logarithms.
         """
-        particle = torch.arange(len(self.row), device=self.device) % PARTICLES
-        draws = PARTICLES - 1
-        drawing = particle < draws
-        steepest = torch.full_like(self.distance, -1.0)
+        self.moves[:, 4] = self.draws * PARTICLES + self.particle
+        self.draws += 1
+        number, numel = self.moves[:, 4].double(), self.x[0].numel()
+        share = (2 / numel) ** (number * _SPREAD_COUNT % 1) if numel > 1 else 1.0
+        return torch.as_tensor(share), 10 ** (-_DECADES * (number * _SPREAD_SIZE % 1))
+
+    def keep(self, always: Tensor | None = None) -> None:
+        """Look at the other points, and go there where they are steeper, or always."""
+        norms = self.look(self.other, self.at_other)
+        better = norms > self.steepest
+        self.steepest = torch.where(better, norms, self.steepest)
+        if always is not None:
+            better |= always
+        chosen = better.view(-1, *[1] * (self.x.dim() - 1))
+        torch.where(chosen, self.other, self.x, out=self.x)
+        torch.where(chosen, self.at_other, self.gradient, out=self.gradient)
+
+    def scout(self, looks: int) -> Tensor:
+        """Put particles at the steepest of uniform and sparse samples; tell where norms differ."""
         for look in range(looks):
-            sample = first + look * draws + particle
-            self.moves[:, 4] = torch.where(drawing, sample, _WALK_SAMPLES + first + particle)
-            if look == 0:
-                self.move(self.other, self.centers, noise=torch.where(drawing, 1.0, _WALK_FROM))
-            else:
-                step = torch.where(drawing, 0.0, sign * _WALK_STEP * (1 - look / looks))
-                self.move(self.mean, self.other, along=step, directions=self.at_other)
-                self.move(self.other, self.centers, noise=1.0)
-                self.other[~drawing] = self.mean[~drawing]
-            norms = self.look(self.other, self.at_other)
-            better = norms > steepest
-            steepest = torch.where(better, norms, steepest)
-            chosen = better.view(-1, *[1] * (self.x.dim() - 1))
-            torch.where(chosen, self.other, self.x, out=self.x)
-            torch.where(chosen, self.at_other, self.gradient, out=self.gradient)
+            share, _ = self.next_samples()
+            self.move(self.other, self.centers, noise=1.0, share=share if look % 2 else 0.0)
+            self.keep()
+        return self.best > self.smallest * (1 + _WORTHWHILE)
+
+    def jump(self, looks: int) -> Tensor:
+        """Move particles sparsely where that is steeper, and one of each row down the margin."""
+        self.x[self.walking] = self.centers[self.row[self.walking]]
+        for look in range(looks):
+            share, size = self.next_samples()
+            step = -_WALK_STEP * (1 - look / looks) if look else 0.0
+            self.move(
+                self.other, self.x, torch.where(self.walking, step, 0.0), self.gradient,
+                noise=torch.where(self.walking, 0.0 if look else _WALK_FROM, size),
+                share=torch.where(self.walking, 0.0, share),
+            )  # fmt: skip
+            self.keep(always=self.walking)
+        return torch.ones_like(self.moved)
 
     def visit(self, points: Tensor) -> None:
         """Look at points [rows, M, *shape], a few at a time; what is outside comes into the ball.
@@ -271,20 +308,24 @@ class _Lanes:
             self.move(self.x, self.other)
             self.look(self.x, self.gradient)
 
-    def climb(self, steps: int) -> None:
-        """Take all particles up the gradient norm, two looks a step."""
-        self.mean.zero_()
-        first = self._of_rows(np.tile(_FIRST, len(self.row) // PARTICLES))
-        sign = 1.0
-        for step in range(steps):
-            size = first * _SHRINK ** (step / max(1, steps - 1))
+    def climb(self, first: int, last: int, steps: int) -> Tensor:
+        """Take all particles up the gradient norm, two looks a step; tell which rows gained.
+
+        These are steps first..last-1 of so many.
+        """
+        begin = self._of_rows(np.tile(_FIRST, len(self.row) // PARTICLES))
+        if first == 0:
+            self.mean.zero_()
+        for step in range(first, last):
+            sign = -1.0 if step % 2 else 1.0
+            size = begin * _SHRINK ** (step / max(1, steps - 1))
             self.move(self.other, self.x, along=sign * size, directions=self.gradient)
             self.look(self.other, self.at_other)
             self._remember(sign)
             self.move(self.other, self.x, along=size, directions=self.mean)
             self.x, self.other = self.other, self.x
             self.look(self.x, self.gradient)
-            sign = -sign
+        return self.best > self.curve[0] * (1 + _WORTHWHILE)
 
     def _remember(self, sign: float) -> None:
         """Take the difference of gradients, at unit length, into its running mean."""
@@ -294,20 +335,11 @@ class _Lanes:
         scale = torch.where(length > 0, sign / length, 0.0).view(-1, *[1] * (difference.dim() - 1))
         self.mean.mul_(_MEMORY).addcmul_(difference, scale.to(difference.dtype))
 
-    def paid(self, even_if_lower: bool) -> npt.NDArray[np.bool_]:
-        """Tell whether L' grew, or any norm differed; NaN has nothing to gain."""
-        least = 1 + _WORTHWHILE
-        paid = self.best > self.curve[0] * least
-        if even_if_lower:
-            paid |= self.best > self.smallest * least
-        grew: npt.NDArray[np.bool_] = paid.cpu().numpy()
-        return grew
-
     def found(self) -> Steepest:
         """Return what is known now, on the host."""
         before = self.before
-        curves = torch.stack(self.curve[1:], dim=1).cpu().numpy()
-        spent = PARTICLES * np.arange(1, curves.shape[1] + 1)
+        curves = torch.stack(self.curve, dim=1)[:, 1:].cpu().numpy()
+        spent = PARTICLES * np.arange(1, len(self.curve))
         witness = before.witness
         if self.witness is not None:
             points = self.witness.flatten(1).double().cpu().numpy()
@@ -317,11 +349,24 @@ class _Lanes:
             self.best.cpu().numpy(),
             self.largest.cpu().numpy(),
             self.flip.cpu().numpy(),
-            before.n_gradients + spent[-1],
+            before.n_gradients + len(spent) * PARTICLES,
             [np.append(a, b) for a, b in zip(before.curve, curves, strict=True)],
             [np.append(a, a[-1] + spent) for a in before.curve_gradients],
             witness,
         )
+
+
+def _stages(looks: int) -> list[Callable[[_Lanes], Tensor]]:
+    """Share out the looks; each stage tells which rows it pays to go on with."""
+    scouting = max(1, int(_SCOUT_SHARE * looks))
+    jumping = min(looks - scouting, max(1, int(_JUMP_SHARE * looks)))
+    steps = (looks - scouting - jumping) // 2
+    return [
+        lambda lanes: lanes.scout(scouting),
+        lambda lanes: lanes.jump(jumping),
+        lambda lanes: lanes.climb(0, steps // 2, steps),
+        lambda lanes: lanes.climb(steps // 2, steps, steps),
+    ]
 
 
 def _searched(
@@ -331,26 +376,24 @@ def _searched(
     settings: Settings,
     count: Callable[[int], None],
 ) -> Steepest:
-    """Search for rows of one norm in step, round after round; rows that no longer gain stop."""
+    """Search for rows of one norm in step, stage after stage; rows that no longer gain stop."""
     points = None
     if settings.keep_witness:
         images, _, _ = subjects.tensors(rows.image, rows.target[:, None])
         points = images.flatten(1).double().cpu().numpy()
     found = Steepest.of_images(norm_at_image, points)
-    looks = (settings.max_gradients - 1) // PARTICLES
-    active, done, drawn = np.arange(len(rows)), 0, 0
-    for number, share in enumerate(np.cumsum(_ROUNDS)):
-        now = max(number + 1, round(share * looks)) - done
-        done += now
-        starting = max(1, int(_START_SHARE * now))
+    active, before = np.arange(len(rows)), None
+    going = active
+    for stage in _stages((settings.max_gradients - 1) // PARTICLES):
         lanes = _Lanes(subjects, rows.take(active), found.take(active), settings, count)
-        if number == 0 and subjects.batch.candidates is not None:
+        if before is not None:
+            lanes.go_on(before, going)
+        elif subjects.batch.candidates is not None:
             lanes.visit(subjects.candidates(rows.image))
-        lanes.start(starting, drawn, sign=1.0 if number % 2 else -1.0)
-        lanes.climb((now - starting) // 2)
+        pays = stage(lanes)
         found.put(active, lanes.found())
-        drawn += starting * PARTICLES
-        active = active[lanes.paid(even_if_lower=number == 0)]
+        going = pays.nonzero()[:, 0].cpu().numpy()
+        active, before = active[going], lanes
         if len(active) == 0:
             break
     return found

@@ -192,6 +192,7 @@ def test_the_fused_steps_are_those_of_the_cpu(
 MOVES = [[0, 1, 0, 7, 8], [-1, 9, 9, 9, 9], [1, -1, 1, 7, 2**32 + 9], [2, 0, 1, 3, 2**63 - 1],
          [2, 1, 0, 3, 4]]  # fmt: skip
 SCALES = [[0.5, 0, 0.3], [1, 1, 1], [0, 0.5, 0.2], [-0.1, 0.1, 99], [0, 0, 0.05]]
+SHARES = [0.5, 1.0, 0.3, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -207,10 +208,9 @@ def test_moves_are_those_of_the_cpu(
         expected = in_format(unwritten(5, *shape, dtype=dtype), channels_last)
         ours = expected.to(cuda_half.device, copy=True)
         unit = float(torch.linalg.vector_norm((bases - centers)[0].double(), p))
-        tensors = (
-            bases, directions - 0.5, centers, torch.tensor(MOVES),
-            unit * torch.tensor(SCALES, dtype=torch.float64),
-        )  # fmt: skip
+        scales = unit * torch.tensor(SCALES, dtype=torch.float64)
+        scales = torch.cat([scales, torch.tensor(SHARES).double()[:, None]], dim=1)
+        tensors = (bases, directions - 0.5, centers, torch.tensor(MOVES), scales)
         arguments = (p, 1.5, 11, -0.25, 0.75)
         CPU.move_in_lp_ball(expected, *tensors, *arguments)
         there = (t.to(cuda_half.device) for t in tensors)
@@ -273,7 +273,7 @@ def test_a_missing_point_stops_the_kernel(cuda_half: Backend, column: int, value
     x = uniform(3, 9)
     rows = torch.tensor([[0, 0, 0, 0, 0]])
     rows[0, column] = value
-    scales = torch.ones(1, 3, dtype=torch.float64)
+    scales = torch.ones(1, 4, dtype=torch.float64)
     with pytest.raises(RuntimeError, match="__trap"):
         cuda_half.ops.move_in_lp_ball(x[:1].clone(), x, x, x, rows, scales, 2.0, 1.0, 0, 0.0, 1.0)
     index, distances = torch.tensor([3]), torch.zeros(1, dtype=torch.float64)

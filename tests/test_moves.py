@@ -90,7 +90,7 @@ def moves(
         "centers": random((3, *shape), dtype, layout, 2),
         "directions": random((3, *shape), directions_dtype or dtype, layout, 3),
         "rows": torch.tensor(rows, dtype=LONG).view(-1, 5),
-        "scales": torch.tensor(scales, dtype=torch.float64).view(-1, 3),
+        "scales": torch.tensor(scales, dtype=torch.float64).view(-1, 4),
     }
     near = made["centers"][[0, 1, 2, 0]].float() + size * random((4, *shape), seed=4)
     made["bases"] = torch.empty_like(random((4, *shape), dtype, layout)).copy_(near)
@@ -105,21 +105,24 @@ def one(
         out=torch.full_like(base[None], 7.0), bases=base[None], centers=center[None],
         directions=None if g is None else g[None],
         rows=torch.tensor([[0, -1 if g is None else 0, 0, 0, 0]]),
-        scales=torch.tensor([[along, 0.0, radius]], dtype=torch.float64), p=p, **changes,
+        scales=torch.tensor([[along, 0.0, radius, 0.0]], dtype=torch.float64), p=p, **changes,
     )  # fmt: skip
 
 
 ROWS = [[0, 1, 0, 70, 4], [2, -1, 2, -8, 2**32 + 3], [-1, 9, 9, 9, 9], [3, 0, 0, 2**62, 2**63 - 1],
         [1, 2, 1, 70, 2**32 - 1], [1, 0, 1, 1, 1], [3, 2, 0, 1, 2]]  # fmt: skip
+NOTHING = [[0.0] * 4] * 7
 
 
 def mixed_scales(move: Move) -> Tensor:
-    """Along, noise and radius of ROWS: inside and outside of the ball, by steps of either kind."""
+    """Scales of ROWS: inside and outside of the ball, by steps and noise of either kind."""
     n = norm((move.bases[0].double() - move.centers[0].double()), move.p)
     factors = [
         [0.5, 0, 1], [3, 0, 0.7], [1, 1, 1], [-2, 1, 0.6], [0.1, 0.1, 9], [0, 2, 0.05], [0, 0, 1e4],
     ]  # fmt: skip
-    return n * torch.tensor(factors, dtype=torch.float64)
+    lengths = n * torch.tensor(factors, dtype=torch.float64)
+    shares = torch.tensor([0.5, 0.5, 0, 0.1, 0.7, 1, 1], dtype=torch.float64)
+    return torch.cat([lengths, shares[:, None]], dim=1)
 
 
 SHAPES = [((5,), "contiguous"), ((3, 5, 7), "channels_last"), ((2, 2, 113), "contiguous")]
@@ -129,7 +132,7 @@ SHAPES = [((5,), "contiguous"), ((3, 5, 7), "channels_last"), ((2, 2, 113), "con
 @dtypes
 @exponents
 def test_against_the_reference(backend, p, dtype, shape, layout):
-    move = moves(ROWS, [[0.0] * 3] * 7, shape, dtype, layout, p=p, low=-0.9, high=0.95)
+    move = moves(ROWS, NOTHING, shape, dtype, layout, p=p, low=-0.9, high=0.95)
     move.scales = mixed_scales(move)
     got, expected = move.run(backend), move.expected()
     assert got.stride() == expected.stride()
@@ -141,7 +144,7 @@ def test_against_the_reference(backend, p, dtype, shape, layout):
 
 @pytest.mark.parametrize("p", [1.1, 7.0, 30.0])
 def test_other_exponents(backend, p):
-    move = moves(ROWS, [[0.0] * 3] * 7, (500,), torch.float64, p=p)
+    move = moves(ROWS, NOTHING, (500,), torch.float64, p=p)
     move.scales = mixed_scales(move)
     torch.testing.assert_close(move.run(backend), move.expected(), rtol=0, atol=1e-6)
 
@@ -151,7 +154,7 @@ def test_other_exponents(backend, p):
 def test_directions(backend, sharpness, directions_dtype):
     for p in (1.0, 2.0, INF, 3.0)[: few(backend, 4, 2)]:
         move = moves(
-            ROWS, [[0.3, 0, 1e3]] * 7, (200,), p=p, sharpness=sharpness,
+            ROWS, [[0.3, 0, 1e3, 0]] * 7, (200,), p=p, sharpness=sharpness,
             directions_dtype=directions_dtype,
         )  # fmt: skip
         move.directions[0, ::3] = 0
@@ -219,7 +222,7 @@ def test_noise_is_sample_lp_ball(backend, p, dtype, shape, layout):
         out = samples.clone()
         backend.ops.sample_lp_ball(samples, center[0], p, 0.25, 3, 8, first, -0.5, 0.75)
         rows = torch.tensor([[0, -1, 0, 8, first + k] for k in range(n)], device=backend.device)
-        scales = torch.tensor([[0.0, 0.25, 0.25]] * n, dtype=torch.float64, device=backend.device)
+        scales = torch.tensor([[0, 0.25, 0.25, 0]] * n, dtype=torch.float64, device=backend.device)
         backend.ops.move_in_lp_ball(
             out, center, None, center, rows, scales, p, 1.0, 3, -0.5, 0.75
         )  # fmt: skip
@@ -234,9 +237,44 @@ def test_noise_of_many_elements_stays(backend):
         samples, out = (torch.zeros(2, numel, device=backend.device) for _ in range(2))
         backend.ops.sample_lp_ball(samples, center[0], p, 0.01, 3, 8, 0, -INF, INF)
         rows = torch.tensor([[0, -1, 0, 8, k] for k in range(2)], device=backend.device)
-        scales = torch.tensor([[0, 0.01, 0.01]] * 2, dtype=torch.float64, device=backend.device)
+        scales = torch.tensor([[0, 0.01, 0.01, 0]] * 2, dtype=torch.float64, device=backend.device)
         backend.ops.move_in_lp_ball(out, center, None, center, rows, scales, p, 1.0, 3, -INF, INF)
         assert torch.equal(out, samples)
+
+
+def signs(backend, p: float, numel: int, share: float, n: int) -> Tensor:
+    """Move n rows of zeros by signs of p-norm 0.25 on average, in a ball that holds them all."""
+    zero, out = (torch.zeros(k, numel, device=backend.device) for k in (1, n))
+    rows = torch.tensor([[0, -1, 0, 8, k] for k in range(n)], device=backend.device)
+    scales = torch.tensor([[0, 0.25, 1e3, share]] * n, dtype=torch.float64, device=backend.device)
+    backend.ops.move_in_lp_ball(out, zero, None, zero, rows, scales, p, 1.0, 3, -INF, INF)
+    return out.cpu()
+
+
+@exponents
+def test_signs_of_a_share(backend, p):
+    """As many as were asked for, half of either sign, anywhere, apart from each other."""
+    numel, n = 1001, few(backend, 200, 10)
+    for share in (0.003, 0.1, 0.5, 1.0):
+        got = signs(backend, p, numel, share, n)
+        size = 0.25 if p == INF else 0.25 / (share * numel) ** (1 / p)
+        there = got != 0
+        torch.testing.assert_close(got[there].abs(), torch.full_like(got[there], size))
+        deviation = math.sqrt(share * (1 - share) * numel * n)
+        assert abs(there.sum().item() - share * numel * n) <= 4 * deviation
+        signs_sum = got.sign().sum().item()
+        assert abs(signs_sum) <= 4 * math.sqrt(share * numel * n)
+        # Neighbours, and an element in two samples, are both there as often as chance has it.
+        for one_, other in ((there[:, 1:], there[:, :-1]), (there[1:], there[:-1])):
+            both, cases = (one_ & other).sum().item(), one_.numel()
+            assert abs(both - share**2 * cases) <= 5 * math.sqrt(share**2 * cases) + 1
+
+
+def test_an_element_is_there_for_larger_shares_too(backend):
+    """The words of a sample do not depend on the share."""
+    few_, more = (signs(backend, INF, 5000, share, 2) for share in (0.01, 0.2))
+    there = few_ != 0
+    assert torch.equal(few_[there], more[there])
 
 
 # --- Projections -------------------------------------------------------------------------------
@@ -319,7 +357,7 @@ def test_a_nan_is_kept_and_moves_nothing_else(backend, p):
 
 
 def test_sentinels_around_what_is_written(backend):
-    move = moves(ROWS, [[0.0] * 3] * 7)
+    move = moves(ROWS, NOTHING)
     move.scales = mixed_scales(move)
     expected = move.run(backend)
     whole = torch.full((9, 2, 3, 5, 7), 3.0, device=backend.device)
@@ -332,7 +370,7 @@ def test_sentinels_around_what_is_written(backend):
 
 @exponents
 def test_the_same_bits_for_any_number_of_rows_and_threads(backend, p):
-    move = moves(ROWS, [[0.0] * 3] * 7, (2100,), p=p, sharpness=1.5)
+    move = moves(ROWS, NOTHING, (2100,), p=p, sharpness=1.5)
     move.scales = mixed_scales(move)
     runs, threads = [], torch.get_num_threads()
     try:
@@ -355,8 +393,8 @@ def test_the_same_bits_for_any_number_of_rows_and_threads(backend, p):
 def test_nothing_to_do(backend):
     none = moves([], [])
     assert none.run(backend).shape == (0, 3, 5, 7)
-    moves(ROWS[:1], [[1.0] * 3], shape=(2, 0)).run(backend)
-    skipped = moves([[-1, 5, 5, 0, 0]], [[NAN, NAN, -1.0]])
+    moves(ROWS[:1], [[1.0] * 4], shape=(2, 0)).run(backend)
+    skipped = moves([[-1, 5, 5, 0, 0]], [[NAN, NAN, -1.0, 2.0]])
     assert (skipped.run(backend) == 7).all()
 
 
@@ -412,7 +450,7 @@ def test_no_distances(backend):
 def test_opcheck():
     op = torch.ops.clever_ext.move_in_lp_ball.default
     for dtype in DTYPES:
-        move = moves(ROWS, [[0.1, 0.1, 0.1]] * 7, dtype=dtype, p=1.5)
+        move = moves(ROWS, [[0.1, 0.1, 0.1, 0.5]] * 7, dtype=dtype, p=1.5)
         torch.library.opcheck(op, tuple(move.arguments()))
     move.directions, move.rows = None, move.rows * torch.tensor([1, 0, 1, 1, 1])
     move.rows[:, 1] = -1
@@ -454,8 +492,8 @@ LAST = torch.zeros(3, 5, 7, 3).permute(0, 3, 1, 2)
         ({"out": torch.zeros(1)}, "out must be [B, *shape], got [1]"),
         ({"rows": torch.zeros(1, 4, dtype=LONG)}, "rows must have shape [1, 5], got [1, 4]"),
         ({"rows": torch.zeros(1, 5)}, "rows must be int64, got scalar type"),
-        ({"scales": torch.zeros(1, 3)}, "scales must be float64, got scalar type"),
-        ({"scales": torch.zeros(3).double()}, "scales must have shape [1, 3], got [3]"),
+        ({"scales": torch.zeros(1, 4)}, "scales must be float64, got scalar type"),
+        ({"scales": torch.zeros(3).double()}, "scales must have shape [1, 4], got [3]"),
         ({"rows": torch.zeros(1, 10, dtype=LONG)[:, ::2]}, "rows must be contiguous"),
         ({"bases": torch.zeros(4, 105)}, "bases must be [n, *shape], got [4, 105]"),
         (
@@ -473,13 +511,13 @@ LAST = torch.zeros(3, 5, 7, 3).permute(0, 3, 1, 2)
     ids=str,
 )  # fmt: skip
 def test_move_in_lp_ball_refuses(backend, change, message):
-    move = moves(ROWS[:1], [[0.1, 0.0, 1.0]])
+    move = moves(ROWS[:1], [[0.1, 0.0, 1.0, 0.0]])
     arguments = {field.name: getattr(move, field.name) for field in fields(move)} | change
     refuses(backend, "move_in_lp_ball", arguments, message)
 
 
 def test_rows_that_overlap_are_refused(backend):
-    move = moves(ROWS[:2], [[0.1, 0.0, 1.0]] * 2)
+    move = moves(ROWS[:2], [[0.1, 0.0, 1.0, 0.0]] * 2)
     args = [a.to(backend.device) if isinstance(a, Tensor) else a for a in move.arguments()]
     with pytest.raises(RuntimeError, match="the rows of out must not overlap"):
         backend.ops.move_in_lp_ball(args[0][:1].expand(2, 3, 5, 7), *args[1:])
@@ -517,7 +555,7 @@ BAD_ROWS = [(0, 4), (0, -2), (0, 2**62), (1, 3), (1, -2), (2, 3), (2, -1)]
 
 @pytest.mark.parametrize(("column", "value"), BAD_ROWS)
 def test_a_point_that_is_not_there(column, value):
-    move = moves(ROWS[:2], [[0.1, 0.0, 1.0]] * 2)
+    move = moves(ROWS[:2], [[0.1, 0.0, 1.0, 0.0]] * 2)
     move.rows[1, column] = value
     message = "move_in_lp_ball: row 1 names a base, direction or center that is not there (of 4, 3"
     with pytest.raises(RuntimeError, match=re.escape(message)):
@@ -525,15 +563,17 @@ def test_a_point_that_is_not_there(column, value):
     assert (move.out == 7).all()
 
 
-@pytest.mark.parametrize("radius", [-1.0, NAN])
-def test_a_radius_that_is_none(radius):
-    move = moves(ROWS[:1], [[0.1, 0.0, radius]])
-    with pytest.raises(RuntimeError, match="or its radius is negative"):
+@pytest.mark.parametrize(
+    ("radius", "share"), [(-1.0, 0), (NAN, 0), (1.0, -1e-9), (1.0, 1.001), (1.0, NAN)]
+)
+def test_scales_that_are_none(radius, share):
+    move = moves(ROWS[:1], [[0.1, 0.0, radius, share]])
+    with pytest.raises(RuntimeError, match="or its radius is negative, or its share not within"):
         ops.move_in_lp_ball(*move.arguments())
 
 
 def test_a_direction_without_directions():
-    move = moves(ROWS[:1], [[0.1, 0.0, 1.0]], directions=None)
+    move = moves(ROWS[:1], [[0.1, 0.0, 1.0, 0.0]], directions=None)
     with pytest.raises(RuntimeError, match=re.escape("that is not there (of 4, 0 and 3)")):
         ops.move_in_lp_ball(*move.arguments())
 

@@ -42,7 +42,7 @@ def arguments(device: str) -> dict[str, tuple[Any, ...]]:
         ),
         "move_in_lp_ball": (
             *(numbers(4, 3, 5), numbers(2, 3, 5), numbers(1, 3, 5), numbers(2, 3, 5)),
-            *(numbers(4, 5, dtype=int64), numbers(4, 3, dtype=float64), 2.0, 1.0, 5, -INF, INF),
+            *(numbers(4, 5, dtype=int64), numbers(4, 4, dtype=float64), 2.0, 1.0, 5, -INF, INF),
         ),
         "lp_distances": (x, numbers(2, 3, 5), cursor, 2.0, numbers(4, dtype=float64)),
     }

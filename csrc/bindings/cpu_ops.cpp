@@ -66,7 +66,8 @@ void move_in_lp_ball(Tensor out, Tensor bases, std::optional<Tensor> directions,
   for (int64_t row = 0; row < args.batch; ++row) {
     STD_TORCH_CHECK(args.is_valid(row), "move_in_lp_ball: row ", row,
                     " names a base, direction or center that is not there (of ", args.bases.n, ", ",
-                    args.directions.n, " and ", args.centers.n, "), or its radius is negative");
+                    args.directions.n, " and ", args.centers.n,
+                    "), or its radius is negative, or its share not within 0 and 1");
   }
   torch::stable::parallel_for(
       0, args.batch, grain(args.point.numel),

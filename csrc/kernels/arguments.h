@@ -123,7 +123,7 @@ struct ResampleArguments {
 
 // What becomes of one row of a move: points by number, and a sample by its counter.
 enum MoveColumn { kMoveBase, kMoveDirection, kMoveCenter, kMoveImageId, kMoveSample, kMoveColumns };
-enum ScaleColumn { kAlong, kNoise, kRadius, kScaleColumns };
+enum ScaleColumn { kAlong, kNoise, kRadius, kShare, kScaleColumns };
 
 // Rows of points that all lie alike: rows r at data + r * stride.
 struct Points {
@@ -156,8 +156,10 @@ struct MoveArguments {
     const int64_t* columns = row(number);
     const bool direction_is_there =
         columns[kMoveDirection] == -1 || directions.has(columns[kMoveDirection]);
+    const double share = scale(number)[kShare];
     return skips(number) || (bases.has(columns[kMoveBase]) && direction_is_there &&
-                             centers.has(columns[kMoveCenter]) && scale(number)[kRadius] >= 0.0);
+                             centers.has(columns[kMoveCenter]) && scale(number)[kRadius] >= 0.0 &&
+                             share >= 0.0 && share <= 1.0);
   }
   CLEVER_HD Stream stream(int64_t number) const {
     const int64_t* columns = row(number);

@@ -141,4 +141,11 @@ CLEVER_HD double ball_scale(double radius, double mass, const Stream& stream, do
   return radius / Norm::finish(mass + static_cast<double>(exponential_of(stream)), p);
 }
 
+// How signs of a share of the elements are scaled, for their p-norm to be `size` on average.
+template <class Norm>
+CLEVER_HD double sign_scale(double size, double share, int64_t numel, double p) {
+  if (!Norm::kIsSum) return size;
+  return size / Norm::finish(share * static_cast<double>(numel), p);
+}
+
 }  // namespace clever

@@ -143,4 +143,19 @@ struct GammaSampler {
   }
 };
 
+// No law of a ball: each element is 1 or -1 with a probability, `share`, and 0 else. The lowest bit
+// of a word is the sign, the others say whether there is one.
+struct SparseSigns {
+  uint32_t below;  // of 2^31
+
+  CLEVER_HD explicit SparseSigns(double share)
+      : below(static_cast<uint32_t>(share * 2147483648.0)) {}
+  CLEVER_HD float element(uint32_t word) const {
+    return flip_sign((word >> 1) < below ? 1.0f : 0.0f, word);
+  }
+  CLEVER_HD Block draw(uint32_t w0, uint32_t w1, uint32_t w2, uint32_t w3) const {
+    return {{element(w0), element(w1), element(w2), element(w3)}, {}};
+  }
+};
+
 }  // namespace clever

@@ -75,6 +75,24 @@ void test_masses(double p) {
   }
 }
 
+// All for a share of 1 and none for one of 0; what is there for a small share stays for a larger.
+void test_signs() {
+  std::mt19937 random(7);
+  const SparseSigns none(0.0), few(0.125), all(1.0);
+  int there = 0, positive = 0;
+  constexpr int kWords = 100000;
+  for (int i = 0; i < kWords; ++i) {
+    const auto word = static_cast<uint32_t>(random());
+    const float sign = few.element(word);
+    CHECK(none.element(word) == 0.0f && std::abs(all.element(word)) == 1.0f, "word %u", word);
+    CHECK(sign == 0.0f || sign == all.element(word), "word %u", word);
+    there += sign != 0.0f ? 1 : 0;
+    positive += sign > 0.0f ? 1 : 0;
+  }
+  CHECK(std::abs(there - kWords / 8) < 5 * 105, "%d of %d elements are there", there, kWords);
+  CHECK(std::abs(positive - kWords / 16) < 5 * 77, "%d are positive", positive);
+}
+
 // The move is within an ulp of scale * t, whose scale is no float32.
 void test_writer_precision() {
   std::mt19937_64 random(5);
@@ -114,6 +132,7 @@ int main() {
   test_masses<L2>(2.0);
   test_masses<LInf>(INFINITY);
   for (const double p : {1.01, 1.5, 3.0, 10.0, 100.0}) test_masses<Lp>(p);
+  test_signs();
   test_writer_precision();
   test_clip();
   return report();

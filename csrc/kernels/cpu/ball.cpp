@@ -74,6 +74,30 @@ void draw_tile(const Stream& stream, uint32_t first, int count, double p, Draws&
   }
 }
 
+CLEVER_VECTORISED void apply_signs(const Words& words, int count, SparseSigns signs, Draws& out) {
+  float *const t0 = out.t[0], *const t1 = out.t[1], *const t2 = out.t[2], *const t3 = out.t[3];
+#pragma omp simd
+  for (int j = 0; j < count; ++j) {
+    const Block block = signs.draw(words.w[0][j], words.w[1][j], words.w[2][j], words.w[3][j]);
+    t0[j] = block.t[0];
+    t1[j] = block.t[1];
+    t2[j] = block.t[2];
+    t3[j] = block.t[3];
+  }
+}
+
+// Calls f(first block, count, where its draws go) for tiles of blocks; draw i of block j of a
+// sample goes to t[i * n_blocks + j].
+template <class F>
+void for_each_tile(const BlockGrid& grid, float* t, const F& f) {
+  Draws draws;
+  for (int64_t block = 0; block < grid.n_blocks; block += kTile) {
+    const int count = static_cast<int>(std::min<int64_t>(kTile, grid.n_blocks - block));
+    for (int i = 0; i < 4; ++i) draws.t[i] = t + grid.element(i, block);
+    f(block, count, draws);
+  }
+}
+
 CLEVER_VECTORISED void add_masses(const float* mass, int count, double* totals) {
   float lanes[kLanes] = {};
   int j = 0;
@@ -86,18 +110,15 @@ CLEVER_VECTORISED void add_masses(const float* mass, int count, double* totals) 
   for (int lane = 0; lane < kLanes; ++lane) totals[lane] += static_cast<double>(lanes[lane]);
 }
 
-// Draws a whole sample, draw i of block j to t[i * n_blocks + j]; returns the sum of |t|^p.
+// Draws a whole sample; returns the sum of |t|^p.
 template <class Norm>
 double draw_all(const Stream& stream, const BlockGrid& grid, double p, float* t) {
-  Draws draws;
   double totals[kLanes] = {};
-  for (int64_t block = 0; block < grid.n_blocks; block += kTile) {
-    const int count = static_cast<int>(std::min<int64_t>(kTile, grid.n_blocks - block));
-    for (int i = 0; i < 4; ++i) draws.t[i] = t + grid.element(i, block);
+  for_each_tile(grid, t, [&](int64_t block, int count, Draws& draws) {
     draw_tile<typename Norm::Sampler>(stream, static_cast<uint32_t>(block), count, p, draws);
     add_masses(draws.mass, static_cast<int>(std::clamp<int64_t>(grid.full - block, 0, count)),
                totals);
-  }
+  });
   double total = 0.0;
   for (const double lane : totals) total += lane;
   for (int64_t block = grid.full; block < grid.n_blocks; ++block) {
@@ -176,6 +197,14 @@ void write_sample_as(T* out, const T* center, const PointLayout& point, double p
 double draw_sample(const Stream& stream, int64_t numel, double p, float* t) {
   return with_norm(
       p, [&](auto norm) { return draw_all<decltype(norm)>(stream, BlockGrid(numel), p, t); });
+}
+
+void draw_signs(const Stream& stream, int64_t numel, double share, float* t) {
+  Words words;
+  for_each_tile(BlockGrid(numel), t, [&](int64_t block, int count, Draws& draws) {
+    draw_words(stream, static_cast<uint32_t>(block), count, kElementDomain, words);
+    apply_signs(words, count, SparseSigns(share), draws);
+  });
 }
 
 void write_sample(void* out, const void* center, DType dtype, const PointLayout& point, double p,

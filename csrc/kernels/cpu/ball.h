@@ -33,4 +33,7 @@ void write_sample(void* out, const void* center, DType dtype, const PointLayout&
 // scaled by ball_scale; returns its mass.
 double draw_sample(const Stream& stream, int64_t numel, double p, float* t);
 
+// Draws the signs of a share of the elements to t, which is as long.
+void draw_signs(const Stream& stream, int64_t numel, double share, float* t);
+
 }  // namespace clever::cpu

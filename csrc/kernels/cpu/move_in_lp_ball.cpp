@@ -52,17 +52,27 @@ CLEVER_VECTORISED void add_draws(const float* t, int64_t count, int64_t stride, 
   }
 }
 
+// Draws what noise is made of to t, and returns its scale.
+template <class Norm>
+double draw_noise(const MoveArguments& args, int64_t number, double noise, float* t) {
+  const Stream stream = args.stream(number);
+  const int64_t numel = args.point.numel;
+  const double share = args.scale(number)[kShare];
+  if (share > 0.0) {
+    draw_signs(stream, numel, share, t);
+    return sign_scale<Norm>(noise, share, numel, args.p);
+  }
+  return ball_scale<Norm>(noise, draw_sample(stream, numel, args.p, t), stream, args.p);
+}
+
 // move += noise * t.
 template <class Norm, class T, class Real>
 void add_noise(const MoveArguments& args, int64_t number, double noise, Scratch<float>& scratch,
                Real* move) {
   if (noise == 0.0) return;
   const PointLayout& point = args.point;
-  const Stream stream = args.stream(number);
   float* t = scratch.get(4 * BlockGrid(point.numel).n_blocks);
-  const double mass = draw_sample(stream, point.numel, args.p, t);
-  const typename Arithmetic<T>::Writer writer(ball_scale<Norm>(noise, mass, stream, args.p),
-                                              args.clip);
+  const typename Arithmetic<T>::Writer writer(draw_noise<Norm>(args, number, noise, t), args.clip);
   for (int64_t first = 0; first < point.numel; first += point.plane) {
     add_draws(t + first, point.plane, point.plane_stride, writer, move + point.offset(first));
   }

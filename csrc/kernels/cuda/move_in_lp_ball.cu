@@ -19,7 +19,7 @@ struct RowMove {
   Sharpened<Real> sharpened;
   Real along;  // for each unit of what is sharpened
   PointLayout point;
-  double p, noise;
+  double p, noise, share;
   Stream stream;
   Writer writer;
 
@@ -33,6 +33,7 @@ struct RowMove {
         point(args.point),
         p(args.p),
         noise(args.scale(number)[kNoise]),
+        share(args.scale(number)[kShare]),
         stream(args.stream(number)),
         writer(noise_writer(args.clip)) {
     const double length = args.scale(number)[kAlong];
@@ -46,6 +47,7 @@ struct RowMove {
 
   __device__ Writer noise_writer(Clip clip) const {
     if (noise == 0.0) return Writer(0.0, clip);
+    if (share > 0.0) return Writer(sign_scale<Norm>(noise, share, point.numel, p), clip);
     const BlockGrid grid(point.numel);
     const double mass = Norm::kIsSum ? sample_mass<Norm>(stream, grid, p) : 0.0;
     return Writer(ball_scale<Norm>(noise, mass, stream, p), clip);
@@ -77,14 +79,20 @@ struct RowMove {
     along = static_cast<Real>(length / norm);
   }
 
+  __device__ Block draw_noise(uint32_t block) const {
+    if (noise == 0.0) return {};
+    if (share == 0.0) return Norm::Sampler::draw(stream, block, p);
+    const PhiloxWords words = stream.words(block, kElementDomain);
+    return SparseSigns(share).draw(words.w[0], words.w[1], words.w[2], words.w[3]);
+  }
+
   // f(offset, move) for each of this thread's elements: draws come four at a time, in the order of
   // a contiguous point.
   template <class F>
   __device__ void for_each(const F& f) const {
     const BlockGrid grid(point.numel);
     for (int64_t block = threadIdx.x; block < grid.n_blocks; block += kThreads) {
-      Block drawn = {};
-      if (noise != 0.0) drawn = Norm::Sampler::draw(stream, static_cast<uint32_t>(block), p);
+      const Block drawn = draw_noise(static_cast<uint32_t>(block));
       for (int i = 0; i < 4; ++i) {
         const int64_t element = grid.element(i, block);
         if (element >= grid.numel) break;
