@@ -9,12 +9,15 @@ the paper's estimator). Each writes what it measured of every case.
 from __future__ import annotations
 
 import importlib
+import json
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from published import CHOOSING, REPORTED
 from side_by_side import arguments, figure, interleaved, parsed, quantity, share, show, write
@@ -25,6 +28,8 @@ import clever_ext as cx
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+Floats = npt.NDArray[np.float64]
+
 NORMS = (1.0, 2.0, np.inf)
 
 
@@ -33,39 +38,83 @@ def rounded(values: Any) -> list[float]:
     return [float(f"{v:.5g}") for v in values]
 
 
-def uniform(name: str, folder: Path, budget: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Reference:
+    """What uniform samples of a network's balls gave, by norm, for each image and target."""
+
+    samples: int
+    largest: dict[float, Floats]
+    location: dict[float, Floats]
+
+    @property
+    def n_images(self) -> int:
+        """How many images, of three targets each."""
+        return len(self.largest[2.0]) // 3
+
+    @classmethod
+    def drawn(cls, file: Path) -> Reference:
+        """Of the maxima that uniform.py wrote."""
+        table = cx.CleverResult.load(file).table
+        maxima = {p: np.stack(list(table[table["norm"] == p]["maxima"])) for p in NORMS}
+        fits = {p: cx.fit_reverse_weibull(joined(m, 1024)) for p, m in maxima.items()}
+        return cls(
+            maxima[2.0].shape[1] * BLOCK,
+            {p: m.max(axis=1) for p, m in maxima.items()},
+            {p: fit.location for p, fit in fits.items()},
+        )
+
+    @classmethod
+    def reported(cls, file: Path, name: str) -> Reference:
+        """Of an earlier result file of this study: those of most samples."""
+        figures = [f for f in json.loads(file.read_text())["figures"] if "largest" in f]
+        found = {
+            p: figure
+            for figure in sorted(figures, key=lambda f: int(f["uniform_samples"]))
+            for p in NORMS
+            if figure["case"].startswith(f"{name}, p = {p:g},")
+        }
+        return cls(
+            found[2.0]["uniform_samples"],
+            {p: np.array(figure["largest"]) for p, figure in found.items()},
+            {p: np.array(figure["location"]) for p, figure in found.items()},
+        )
+
+
+def uniform(name: str, references: list[Reference], budget: int) -> list[dict[str, Any]]:
     """Compare with the largest norm of uniform samples, and with the location fitted to them."""
     case = (REPORTED | CHOOSING)[name]
-    reference = cx.CleverResult.load(folder / f"{name}.parquet").table
-    model, images, targets = load(case, reference["image_id"].nunique())
+    model, images, targets = load(case, max(reference.n_images for reference in references))
     settings: dict[str, Any] = {
         "norm": NORMS, "radius": case.radii, "targets": targets, "estimator": "steepest"
     }  # fmt: skip
     few = cx.clever_score(model, images, max_gradients=budget, **settings).table
     many = cx.clever_score(model, images, max_gradients=2 * budget, seed=1, **settings).table
     figures = []
-    for p in NORMS:
-        maxima = np.stack(list(reference[reference["norm"] == p]["maxima"]))
-        largest = maxima.max(axis=1)
-        fit = cx.fit_reverse_weibull(joined(maxima, 1024))
-        ours, more = (t[t["norm"] == p]["lipschitz"].to_numpy() for t in (few, many))
-        best = np.maximum.reduce([ours, more, largest])
-        what = f"{name}, p = {p:g}, {len(ours)} cases"
-        raw = {
-            "uniform_samples": int(maxima.shape[1] * BLOCK),
-            "gradients_mean": float(few[few["norm"] == p]["n_gradients"].mean()),
-            "found": rounded(ours),
-            "largest": rounded(largest),
-            "location": rounded(fit.location),
-            "best_known": rounded(best),
-        }
-        figures += [
-            share("L' at least the largest uniform norm", what, 0.98, ours >= largest, **raw),
-            share("L' at least the fitted location", what, 0.85, ours >= fit.location),
-            quantity("L' / largest uniform norm", what, None, ours / largest),
-            quantity("L' / fitted location", what, None, ours / fit.location),
-            quantity("L' / best known", what, 0.9, ours / best),
-        ]
+    for reference in references:
+        for p in NORMS:
+            largest, location = reference.largest[p], reference.location[p]
+            ours, more = (
+                t[t["norm"] == p]["lipschitz"].to_numpy()[: len(largest)] for t in (few, many)
+            )
+            best = np.maximum.reduce([ours, more, largest])
+            what = f"{name}, p = {p:g}, {len(ours)} cases, {reference.samples:,} uniform samples"
+            spent = few[few["norm"] == p]["n_gradients"][: len(largest)]
+            raw = {
+                "uniform_samples": reference.samples,
+                "gradients": [int(n) for n in spent],
+                "found": rounded(ours),
+                "found_by_twice": rounded(more),
+                "largest": rounded(largest),
+                "location": rounded(location),
+            }
+            figures += [
+                share("L' at least the largest uniform norm", what, 0.98, ours >= largest, **raw),
+                share("L' at least the fitted location", what, 0.85, ours >= location),
+                quantity("L' / largest uniform norm", what, None, ours / largest),
+                quantity("L' / fitted location", what, None, ours / location),
+                quantity("L' / best known", what, 0.9, ours / best),
+                quantity("gradients", what, None, spent.to_numpy(dtype=float)),
+            ]
     return figures
 
 
@@ -229,7 +278,12 @@ def main() -> None:
         "studies", nargs="+", choices=["uniform", "attacks", "photographs", "exact", "cost"]
     )
     parser.add_argument("--names", nargs="+", default=["lenet-clean"])
-    parser.add_argument("--uniform", type=Path, help="folder of uniform.py's files")
+    parser.add_argument(
+        "--uniform",
+        type=Path,
+        nargs="+",
+        help="folders of uniform.py's files, or earlier result files of this study",
+    )
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--paper-samples", type=int, default=1024, help="of photographs")
     args = parsed(parser)
@@ -241,7 +295,13 @@ def main() -> None:
             figures += exact()
         for name in args.names:
             if study == "uniform":
-                figures += uniform(name, args.uniform, 2000)
+                references = [
+                    Reference.reported(path, name)
+                    if path.is_file()
+                    else Reference.drawn(path / f"{name}.parquet")
+                    for path in args.uniform
+                ]
+                figures += uniform(name, references, 2000)
             elif study == "attacks":
                 figures += attacks(name, args.images)
             elif study == "cost":

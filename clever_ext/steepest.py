@@ -242,15 +242,17 @@ class _Lanes:
         self.flip = torch.minimum(self.flip, flips.amin(dim=1))
         self.curve.append(self.best)
 
-    def go_on(self, from_: _Lanes, rows: npt.NDArray[np.intp]) -> None:
+    def go_on(self, earlier: _Lanes, rows: npt.NDArray[np.intp]) -> None:
         """Take over where the particles of some rows of other lanes are."""
         lanes = torch.from_numpy(rows).to(self.device)[:, None] * PARTICLES
         which = (lanes + torch.arange(PARTICLES, device=self.device)).flatten()
-        self.steepest, self.draws = from_.steepest[which], from_.draws
-        for mine, theirs in (
-            (self.x, from_.x), (self.gradient, from_.gradient), (self.mean, from_.mean)
-        ):  # fmt: skip
-            torch.index_select(theirs, 0, which, out=mine)
+        self.steepest, self.draws = earlier.steepest[which], earlier.draws
+        if len(which) == len(earlier.row):
+            self.x, self.gradient, self.mean = earlier.x, earlier.gradient, earlier.mean
+            return
+        torch.index_select(earlier.x, 0, which, out=self.x)
+        torch.index_select(earlier.gradient, 0, which, out=self.gradient)
+        torch.index_select(earlier.mean, 0, which, out=self.mean)
 
     def next_samples(self) -> tuple[Tensor, Tensor]:
         """Go on to samples that are new; return shares of elements, and sizes, that go with them.
@@ -260,13 +262,13 @@ class _Lanes:
         self.moves[:, 4] = self.draws * PARTICLES + self.particle
         self.draws += 1
         number, numel = self.moves[:, 4].double(), self.x[0].numel()
-        share = (2 / numel) ** (number * _SPREAD_COUNT % 1) if numel > 1 else 1.0
-        return torch.as_tensor(share), 10 ** (-_DECADES * (number * _SPREAD_SIZE % 1))
+        share = ((2 / numel) ** (number * _SPREAD_COUNT % 1)).clamp(max=1.0)
+        return share, 10 ** (-_DECADES * (number * _SPREAD_SIZE % 1))
 
     def keep(self, always: Tensor | None = None) -> None:
         """Look at the other points, and go there where they are steeper, or always."""
         norms = self.look(self.other, self.at_other)
-        better = norms > self.steepest
+        better = ~(norms <= self.steepest)  # NaN too
         self.steepest = torch.where(better, norms, self.steepest)
         if always is not None:
             better |= always
