@@ -17,7 +17,8 @@ A few particles for each row look for a steep place, all rows in step:
    the derivative of ||d||_q at a scale of h: for a smooth network the Hessian times v, for a
    piecewise linear one, whose Hessian is 0, what neighbouring pieces add. Its running mean is the
    direction of the next step; h and the step shrink together. Nothing is accepted or rejected:
-   what is steepest is remembered. Rows that have not gained halfway stop.
+   what is steepest is remembered. Rows that have not gained halfway jump again, from there, if
+   jumping had paid, and stop if not.
 
 docs/which-score.md has what this finds beside uniform samples and attacks.
 """
@@ -42,11 +43,12 @@ from .sampling import as_points, dual_exponent, points_like
 from .subjects import Rows, Subjects
 
 Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.intp]
 
 #: Particles of a row: all but the last jump, that one walks.
 PARTICLES = 4
 #: Shares of the gradients that are spent scouting and jumping; the rest climb.
-_SCOUT_SHARE, _JUMP_SHARE = 0.05, 0.3
+_SCOUT_SHARE, _JUMP_SHARE = 0.15, 0.2
 #: Growth of L' below which a stage has not paid.
 _WORTHWHILE = 1e-3
 #: Sizes of jumps, in radii, reach down to 10 to the power of -these.
@@ -65,7 +67,7 @@ _SHARPEST = 4.0
 #: Secants count where the margin moved by this share of the largest logit: rounding makes others.
 _SHORTEST_RISE = 1e-2
 #: Bytes that the particles of rows in step may take, in so many buffers.
-_BYTES, _BUFFERS = 2**29, 5
+_BYTES, _BUFFERS = 2**29, 6
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Steepest:
             [np.empty(0)] * n if images is None else list(images),
         )
 
-    def take(self, which: npt.NDArray[np.intp]) -> Steepest:
+    def take(self, which: Places) -> Steepest:
         """Return what was found for some rows."""
         parts: list[Any] = []
         for f in fields(self):
@@ -118,7 +120,7 @@ class Steepest:
             parts.append(values[which] if array else [values[i] for i in which])
         return Steepest(*parts)
 
-    def put(self, which: npt.NDArray[np.intp], found: Steepest) -> None:
+    def put(self, which: Places, found: Steepest) -> None:
         """Replace what was found for some rows."""
         for f in fields(self):
             mine, theirs = getattr(self, f.name), getattr(found, f.name)
@@ -166,9 +168,8 @@ class _Lanes:
         self.moved = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
         self.distance = torch.empty(len(lane), dtype=torch.float64, device=self.device)
         self.particle, self.draws = lane % PARTICLES, 0
-        self.walking = self.particle == PARTICLES - 1
         self.steepest = torch.full_like(self.distance, -1.0)
-        self.x, self.other, self.gradient, self.at_other, self.mean = (
+        self.x, self.other, self.gradient, self.at_other, self.mean, self.top = (
             points_like(self.centers[0], len(lane)) for _ in range(_BUFFERS)
         )
 
@@ -242,17 +243,17 @@ class _Lanes:
         self.flip = torch.minimum(self.flip, flips.amin(dim=1))
         self.curve.append(self.best)
 
-    def go_on(self, earlier: _Lanes, rows: npt.NDArray[np.intp]) -> None:
+    def go_on(self, earlier: _Lanes, rows: Places) -> None:
         """Take over where the particles of some rows of other lanes are."""
         lanes = torch.from_numpy(rows).to(self.device)[:, None] * PARTICLES
         which = (lanes + torch.arange(PARTICLES, device=self.device)).flatten()
         self.steepest, self.draws = earlier.steepest[which], earlier.draws
         if len(which) == len(earlier.row):
             self.x, self.gradient, self.mean = earlier.x, earlier.gradient, earlier.mean
+            self.top = earlier.top
             return
-        torch.index_select(earlier.x, 0, which, out=self.x)
-        torch.index_select(earlier.gradient, 0, which, out=self.gradient)
-        torch.index_select(earlier.mean, 0, which, out=self.mean)
+        for name in ("x", "gradient", "mean", "top"):
+            torch.index_select(getattr(earlier, name), 0, which, out=getattr(self, name))
 
     def next_samples(self) -> tuple[Tensor, Tensor]:
         """Go on to samples that are new; return shares of elements, and sizes, that go with them.
@@ -266,15 +267,23 @@ class _Lanes:
         return share, 10 ** (-_DECADES * (number * _SPREAD_SIZE % 1))
 
     def keep(self, always: Tensor | None = None) -> None:
-        """Look at the other points, and go there where they are steeper, or always."""
+        """Look at the other points, and go there where they are steeper, or always; NaN is."""
         norms = self.look(self.other, self.at_other)
-        better = ~(norms <= self.steepest)  # NaN too
-        self.steepest = torch.where(better, norms, self.steepest)
+        goes = ~(norms <= self.steepest)
         if always is not None:
-            better |= always
-        chosen = better.view(-1, *[1] * (self.x.dim() - 1))
+            goes |= always
+        self.steepest = torch.where(goes, norms, self.steepest)
+        chosen = self.points(goes)
         torch.where(chosen, self.other, self.x, out=self.x)
         torch.where(chosen, self.at_other, self.gradient, out=self.gradient)
+
+    def points(self, of_lanes: Tensor) -> Tensor:
+        """Return one number for each lane in a shape that goes with points."""
+        return of_lanes.view(-1, *[1] * (self.x.dim() - 1))
+
+    def gained(self) -> Tensor:
+        """Tell for which rows L' has grown in these lanes."""
+        return self.best > self.curve[0] * (1 + _WORTHWHILE)
 
     def scout(self, looks: int) -> Tensor:
         """Put particles at the steepest of uniform and sparse samples; tell where norms differ."""
@@ -286,17 +295,27 @@ class _Lanes:
 
     def jump(self, looks: int) -> Tensor:
         """Move particles sparsely where that is steeper, and one of each row down the margin."""
-        self.x[self.walking] = self.centers[self.row[self.walking]]
+        walking = self.particle == PARTICLES - 1
+        self.x[walking] = self.centers[self.row[walking]]
         for look in range(looks):
             share, size = self.next_samples()
             step = -_WALK_STEP * (1 - look / looks) if look else 0.0
             self.move(
-                self.other, self.x, torch.where(self.walking, step, 0.0), self.gradient,
-                noise=torch.where(self.walking, 0.0 if look else _WALK_FROM, size),
-                share=torch.where(self.walking, 0.0, share),
+                self.other, self.x, torch.where(walking, step, 0.0), self.gradient,
+                noise=torch.where(walking, 0.0 if look else _WALK_FROM, size),
+                share=torch.where(walking, 0.0, share),
             )  # fmt: skip
-            self.keep(always=self.walking)
-        return torch.ones_like(self.moved)
+            self.keep(always=walking)
+        return self.gained()
+
+    def jump_again(self, looks: int) -> Tensor:
+        """Move all particles sparsely from where the climb was steepest."""
+        self.x.copy_(self.top)
+        for _ in range(looks):
+            share, size = self.next_samples()
+            self.move(self.other, self.x, noise=size, share=share)
+            self.keep()
+        return self.gained()
 
     def visit(self, points: Tensor) -> None:
         """Look at points [rows, M, *shape], a few at a time; what is outside comes into the ball.
@@ -311,13 +330,11 @@ class _Lanes:
             self.look(self.x, self.gradient)
 
     def climb(self, first: int, last: int, steps: int) -> Tensor:
-        """Take all particles up the gradient norm, two looks a step; tell which rows gained.
-
-        These are steps first..last-1 of so many.
-        """
+        """Take all particles up the gradient norm, two looks a step: steps first..last-1 of all."""
         begin = self._of_rows(np.tile(_FIRST, len(self.row) // PARTICLES))
         if first == 0:
             self.mean.zero_()
+            self.top.copy_(self.x)
         for step in range(first, last):
             sign = -1.0 if step % 2 else 1.0
             size = begin * _SHRINK ** (step / max(1, steps - 1))
@@ -326,15 +343,18 @@ class _Lanes:
             self._remember(sign)
             self.move(self.other, self.x, along=size, directions=self.mean)
             self.x, self.other = self.other, self.x
-            self.look(self.x, self.gradient)
-        return self.best > self.curve[0] * (1 + _WORTHWHILE)
+            norms = self.look(self.x, self.gradient)
+            steeper = norms > self.steepest
+            self.steepest = torch.where(steeper, norms, self.steepest)
+            torch.where(self.points(steeper), self.x, self.top, out=self.top)
+        return self.gained()
 
     def _remember(self, sign: float) -> None:
         """Take the difference of gradients, at unit length, into its running mean."""
         difference = self.at_other.sub_(self.gradient)
         length = torch.zeros(1, len(difference), dtype=torch.float64, device=self.device)
         ops.grad_norm_max(difference[:, None], [2.0], length)
-        scale = torch.where(length > 0, sign / length, 0.0).view(-1, *[1] * (difference.dim() - 1))
+        scale = self.points(torch.where(length > 0, sign / length, 0.0)[0])
         self.mean.mul_(_MEMORY).addcmul_(difference, scale.to(difference.dtype))
 
     def found(self) -> Steepest:
@@ -358,19 +378,6 @@ class _Lanes:
         )
 
 
-def _stages(looks: int) -> list[Callable[[_Lanes], Tensor]]:
-    """Share out the looks; each stage tells which rows it pays to go on with."""
-    scouting = max(1, int(_SCOUT_SHARE * looks))
-    jumping = min(looks - scouting, max(1, int(_JUMP_SHARE * looks)))
-    steps = (looks - scouting - jumping) // 2
-    return [
-        lambda lanes: lanes.scout(scouting),
-        lambda lanes: lanes.jump(jumping),
-        lambda lanes: lanes.climb(0, steps // 2, steps),
-        lambda lanes: lanes.climb(steps // 2, steps, steps),
-    ]
-
-
 def _searched(
     subjects: Subjects,
     rows: Rows,
@@ -384,20 +391,40 @@ def _searched(
         images, _, _ = subjects.tensors(rows.image, rows.target[:, None])
         points = images.flatten(1).double().cpu().numpy()
     found = Steepest.of_images(norm_at_image, points)
-    active, before = np.arange(len(rows)), None
-    going = active
-    for stage in _stages((settings.max_gradients - 1) // PARTICLES):
-        lanes = _Lanes(subjects, rows.take(active), found.take(active), settings, count)
-        if before is not None:
-            lanes.go_on(before, going)
-        elif subjects.batch.candidates is not None:
+    looks = (settings.max_gradients - 1) // PARTICLES
+    scouting = max(1, int(_SCOUT_SHARE * looks))
+    jumping = min(looks - scouting, int(_JUMP_SHARE * looks))
+    left = looks - scouting - jumping
+    steps = left // 2
+
+    def run(
+        stage: Callable[[_Lanes], Tensor], which: Places, earlier: _Lanes | None, part: Places
+    ) -> tuple[_Lanes, Places]:
+        """Take some rows, which are a part of the earlier ones, on; return those that gained."""
+        lanes = _Lanes(subjects, rows.take(which), found.take(which), settings, count)
+        if earlier is not None:
+            lanes.go_on(earlier, part)
+        gained = stage(lanes)
+        found.put(which, lanes.found())
+        return lanes, gained.nonzero()[:, 0].cpu().numpy()
+
+    def scout(lanes: _Lanes) -> Tensor:
+        if subjects.batch.candidates is not None:
             lanes.visit(subjects.candidates(rows.image))
-        pays = stage(lanes)
-        found.put(active, lanes.found())
-        going = pays.nonzero()[:, 0].cpu().numpy()
-        active, before = active[going], lanes
-        if len(active) == 0:
-            break
+        return lanes.scout(scouting)
+
+    lanes, differing = run(scout, np.arange(len(rows)), None, np.arange(0))
+    if len(differing) == 0:
+        return found
+    same = np.arange(len(differing))
+    lanes, jumped = run(lambda lanes: lanes.jump(jumping), differing, lanes, differing)
+    half = steps // 2
+    lanes, climbed = run(lambda lanes: lanes.climb(0, half, steps), differing, lanes, same)
+    again = np.setdiff1d(jumped, climbed)
+    if len(climbed):
+        run(lambda lanes: lanes.climb(half, steps, steps), differing[climbed], lanes, climbed)
+    if len(again):
+        run(lambda lanes: lanes.jump_again(left - 2 * half), differing[again], lanes, again)
     return found
 
 
@@ -407,7 +434,7 @@ def search(
     norm_at_image: Floats,
     settings: Settings,
     count: Callable[[int], None],
-) -> Iterator[tuple[npt.NDArray[np.intp], Steepest]]:
+) -> Iterator[tuple[Places, Steepest]]:
     """Look for the steepest place in each row's ball.
 
     The engine must be ready and running.
