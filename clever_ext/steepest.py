@@ -11,7 +11,7 @@ A few particles for each row look for a steep place, all rows in step:
 2. They jump: sparse moves of all sizes from what is steepest, kept where they are steeper still.
    That finds what a network gates by thresholds of single elements, as adversarial training makes
    them: no gradient shows it before the threshold is crossed. The last particle walks down the
-   margin instead, to where it flips.
+   margin instead, to where it flips, and then returns.
 3. They climb the norm. At x with gradient d let v be the unit vector with v . d = ||d||_q (blunter
    for p = 1, where it has one element alone). The difference of the gradients at x + h v and x is
    the derivative of ||d||_q at a scale of h: for a smooth network the Hessian times v, for a
@@ -168,6 +168,7 @@ class _Lanes:
         self.moved = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
         self.distance = torch.empty(len(lane), dtype=torch.float64, device=self.device)
         self.particle, self.draws = lane % PARTICLES, 0
+        self.walking = self.particle == PARTICLES - 1
         self.steepest = torch.full_like(self.distance, -1.0)
         self.x, self.other, self.gradient, self.at_other, self.mean, self.top = (
             points_like(self.centers[0], len(lane)) for _ in range(_BUFFERS)
@@ -285,6 +286,10 @@ class _Lanes:
         """Tell for which rows L' has grown in these lanes."""
         return self.best > self.curve[0] * (1 + _WORTHWHILE)
 
+    def to_images(self, which: Tensor) -> None:
+        """Put some particles at the images."""
+        self.x[which] = self.centers[self.row[which]]
+
     def scout(self, looks: int) -> Tensor:
         """Put particles at the steepest of uniform and sparse samples; tell where norms differ."""
         for look in range(looks):
@@ -295,8 +300,8 @@ class _Lanes:
 
     def jump(self, looks: int) -> Tensor:
         """Move particles sparsely where that is steeper, and one of each row down the margin."""
-        walking = self.particle == PARTICLES - 1
-        self.x[walking] = self.centers[self.row[walking]]
+        walking = self.walking
+        self.to_images(walking)
         for look in range(looks):
             share, size = self.next_samples()
             step = -_WALK_STEP * (1 - look / looks) if look else 0.0
@@ -330,10 +335,15 @@ class _Lanes:
             self.look(self.x, self.gradient)
 
     def climb(self, first: int, last: int, steps: int) -> Tensor:
-        """Take all particles up the gradient norm, two looks a step: steps first..last-1 of all."""
+        """Take all particles up the gradient norm, by steps first..last-1 of all, of two looks.
+
+        Before the first is another look, for those that walked begin at the images.
+        """
         begin = self._of_rows(np.tile(_FIRST, len(self.row) // PARTICLES))
-        if first == 0:
+        if first == 0 < last:
             self.mean.zero_()
+            self.to_images(self.walking)
+            self.steepest = self.look(self.x, self.gradient)
             self.top.copy_(self.x)
         for step in range(first, last):
             sign = -1.0 if step % 2 else 1.0
@@ -394,8 +404,8 @@ def _searched(
     looks = (settings.max_gradients - 1) // PARTICLES
     scouting = max(1, int(_SCOUT_SHARE * looks))
     jumping = min(looks - scouting, int(_JUMP_SHARE * looks))
-    left = looks - scouting - jumping
-    steps = left // 2
+    climbing = max(0, looks - scouting - jumping - 1)
+    steps = climbing // 2
 
     def run(
         stage: Callable[[_Lanes], Tensor], which: Places, earlier: _Lanes | None, part: Places
@@ -418,13 +428,13 @@ def _searched(
         return found
     same = np.arange(len(differing))
     lanes, jumped = run(lambda lanes: lanes.jump(jumping), differing, lanes, differing)
-    half = steps // 2
+    half = (steps + 1) // 2
     lanes, climbed = run(lambda lanes: lanes.climb(0, half, steps), differing, lanes, same)
     again = np.setdiff1d(jumped, climbed)
     if len(climbed):
         run(lambda lanes: lanes.climb(half, steps, steps), differing[climbed], lanes, climbed)
     if len(again):
-        run(lambda lanes: lanes.jump_again(left - 2 * half), differing[again], lanes, again)
+        run(lambda lanes: lanes.jump_again(climbing - 2 * half), differing[again], lanes, again)
     return found
 
 
