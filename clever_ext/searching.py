@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .inputs import Settings
+from .particles import Steepest
 from .progress import Counter, Progress
-from .steepest import Steepest, search
+from .steepest import search
 from .subjects import Subjects
 from .tables import steepest_columns, tabulate
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .evt import ReverseWeibullFit
+from .particles import Steepest
 from .results import COLUMNS, make_table
-from .steepest import Steepest
 from .subjects import Rows, Subjects
 
 if TYPE_CHECKING:
