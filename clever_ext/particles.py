@@ -232,9 +232,9 @@ class Particles:
         lanes = torch.from_numpy(rows).to(self.device)[:, None] * PARTICLES
         which = (lanes + torch.arange(PARTICLES, device=self.device)).flatten()
         self.steepest, self.draws = earlier.steepest[which], earlier.draws
-        if len(which) == len(earlier.row):
-            self.x, self.gradient, self.mean = earlier.x, earlier.gradient, earlier.mean
-            self.top = earlier.top
+        if len(which) == len(earlier.row):  # the same buffers serve
+            for name in ("x", "other", "gradient", "at_other", "mean", "top"):
+                setattr(self, name, getattr(earlier, name))
             return
         for name in ("x", "gradient", "mean", "top"):
             torch.index_select(getattr(earlier, name), 0, which, out=getattr(self, name))
