@@ -228,7 +228,10 @@ def test_words_say_the_verdict_first():
 def test_two_real_networks_before_and_after_adversarial_training():
     images, labels = mnist()
     radii = {1: 20.0, 2: 2.0, math.inf: 0.3}
-    budgets = [{"n_batches": 4, "batch_samples": 4}, {"estimator": "steepest", "max_gradients": 24}]
+    budgets = [
+        {"n_batches": 4, "batch_samples": 4},
+        {"estimator": "steepest", "max_gradients": 100},
+    ]
     runs = [
         cx.clever_score(
             build(), images, norm=list(radii), radius=radii, targets="top2", labels=labels,
@@ -243,12 +246,12 @@ def test_two_real_networks_before_and_after_adversarial_training():
     found = cx.compare(*runs)
     assert (found.pairs["n_both_right"] == 19).all()
     pairs = found.pairs.set_index(["estimator", "norm"])
-    # Trained against l-inf attacks, it gains there and in l2; in l1 it does not.
-    for norm in (2, math.inf):
-        assert pairs.loc[("steepest", norm), "more_robust"] == "lenet_adversarial"
-    assert pairs.loc[("clever", math.inf), "more_robust"] == "lenet_adversarial"
+    # Trained against l-inf attacks, it gains there; in l1 it does not, nor in l2 as soon as a search
+    # has the gradients to open the gates of its pixels.
     for estimator in ("clever", "steepest"):
+        assert pairs.loc[(estimator, math.inf), "more_robust"] == "lenet_adversarial"
         assert pairs.loc[(estimator, 1), "more_robust"] != "lenet_adversarial"
+    assert pairs.loc[("steepest", 2), "more_robust"] != "lenet_adversarial"
 
 
 def test_a_masked_network_does_not_win():
