@@ -246,8 +246,8 @@ def test_two_real_networks_before_and_after_adversarial_training():
     found = cx.compare(*runs)
     assert (found.pairs["n_both_right"] == 19).all()
     pairs = found.pairs.set_index(["estimator", "norm"])
-    # Trained against l-inf attacks, it gains there; in l1 it does not, nor in l2 as soon as a search
-    # has the gradients to open the gates of its pixels.
+    # Trained against l-inf attacks, it gains there; in l1 it does not, nor in l2 as soon as a
+    # search has the gradients to open the gates of its pixels.
     for estimator in ("clever", "steepest"):
         assert pairs.loc[(estimator, math.inf), "more_robust"] == "lenet_adversarial"
         assert pairs.loc[(estimator, 1), "more_robust"] != "lenet_adversarial"
