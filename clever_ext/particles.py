@@ -1,7 +1,7 @@
 """Particles that look for a steep place of a ball, and what they found.
 
-Some particles for each row of one norm, all rows in step: a *lane* is one particle of one row. Each
-look takes the gradient at every lane's point, on kernels that move and project all of them at once.
+Some particles for each row, all rows in step: a *lane* is one particle of one row. Each look takes
+the gradient at every lane's point, on kernels that move and project all those of a norm at once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -107,10 +107,30 @@ class Steepest:
                 mine[place] = value
 
 
-class Particles:
-    """The particles of some rows of one norm; lane i * PARTICLES + j is particle j of row i.
+class _OfNorm(NamedTuple):
+    """The lanes of one norm: p, its dual exponent q, the exponent of directions, and which."""
 
-    Each stage (scout, jump, climb, jump_again) takes a number of looks and tells which rows gained.
+    p: float
+    q: float
+    sharpness: float
+    lanes: slice
+
+
+def _by_norm(norms: Floats) -> list[_OfNorm]:
+    """Find the lanes of each norm, of rows in rising order of theirs."""
+    values, first = np.unique(norms, return_index=True)
+    parts = []
+    for p, begin, end in zip(values.tolist(), first, [*first[1:], len(norms)], strict=True):
+        q, lanes = dual_exponent(p), slice(PARTICLES * int(begin), PARTICLES * int(end))
+        parts.append(_OfNorm(p, q, min(q - 1, _SHARPEST), lanes))
+    return parts
+
+
+class Particles:
+    """The particles of some rows; lane i * PARTICLES + j is particle j of row i.
+
+    Rows of one norm must be neighbours, the smallest norm first. Each stage (scout, jump, climb,
+    jump_again) takes a number of looks and tells which rows gained.
 
     Attributes:
         best: [rows], L' so far; largest: the largest norm; flip: the nearest flip.
@@ -127,9 +147,7 @@ class Particles:
         count: Callable[[int], None],
     ) -> None:
         self.before, self.settings, self.count = before, settings, count
-        self.plan, self.p = subjects.engine.plan, float(rows.norm[0])
-        self.q = dual_exponent(self.p)
-        self.sharpness = min(self.q - 1, _SHARPEST)
+        self.plan, self.norms = subjects.engine.plan, _by_norm(rows.norm)
         images, classes, targets = subjects.tensors(rows.image, rows.target[:, None])
         self.centers, self.device = as_points(images, 1), images.device
         self.classes = classes.repeat_interleave(PARTICLES)
@@ -182,10 +200,11 @@ class Particles:
             moves[:, 1] = -1
         if bases is self.centers:
             moves[:, 0] = self.row
-        ops.move_in_lp_ball(
-            out, bases, directions, self.centers, moves, scales, self.p, self.sharpness,
-            self.settings.seed, *self.settings.clip,
-        )  # fmt: skip
+        for p, _, sharpness, part in self.norms:
+            ops.move_in_lp_ball(
+                out[part], bases, directions, self.centers, moves[part], scales[part], p,
+                sharpness, self.settings.seed, *self.settings.clip,
+            )  # fmt: skip
 
     def look(self, x: Tensor, gradient: Tensor) -> Tensor:
         """Write the gradients at points, note what is steepest, and return their norms [lanes]."""
@@ -203,8 +222,9 @@ class Particles:
             gradient[part] = next(iter(gradients))[:n]
 
         in_batches(self.plan, len(x), work)
-        ops.grad_norm_max(gradient[:, None], [self.q], norms)
-        ops.lp_distances(x, self.centers, self.row, self.p, self.distance)
+        for p, q, _, part in self.norms:
+            ops.grad_norm_max(gradient[part, None], [q], norms[:, part])
+            ops.lp_distances(x[part], self.centers, self.row[part], p, self.distance[part])
         self._note(x, norms[0], margins)
         self.count(len(x))
         return norms[0]

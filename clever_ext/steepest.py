@@ -50,7 +50,7 @@ def _searched(
     settings: Settings,
     count: Callable[[int], None],
 ) -> Steepest:
-    """Search for rows of one norm in step, stage after stage; rows that no longer gain stop."""
+    """Search for rows in step, stage after stage; rows that no longer gain stop."""
     points = None
     if settings.keep_witness:
         images, _, _ = subjects.tensors(rows.image, rows.target[:, None])
@@ -119,8 +119,7 @@ def search(
     image = subjects.batch.images
     each = BUFFERS * PARTICLES * image[0].numel() * image.element_size()
     at_once = max(1, _BYTES // each)
-    for norm in np.unique(rows.norm):
-        of_norm = np.flatnonzero(rows.norm == norm)
-        for begin in range(0, len(of_norm), at_once):
-            part = of_norm[begin : begin + at_once]
-            yield part, _searched(subjects, rows.take(part), norm_at_image[part], settings, count)
+    for begin in range(0, len(rows), at_once):
+        norms = rows.norm[begin : begin + at_once]
+        part = begin + np.argsort(norms, kind="stable")  # as particles want them
+        yield part, _searched(subjects, rows.take(part), norm_at_image[part], settings, count)

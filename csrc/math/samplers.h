@@ -143,8 +143,8 @@ struct GammaSampler {
   }
 };
 
-// No law of a ball: each element is 1 or -1 with a probability, `share`, and 0 else. The lowest bit
-// of a word is the sign, the others say whether there is one.
+// No law of a ball, hence no mass: each element is 1 or -1 with a probability, `share`, and 0 else.
+// The lowest bit of a word is the sign, the others say whether there is one.
 struct SparseSigns {
   uint32_t below;  // of 2^31
 
@@ -156,6 +156,7 @@ struct SparseSigns {
   CLEVER_HD Block draw(uint32_t w0, uint32_t w1, uint32_t w2, uint32_t w3) const {
     return {{element(w0), element(w1), element(w2), element(w3)}, {}};
   }
+  CLEVER_HD static float mass(uint32_t, uint32_t, uint32_t, uint32_t) { return 0.0f; }
 };
 
 }  // namespace clever

@@ -18,17 +18,17 @@ struct Draws {
 };
 
 template <class Law>
-CLEVER_VECTORISED void apply_law(const Words& words, int count, Draws& out) {
+CLEVER_VECTORISED void apply_law(Law law, const Words& words, int count, Draws& out) {
   float *const t0 = out.t[0], *const t1 = out.t[1], *const t2 = out.t[2], *const t3 = out.t[3];
 #pragma omp simd
   for (int j = 0; j < count; ++j) {
     const uint32_t w0 = words.w[0][j], w1 = words.w[1][j], w2 = words.w[2][j], w3 = words.w[3][j];
-    const Block block = Law::draw(w0, w1, w2, w3);
+    const Block block = law.draw(w0, w1, w2, w3);
     t0[j] = block.t[0];
     t1[j] = block.t[1];
     t2[j] = block.t[2];
     t3[j] = block.t[3];
-    out.mass[j] = Law::mass(w0, w1, w2, w3);
+    out.mass[j] = law.mass(w0, w1, w2, w3);
   }
 }
 
@@ -70,19 +70,7 @@ void draw_tile(const Stream& stream, uint32_t first, int count, double p, Draws&
     draw_gammas(stream, first, count, p, words, out);
   } else {
     draw_words(stream, first, count, kElementDomain, words);
-    apply_law<typename Sampler::Law>(words, count, out);
-  }
-}
-
-CLEVER_VECTORISED void apply_signs(const Words& words, int count, SparseSigns signs, Draws& out) {
-  float *const t0 = out.t[0], *const t1 = out.t[1], *const t2 = out.t[2], *const t3 = out.t[3];
-#pragma omp simd
-  for (int j = 0; j < count; ++j) {
-    const Block block = signs.draw(words.w[0][j], words.w[1][j], words.w[2][j], words.w[3][j]);
-    t0[j] = block.t[0];
-    t1[j] = block.t[1];
-    t2[j] = block.t[2];
-    t3[j] = block.t[3];
+    apply_law(typename Sampler::Law(), words, count, out);
   }
 }
 
@@ -203,7 +191,7 @@ void draw_signs(const Stream& stream, int64_t numel, double share, float* t) {
   Words words;
   for_each_tile(BlockGrid(numel), t, [&](int64_t block, int count, Draws& draws) {
     draw_words(stream, static_cast<uint32_t>(block), count, kElementDomain, words);
-    apply_signs(words, count, SparseSigns(share), draws);
+    apply_law(SparseSigns(share), words, count, draws);
   });
 }
 
