@@ -16,8 +16,9 @@ A few particles for each row look for a steep place, all rows in step:
    for p = 1, where it has one element alone). The difference of the gradients at x + h v and x is
    the derivative of ||d||_q at a scale of h: for a smooth network the Hessian times v, for a
    piecewise linear one, whose Hessian is 0, what neighbouring pieces add. Its running mean is the
-   direction of the next step; h and the step shrink together. Nothing is accepted or rejected:
-   what is steepest is remembered. Rows that have not gained halfway jump again, from there, if
+   direction of the next step; h and the step shrink together. No step is accepted or rejected:
+   what is steepest is remembered, and at each quarter of the climb all particles begin again there,
+   with steps of their own size. Rows that have not gained halfway jump again, from there, if
    jumping had paid, and stop if not.
 
 docs/which-score.md has what this finds beside uniform samples and attacks.
@@ -39,6 +40,8 @@ Floats = npt.NDArray[np.float64]
 
 #: Shares of the gradients that are spent scouting and jumping; the rest climb.
 _SCOUT_SHARE, _JUMP_SHARE = 0.15, 0.2
+#: Rounds of the climb, an even number; all but the first begin where it was steepest.
+_ROUNDS = 4
 #: Bytes that the particles of rows in step may take.
 _BYTES = 2**29
 
@@ -59,8 +62,9 @@ def _searched(
     looks = (settings.max_gradients - 1) // PARTICLES
     scouting = max(1, int(_SCOUT_SHARE * looks))
     jumping = min(looks - scouting, int(_JUMP_SHARE * looks))
-    climbing = max(0, looks - scouting - jumping - 1)
-    steps = climbing // 2
+    climbing = looks - scouting - jumping
+    steps = max(0, climbing - _ROUNDS) // 2
+    ends = [steps * part // _ROUNDS for part in range(_ROUNDS + 1)]
 
     def run(
         stage: Callable[[Particles], Tensor],
@@ -80,17 +84,25 @@ def _searched(
             particles.visit(subjects.candidates(rows.image))
         return particles.scout(scouting)
 
+    def climb(rounds: range) -> Callable[[Particles], Tensor]:
+        def stage(particles: Particles) -> Tensor:
+            for part in rounds:
+                particles.climb(ends[part], ends[part + 1], steps)
+            return particles.gained()
+
+        return stage
+
     scouts, differing = run(scout, np.arange(len(rows)))
     if len(differing) == 0:
         return found
     jumpers, jumped = run(lambda them: them.jump(jumping), differing, (scouts, differing))
-    same, half = np.arange(len(differing)), (steps + 1) // 2
-    climbers, climbed = run(lambda them: them.climb(0, half, steps), differing, (jumpers, same))
+    same, half = np.arange(len(differing)), _ROUNDS // 2
+    climbers, climbed = run(climb(range(half)), differing, (jumpers, same))
     again = np.setdiff1d(jumped, climbed)
     if len(climbed):
-        run(lambda them: them.climb(half, steps, steps), differing[climbed], (climbers, climbed))
+        run(climb(range(half, _ROUNDS)), differing[climbed], (climbers, climbed))
     if len(again):
-        rest = climbing - 2 * half
+        rest = max(0, climbing - half - 2 * ends[half])
         run(lambda them: them.jump_again(rest), differing[again], (climbers, again))
     return found
 
