@@ -1,4 +1,4 @@
-"""Particles that look for a steep place of a ball, and what they found.
+"""Particles that look for a steep place of a ball.
 
 Some particles for each row, all rows in step: a *lane* is one particle of one row. Each look takes
 the gradient at every lane's point, on kernels that move and project all those of a norm at once.
@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from . import ops
+from .found import Floats, Places, Steepest
 from .gradients import margins_and_gradients
 from .inputs import Settings
 from .maxima import in_batches
 from .sampling import as_points, dual_exponent, points_like
 from .subjects import Rows, Subjects
-
-Floats = npt.NDArray[np.float64]
-Places = npt.NDArray[np.intp]
 
 #: Particles of a row: all but the last jump, that one walks.
 PARTICLES = 4
@@ -47,64 +43,6 @@ _MEMORY = 0.9
 _SHARPEST = 4.0
 #: Secants count where the margin moved by this share of the largest logit: rounding makes others.
 _SHORTEST_RISE = 1e-2
-
-
-@dataclass(frozen=True)
-class Steepest:
-    """What the search found for rows.
-
-    Attributes:
-        lipschitz: [rows], L': the largest gradient norm or secant.
-        max_norm: [rows], the largest gradient norm.
-        nearest_flip: [rows], smallest distance of a point whose margin was not positive; or inf.
-        n_gradients: [rows], gradients spent, that at the image among them.
-        curve: For each row L' after so many gradients, [E] ...
-        curve_gradients: ... and how many these are, [E].
-        witness: For each row the steepest point, flattened; or nothing.
-    """
-
-    lipschitz: Floats
-    max_norm: Floats
-    nearest_flip: Floats
-    n_gradients: npt.NDArray[np.int64]
-    curve: list[Floats]
-    curve_gradients: list[Floats]
-    witness: list[Floats]
-
-    @classmethod
-    def of_images(cls, norm_at_image: Floats, images: Floats | None) -> Steepest:
-        """Return what is known of rows by one gradient each.
-
-        Args:
-            norm_at_image: [rows].
-            images: [rows, numel], the first witnesses; None: none are kept.
-        """
-        n = len(norm_at_image)
-        return cls(
-            norm_at_image.copy(),
-            norm_at_image.copy(),
-            np.full(n, math.inf),
-            np.ones(n, dtype=np.int64),
-            list(norm_at_image[:, None]),
-            list(np.ones((n, 1))),
-            [np.empty(0)] * n if images is None else list(images),
-        )
-
-    def take(self, which: Places) -> Steepest:
-        """Return what was found for some rows."""
-        parts: list[Any] = []
-        for f in fields(self):
-            values = getattr(self, f.name)
-            array = isinstance(values, np.ndarray)
-            parts.append(values[which] if array else [values[i] for i in which])
-        return Steepest(*parts)
-
-    def put(self, which: Places, found: Steepest) -> None:
-        """Replace what was found for some rows."""
-        for f in fields(self):
-            mine, theirs = getattr(self, f.name), getattr(found, f.name)
-            for place, value in zip(which, theirs, strict=True):
-                mine[place] = value
 
 
 class _OfNorm(NamedTuple):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .found import Steepest
 from .inputs import Settings
-from .particles import Steepest
 from .progress import Counter, Progress
 from .steepest import search
 from .subjects import Subjects

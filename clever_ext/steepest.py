@@ -29,14 +29,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
+from .found import Floats, Places, Steepest
 from .inputs import Settings
-from .particles import BUFFERS, PARTICLES, Particles, Places, Steepest
+from .particles import BUFFERS, PARTICLES, Particles
 from .subjects import Rows, Subjects
-
-Floats = npt.NDArray[np.float64]
 
 #: Shares of the gradients that are spent scouting and jumping; the rest climb.
 _SCOUT_SHARE, _JUMP_SHARE = 0.15, 0.2

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .evt import ReverseWeibullFit
-from .particles import Steepest
+from .found import Steepest
 from .results import COLUMNS, make_table
 from .subjects import Rows, Subjects
 
