@@ -1,100 +1,23 @@
-"""Moves in a p-ball and distances, on every backend: against plain torch, and every check."""
+"""Moves in a p-ball and distances, on every backend against plain torch."""
 
 import math
-import re
-from dataclasses import dataclass, fields
 
 import numpy as np
 import pytest
 import torch
+from op_arguments import DTYPES, INF, LONG, NAN, ROWS, Move, dtypes, few, moves, random
 from scipy import optimize
 from torch import Tensor
 
-from clever_ext import ops, reference
+from clever_ext import reference
 
-INF, NAN = math.inf, math.nan
 EXPONENTS = [1.0, 1.5, 2.0, 3.0, INF]
-DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
-LONG = torch.int64
 
 exponents = pytest.mark.parametrize("p", EXPONENTS)
-dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
-
-
-def few(backend, many: int, emulated: int) -> int:
-    """How many cases: the emulator runs 512 threads, one after another, for each row."""
-    return emulated if backend.name == "emulated" else many
-
-
-def random(shape, dtype=torch.float32, layout="contiguous", seed=0) -> Tensor:
-    """Numbers within [-1, 1]."""
-    out = 2 * torch.rand(tuple(shape), generator=torch.Generator().manual_seed(seed)) - 1
-    out = out.to(dtype)
-    return out.contiguous(memory_format=torch.channels_last) if layout == "channels_last" else out
 
 
 def norm(x: Tensor, p: float) -> float:
     return torch.linalg.vector_norm(x.double().flatten(), p).item()
-
-
-@dataclass
-class Move:
-    """The arguments of move_in_lp_ball, in order."""
-
-    out: Tensor
-    bases: Tensor
-    directions: Tensor | None
-    centers: Tensor
-    rows: Tensor
-    scales: Tensor
-    p: float = 2.0
-    sharpness: float = 1.0
-    seed: int = 5
-    low: float = -INF
-    high: float = INF
-
-    def arguments(self) -> list:
-        return [getattr(self, field.name) for field in fields(self)]
-
-    def run(self, backend) -> Tensor:
-        """Run on a backend's device, strides kept; `out` as it is afterwards."""
-        on_device = [
-            a.to(backend.device, copy=True) if isinstance(a, Tensor) else a
-            for a in self.arguments()
-        ]
-        backend.ops.move_in_lp_ball(*on_device)
-        for after, before in zip(on_device[1:], self.arguments()[1:], strict=True):
-            if isinstance(after, Tensor):  # only out is written
-                torch.testing.assert_close(after.cpu(), before, rtol=0, atol=0, equal_nan=True)
-        return on_device[0].cpu()
-
-    def expected(self) -> Tensor:
-        out = self.out.clone()
-        reference.move_in_lp_ball(out, *self.arguments()[1:])
-        return out
-
-
-def moves(
-    rows,
-    scales,
-    shape=(3, 5, 7),
-    dtype=torch.float32,
-    layout="contiguous",
-    directions_dtype=None,
-    size=0.05,
-    **changes,
-) -> Move:
-    """Moves of four points near three centers, along three gradients."""
-    made = {
-        "out": torch.full_like(random((len(rows), *shape), dtype, layout), 7.0),
-        "centers": random((3, *shape), dtype, layout, 2),
-        "directions": random((3, *shape), directions_dtype or dtype, layout, 3),
-        "rows": torch.tensor(rows, dtype=LONG).view(-1, 5),
-        "scales": torch.tensor(scales, dtype=torch.float64).view(-1, 4),
-    }
-    near = made["centers"][[0, 1, 2, 0]].float() + size * random((4, *shape), seed=4)
-    made["bases"] = torch.empty_like(random((4, *shape), dtype, layout)).copy_(near)
-    return Move(**{**made, **changes})
 
 
 def one(
@@ -109,8 +32,6 @@ def one(
     )  # fmt: skip
 
 
-ROWS = [[0, 1, 0, 70, 4], [2, -1, 2, -8, 2**32 + 3], [-1, 9, 9, 9, 9], [3, 0, 0, 2**62, 2**63 - 1],
-        [1, 2, 1, 70, 2**32 - 1], [1, 0, 1, 1, 1], [3, 2, 0, 1, 2]]  # fmt: skip
 NOTHING = [[0.0] * 4] * 7
 
 
@@ -442,147 +363,3 @@ def test_distances_are_norms_of_the_difference(backend, p):
 def test_no_distances(backend):
     assert len(distances(backend, random((0, 5)), random((2, 5)), [], 2.0)) == 0
     assert distances(backend, random((1, 2, 0)), random((1, 2, 0)), [0], 2.0).tolist() == [0.0]
-
-
-# --- How the ops are registered, and bad arguments ---------------------------------------------
-
-
-def test_opcheck():
-    op = torch.ops.clever_ext.move_in_lp_ball.default
-    for dtype in DTYPES:
-        move = moves(ROWS, [[0.1, 0.1, 0.1, 0.5]] * 7, dtype=dtype, p=1.5)
-        torch.library.opcheck(op, tuple(move.arguments()))
-    move.directions, move.rows = None, move.rows * torch.tensor([1, 0, 1, 1, 1])
-    move.rows[:, 1] = -1
-    torch.library.opcheck(op, tuple(move.arguments()))
-    args = (random((2, 5)), random((3, 5)), torch.tensor([2, -1]), 3.0, torch.zeros(2).double())
-    torch.library.opcheck(torch.ops.clever_ext.lp_distances.default, args)
-
-
-def refuses(backend, op: str, arguments: dict, message: str) -> None:
-    """Check that bad arguments are refused with this message, and that nothing is written."""
-    values = []
-    for value in arguments.values():
-        if isinstance(value, Tensor):  # moved with its strides, which may be what is wrong
-            moved = torch.empty_strided(
-                value.shape, value.stride(), dtype=value.dtype, device=backend.device
-            )
-            value = moved.copy_(value)
-        values.append(value)
-    before = [value.clone() for value in values if isinstance(value, Tensor)]
-    with pytest.raises(RuntimeError, match=re.escape(f"{op}: {message}")):
-        getattr(backend.ops, op)(*values)
-    after = [value for value in values if isinstance(value, Tensor)]
-    assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
-
-
-LAYOUT = "must be contiguous or channels_last; call .contiguous() first"
-TRANSPOSED = torch.zeros(3, 3, 7, 5).transpose(2, 3)
-LAST = torch.zeros(3, 5, 7, 3).permute(0, 3, 1, 2)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"p": 0.5}, "p must be at least 1 (or inf), got 0.5"),
-        ({"sharpness": -1.0}, "sharpness must be finite and not negative, got -1"),
-        ({"sharpness": NAN}, "sharpness must be finite and not negative, got nan"),
-        ({"sharpness": INF}, "sharpness must be finite and not negative, got inf"),
-        ({"low": 1.0, "high": 1.0}, "clip must have low < high, got 1 and 1"),
-        ({"out": torch.zeros(1)}, "out must be [B, *shape], got [1]"),
-        ({"rows": torch.zeros(1, 4, dtype=LONG)}, "rows must have shape [1, 5], got [1, 4]"),
-        ({"rows": torch.zeros(1, 5)}, "rows must be int64, got scalar type"),
-        ({"scales": torch.zeros(1, 4)}, "scales must be float64, got scalar type"),
-        ({"scales": torch.zeros(3).double()}, "scales must have shape [1, 4], got [3]"),
-        ({"rows": torch.zeros(1, 10, dtype=LONG)[:, ::2]}, "rows must be contiguous"),
-        ({"bases": torch.zeros(4, 105)}, "bases must be [n, *shape], got [4, 105]"),
-        (
-            {"bases": torch.zeros(4, 3, 7, 5)},
-            "bases of shape [4, 3, 7, 5] does not hold points of the shape in [1, 3, 5, 7]",
-        ),
-        ({"bases": torch.zeros(4, 3, 5, 7).half()}, "out, bases and centers must have"),
-        ({"centers": torch.zeros(4, 3, 5, 7).double()}, "out, bases and centers must have"),
-        ({"directions": torch.zeros(4, 3, 5, 7).long()}, "directions must be float64, float32,"),
-        ({"directions": TRANSPOSED}, "the points of directions " + LAYOUT),
-        ({"bases": LAST}, "bases must have the memory format of out"),
-        ({"directions": LAST}, "directions must have the memory format of out"),
-        ({"centers": LAST}, "centers must have the memory format of out"),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_move_in_lp_ball_refuses(backend, change, message):
-    move = moves(ROWS[:1], [[0.1, 0.0, 1.0, 0.0]])
-    arguments = {field.name: getattr(move, field.name) for field in fields(move)} | change
-    refuses(backend, "move_in_lp_ball", arguments, message)
-
-
-def test_rows_that_overlap_are_refused(backend):
-    move = moves(ROWS[:2], [[0.1, 0.0, 1.0, 0.0]] * 2)
-    args = [a.to(backend.device) if isinstance(a, Tensor) else a for a in move.arguments()]
-    with pytest.raises(RuntimeError, match="the rows of out must not overlap"):
-        backend.ops.move_in_lp_ball(args[0][:1].expand(2, 3, 5, 7), *args[1:])
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"p": NAN}, "p must be at least 1 (or inf), got nan"),
-        ({"x": torch.zeros(5)}, "x must be [B, *shape], got [5]"),
-        ({"x": torch.ones(1, 4).long(), "centers": torch.ones(1, 4).long()}, "x must be float64,"),
-        ({"centers": torch.zeros(3, 4).half()}, "x and centers must have the same dtype"),
-        ({"centers": torch.zeros(3, 5)}, "centers of shape [3, 5] does not hold points of the"),
-        ({"centers": torch.zeros(3, 8)[:, ::2]}, "the points of centers " + LAYOUT),
-        ({"x": torch.zeros(1, 3, 5, 7), "centers": LAST}, "centers must have the memory format"),
-        ({"index": torch.zeros(2, dtype=LONG)}, "index must have shape [1], got [2]"),
-        ({"index": torch.zeros(1)}, "index must be int64, got scalar type"),
-        ({"distances": torch.zeros(1)}, "distances must be float64, got scalar type"),
-        ({"distances": torch.zeros(1, 1).double()}, "distances must have shape [1], got [1, 1]"),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_lp_distances_refuses(backend, change, message):
-    arguments = {
-        "x": torch.zeros(1, 4), "centers": torch.zeros(3, 4), "index": torch.zeros(1, dtype=LONG),
-        "p": 2.0, "distances": torch.zeros(1).double(),
-    } | change  # fmt: skip
-    refuses(backend, "lp_distances", arguments, message)
-
-
-# Numbers that are found in tensors. On a GPU they stop the kernel, and with it the process.
-
-BAD_ROWS = [(0, 4), (0, -2), (0, 2**62), (1, 3), (1, -2), (2, 3), (2, -1)]
-
-
-@pytest.mark.parametrize(("column", "value"), BAD_ROWS)
-def test_a_point_that_is_not_there(column, value):
-    move = moves(ROWS[:2], [[0.1, 0.0, 1.0, 0.0]] * 2)
-    move.rows[1, column] = value
-    message = "move_in_lp_ball: row 1 names a base, direction or center that is not there (of 4, 3"
-    with pytest.raises(RuntimeError, match=re.escape(message)):
-        ops.move_in_lp_ball(*move.arguments())
-    assert (move.out == 7).all()
-
-
-@pytest.mark.parametrize(
-    ("radius", "share"), [(-1.0, 0), (NAN, 0), (1.0, -1e-9), (1.0, 1.001), (1.0, NAN)]
-)
-def test_scales_that_are_none(radius, share):
-    move = moves(ROWS[:1], [[0.1, 0.0, radius, share]])
-    with pytest.raises(RuntimeError, match="or its radius is negative, or its share not within"):
-        ops.move_in_lp_ball(*move.arguments())
-
-
-def test_a_direction_without_directions():
-    move = moves(ROWS[:1], [[0.1, 0.0, 1.0, 0.0]], directions=None)
-    with pytest.raises(RuntimeError, match=re.escape("that is not there (of 4, 0 and 3)")):
-        ops.move_in_lp_ball(*move.arguments())
-
-
-@pytest.mark.parametrize("index", [3, -2, 2**62])
-def test_a_distance_to_a_center_that_is_not_there(index):
-    args = (torch.zeros(2, 5), torch.zeros(3, 5), torch.tensor([0, index]), 2.0)
-    found = torch.ones(2, dtype=torch.float64)
-    message = r"lp_distances: index names a center that centers does not have \(3 centers\)"
-    with pytest.raises(RuntimeError, match=message):
-        ops.lp_distances(*args, found)
-    assert (found == 1).all()

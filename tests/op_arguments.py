@@ -1,0 +1,179 @@
+"""Arguments of the ops as the tests give them: some that are right, to be changed one by one."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import pytest
+import torch
+from torch import Tensor
+
+from clever_ext import reference
+
+INF, NAN = math.inf, math.nan
+DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
+LONG = torch.int64
+
+dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+
+
+def few(backend, many: int, emulated: int) -> int:
+    """How many cases: the emulator runs 512 threads, one after another, for each row."""
+    return emulated if backend.name == "emulated" else many
+
+
+def randn(shape: Sequence[int], dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def random(shape, dtype=torch.float32, layout="contiguous", seed=0) -> Tensor:
+    """Numbers within [-1, 1]."""
+    out = 2 * torch.rand(tuple(shape), generator=torch.Generator().manual_seed(seed)) - 1
+    out = out.to(dtype)
+    return out.contiguous(memory_format=torch.channels_last) if layout == "channels_last" else out
+
+
+def points(shape: Sequence[int], dtype: torch.dtype, layout: str, seed: int = 0) -> Tensor:
+    out = torch.rand(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    return out.contiguous(memory_format=torch.channels_last) if layout == "channels_last" else out
+
+
+class _Arguments:
+    def arguments(self) -> list:
+        """The fields, in order."""
+        return [getattr(self, field.name) for field in fields(self)]
+
+
+@dataclass
+class Step(_Arguments):
+    """The arguments of reduce_and_resample, in order."""
+
+    grads: Tensor | None
+    x: Tensor
+    maxima: Tensor
+    cursor: Tensor
+    slots: Tensor
+    centers: Tensor
+    jobs: Tensor
+    radii: Tensor
+    batch_samples: int
+    p: float = 2.0
+    q: float = 2.0
+    seed: int = 5
+    low: float = -INF
+    high: float = INF
+
+    def run(self, namespace) -> None:
+        namespace.reduce_and_resample(*self.arguments())
+
+    def copy(self, device) -> Step:
+        """A copy on a device, strides kept."""
+        values = [
+            v.detach().to(device).clone() if isinstance(v, Tensor) else v for v in self.arguments()
+        ]
+        return Step(*values)
+
+
+def start(
+    batch: int = 5,
+    shape: Sequence[int] = (3, 5, 7),
+    dtype: torch.dtype = torch.float32,
+    layout: str = "contiguous",
+    batch_samples: int = 3,
+    **changes,
+) -> Step:
+    """A run over jobs that mix centers, image ids, batches, slots and radii; x holds none yet."""
+    jobs = [[1, 70, 0, 4], [0, -8, 3, 1], [1, 70, 1, 0], [2, 2**62, 2**31 - 1, 5], [0, -8, 4, 1]]
+    return Step(
+        grads=None,
+        x=points((batch, *shape), dtype, layout, 1),
+        maxima=torch.zeros(6, dtype=torch.float64),
+        cursor=torch.arange(batch),
+        slots=torch.full((batch,), -1),
+        centers=points((3, *shape), dtype, layout, 2),
+        jobs=torch.tensor(jobs),
+        radii=torch.tensor([0.5, 2.0, 0.25, 1e-3, 7.0], dtype=torch.float64),
+        batch_samples=batch_samples,
+        **changes,
+    )
+
+
+@dataclass
+class Move(_Arguments):
+    """The arguments of move_in_lp_ball, in order."""
+
+    out: Tensor
+    bases: Tensor
+    directions: Tensor | None
+    centers: Tensor
+    rows: Tensor
+    scales: Tensor
+    p: float = 2.0
+    sharpness: float = 1.0
+    seed: int = 5
+    low: float = -INF
+    high: float = INF
+
+    def run(self, backend) -> Tensor:
+        """Run on a backend's device, strides kept; `out` as it is afterwards."""
+        on_device = [
+            a.to(backend.device, copy=True) if isinstance(a, Tensor) else a
+            for a in self.arguments()
+        ]
+        backend.ops.move_in_lp_ball(*on_device)
+        for after, before in zip(on_device[1:], self.arguments()[1:], strict=True):
+            if isinstance(after, Tensor):  # only out is written
+                torch.testing.assert_close(after.cpu(), before, rtol=0, atol=0, equal_nan=True)
+        return on_device[0].cpu()
+
+    def expected(self) -> Tensor:
+        out = self.out.clone()
+        reference.move_in_lp_ball(out, *self.arguments()[1:])
+        return out
+
+
+def moves(
+    rows,
+    scales,
+    shape=(3, 5, 7),
+    dtype=torch.float32,
+    layout="contiguous",
+    directions_dtype=None,
+    size=0.05,
+    **changes,
+) -> Move:
+    """Moves of four points near three centers, along three gradients."""
+    made = {
+        "out": torch.full_like(random((len(rows), *shape), dtype, layout), 7.0),
+        "centers": random((3, *shape), dtype, layout, 2),
+        "directions": random((3, *shape), directions_dtype or dtype, layout, 3),
+        "rows": torch.tensor(rows, dtype=LONG).view(-1, 5),
+        "scales": torch.tensor(scales, dtype=torch.float64).view(-1, 4),
+    }
+    near = made["centers"][[0, 1, 2, 0]].float() + size * random((4, *shape), seed=4)
+    made["bases"] = torch.empty_like(random((4, *shape), dtype, layout)).copy_(near)
+    return Move(**{**made, **changes})
+
+
+ROWS = [[0, 1, 0, 70, 4], [2, -1, 2, -8, 2**32 + 3], [-1, 9, 9, 9, 9], [3, 0, 0, 2**62, 2**63 - 1],
+        [1, 2, 1, 70, 2**32 - 1], [1, 0, 1, 1, 1], [3, 2, 0, 1, 2]]  # fmt: skip
+
+
+def refuses(backend, op: str, arguments: dict, message: str) -> None:
+    """Check that bad arguments are refused with this message, and that nothing is written."""
+    values = []
+    for value in arguments.values():
+        if isinstance(value, Tensor):  # moved with its strides, which may be what is wrong
+            moved = torch.empty_strided(
+                value.shape, value.stride(), dtype=value.dtype, device=backend.device
+            )
+            value = moved.copy_(value)
+        values.append(value)
+    before = [value.clone() for value in values if isinstance(value, Tensor)]
+    with pytest.raises(RuntimeError, match=re.escape(f"{op}: {message}")):
+        getattr(backend.ops, op)(*values)
+    after = [value for value in values if isinstance(value, Tensor)]
+    assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
