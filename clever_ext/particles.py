@@ -83,7 +83,9 @@ class Particles:
         before: Steepest,
         settings: Settings,
         count: Callable[[int], None],
+        earlier: tuple[Particles, Places] | None = None,
     ) -> None:
+        """Place particles; where some rows of others are, given those, or nowhere yet."""
         self.before, self.settings, self.count = before, settings, count
         self.plan, self.norms = subjects.engine.plan, _by_norm(rows.norm)
         images, classes, targets = subjects.tensors(rows.image, rows.target[:, None])
@@ -106,12 +108,30 @@ class Particles:
         self.witness = points_like(self.centers[0], len(rows)) if settings.keep_witness else None
         self.moved = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
         self.distance = torch.empty(len(lane), dtype=torch.float64, device=self.device)
-        self.particle, self.draws = lane % PARTICLES, 0
+        self.particle = lane % PARTICLES
         self.walking = self.particle == PARTICLES - 1
-        self.steepest = torch.full_like(self.distance, -1.0)
+        if earlier is None:
+            self.draws, self.steepest = 0, torch.full_like(self.distance, -1.0)
+            self._allocate()
+        else:
+            self._go_on(*earlier)
+
+    def _allocate(self) -> None:
         self.x, self.other, self.gradient, self.at_other, self.mean, self.top = (
-            points_like(self.centers[0], len(lane)) for _ in range(BUFFERS)
+            points_like(self.centers[0], len(self.row)) for _ in range(BUFFERS)
         )
+
+    def _go_on(self, earlier: Particles, rows: Places) -> None:
+        lanes = torch.from_numpy(rows).to(self.device)[:, None] * PARTICLES
+        which = (lanes + torch.arange(PARTICLES, device=self.device)).flatten()
+        self.steepest, self.draws = earlier.steepest[which], earlier.draws
+        if len(which) == len(earlier.row):  # the same buffers serve
+            for name in ("x", "other", "gradient", "at_other", "mean", "top"):
+                setattr(self, name, getattr(earlier, name))
+            return
+        self._allocate()
+        for name in ("x", "gradient", "mean", "top"):
+            torch.index_select(getattr(earlier, name), 0, which, out=getattr(self, name))
 
     def _of_rows(self, values: Floats) -> Tensor:
         return torch.from_numpy(values).to(self.device)
@@ -184,18 +204,6 @@ class Particles:
         self.smallest = torch.minimum(self.smallest, norms.view(-1, PARTICLES).amin(dim=1))
         self.flip = torch.minimum(self.flip, flips.amin(dim=1))
         self.curve.append(self.best)
-
-    def go_on(self, earlier: Particles, rows: Places) -> None:
-        """Take over where the particles of some rows of other lanes are."""
-        lanes = torch.from_numpy(rows).to(self.device)[:, None] * PARTICLES
-        which = (lanes + torch.arange(PARTICLES, device=self.device)).flatten()
-        self.steepest, self.draws = earlier.steepest[which], earlier.draws
-        if len(which) == len(earlier.row):  # the same buffers serve
-            for name in ("x", "other", "gradient", "at_other", "mean", "top"):
-                setattr(self, name, getattr(earlier, name))
-            return
-        for name in ("x", "gradient", "mean", "top"):
-            torch.index_select(getattr(earlier, name), 0, which, out=getattr(self, name))
 
     def next_samples(self) -> tuple[Tensor, Tensor]:
         """Go on to samples that are new; return shares of elements, and sizes, that go with them.

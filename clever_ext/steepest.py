@@ -70,9 +70,8 @@ def _searched(
         earlier: tuple[Particles, Places] | None = None,
     ) -> tuple[Particles, Places]:
         """Take rows, a part of the earlier ones, through a stage; return those that gained."""
-        particles = Particles(subjects, rows.take(which), found.take(which), settings, count)
-        if earlier is not None:
-            particles.go_on(*earlier)
+        before = found.take(which)
+        particles = Particles(subjects, rows.take(which), before, settings, count, earlier)
         gained = stage(particles)
         found.put(which, particles.found())
         return particles, gained.nonzero()[:, 0].cpu().numpy()
