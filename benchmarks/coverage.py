@@ -1,11 +1,11 @@
 """What a tolerance keeps: scores against those of many gradients, coverage of the intervals.
 
 On the maxima that uniform.py drew: the reference of a row is the location fitted to all of its
-batches of 1,024, and the intervals predict a fit to as many. A row is reproducible where the
-reference's bootstrap deviation is at most 2.5 %; heavy-tailed else. Each repeat takes the blocks of
-64 in another random order, and runs with a tolerance are replayed on them up to half of the
-samples. Coverage is counted a second, harder time against the location fitted to the samples that
-the repeat did not take: the reference shares those that it did.
+batches, of 1,024 samples unless said otherwise, and the intervals predict a fit to as many. A row
+is reproducible where the reference's bootstrap deviation is at most 2.5 %; heavy-tailed else. Each
+repeat takes the blocks of 64 in another random order, and runs with a tolerance are replayed on
+them up to half of the samples. Coverage is counted a second, harder time against the location
+fitted to the samples that the repeat did not take: the reference shares those that it did.
 """
 
 from __future__ import annotations
@@ -25,9 +25,24 @@ from clever_ext.credible import Prediction, predict_location
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 NORMS = (1.0, 2.0, np.inf)
-#: Samples of a batch, and gradients of the intervals whose coverage is told.
+#: Samples of a batch, at most, and gradients of the intervals whose coverage is told.
 SAMPLES, BUDGETS = 128, (1_024, 4_096, 12_288, 24_576, 49_152)
 REPRODUCIBLE, TOLERANCE = 0.025, 0.05
+
+
+class Reference(NamedTuple):
+    """Locations [rows], and the batches that they were fitted to."""
+
+    location: Floats
+    batches: int
+    samples: int
+
+    def predicted(self, blocks: Floats) -> Prediction:
+        """Predict them from blocks [rows, n]."""
+        samples = min(SAMPLES, self.samples)
+        return predict_location(
+            joined(blocks, samples), samples, of_batches=self.batches, of_samples=self.samples
+        )
 
 
 def holds(found: Prediction, location: Floats) -> Bools:
@@ -45,19 +60,19 @@ class Stop(NamedTuple):
     at_limit: Bools
 
 
-def replayed(blocks: Floats, reference: Floats, of_batches: int) -> Stop:
+def replayed(blocks: Floats, reference: Reference) -> Stop:
     """Run with the tolerance on half of the samples."""
-    maxima = joined(blocks, SAMPLES)
-    limit = maxima.shape[1] // 2
-    error, gradients = np.empty((2, len(maxima)))
-    inside, at_limit = np.empty((2, len(maxima)), dtype=bool)
-    active, n = np.arange(len(maxima)), 8
+    each = min(SAMPLES, reference.samples) // BLOCK
+    limit = blocks.shape[1] // each // 2
+    error, gradients = np.empty((2, len(blocks)))
+    inside, at_limit = np.empty((2, len(blocks)), dtype=bool)
+    active, n = np.arange(len(blocks)), 8
     while len(active):
-        found = predict_location(maxima[active, :n], SAMPLES, of_batches=of_batches)
+        found, location = reference.predicted(blocks[active, : n * each]), reference.location
         width = (1 / found.low - 1 / found.high) * found.location / 2  # of scores
-        error[active] = reference[active] / found.location - 1
-        gradients[active] = n * SAMPLES
-        inside[active] = holds(found, reference[active])
+        error[active] = location[active] / found.location - 1
+        gradients[active] = n * each * BLOCK
+        inside[active] = holds(found, location[active])
         at_limit[active] = width > TOLERANCE
         active = active[(width > TOLERANCE) & (n < limit)]
         n = min(int(n * 1.5), limit)
@@ -72,24 +87,26 @@ def scatter(batches: Floats, rng: np.random.Generator) -> Floats:
     return deviation
 
 
-def study(name: str, folder: Path, repeats: int, seed: int) -> list[dict[str, Any]]:
+def study(name: str, folder: Path, samples: int, repeats: int, seed: int) -> list[dict[str, Any]]:
     """Make the figures of one network."""
     table = cx.CleverResult.load(folder / f"{name}.parquet").table
     rng = np.random.default_rng(seed)
     figures = []
     for p in NORMS:
         blocks = np.stack(list(table[table["norm"] == p]["maxima"]))
-        batches = joined(blocks, 1024)
+        batches = joined(blocks, samples)
         fit = cx.fit_reverse_weibull(batches)
+        reference = Reference(fit.location, batches.shape[1], samples)
         light = scatter(batches, rng) <= REPRODUCIBLE
         orders = [rng.permuted(blocks, axis=1) for _ in range(repeats)]
-        runs = [replayed(order, fit.location, batches.shape[1]) for order in orders]
+        runs = [replayed(order, reference) for order in orders]
         what = f"{name}, p = {p:g}"
         figures += stops(runs, fit, light, what)
         figures += [
             figure
             for budget in BUDGETS
-            for figure in coverage(orders, fit.location, budget, batches.shape[1], what)
+            if 2 * budget <= blocks.shape[1] * BLOCK
+            for figure in coverage(orders, reference, budget, what)
         ]
     return figures
 
@@ -126,15 +143,15 @@ def stops(
 
 
 def coverage(
-    orders: list[Floats], reference: Floats, budget: int, of_batches: int, what: str
+    orders: list[Floats], reference: Reference, budget: int, what: str
 ) -> list[dict[str, Any]]:
     """Make the figures of the intervals after so many gradients."""
     of_all, of_rest, width = [], [], []
     for order in orders:
         taken = budget // BLOCK
-        found = predict_location(joined(order[:, :taken], SAMPLES), SAMPLES, of_batches=of_batches)
-        rest = cx.fit_reverse_weibull(joined(order[:, taken:], 1024)).location
-        of_all.append(holds(found, reference))
+        found = reference.predicted(order[:, :taken])
+        rest = cx.fit_reverse_weibull(joined(order[:, taken:], reference.samples)).location
+        of_all.append(holds(found, reference.location))
         of_rest.append(holds(found, rest))
         width.append((found.high - found.low) / (2 * found.location))
     name = f"coverage at {budget:,} gradients"
@@ -150,12 +167,13 @@ def main() -> None:
     parser.add_argument("names", nargs="+")
     parser.add_argument("--uniform", type=Path, required=True, help="folder of uniform.py's files")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--samples", type=int, default=1024, help="of a reference's batch")
     args = parsed(parser)
     warnings.simplefilter("error", RuntimeWarning)
     figures = [
         figure
         for name in args.names
-        for figure in study(name, args.uniform, args.rounds, args.seed)
+        for figure in study(name, args.uniform, args.samples, args.rounds, args.seed)
     ]
     for figure in figures:
         show(figure)
