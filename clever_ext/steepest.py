@@ -27,6 +27,8 @@ docs/which-score.md has what this finds beside uniform samples and attacks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -40,8 +42,40 @@ from .subjects import Rows, Subjects
 _SCOUT_SHARE, _JUMP_SHARE = 0.15, 0.2
 #: Rounds of the climb, an even number; all but the first begin where it was steepest.
 _ROUNDS = 4
+_HALF = _ROUNDS // 2
 #: Bytes that the particles of rows in step may take.
 _BYTES = 2**29
+
+
+class _Schedule(NamedTuple):
+    """What the gradients of a row are spent on; a look is one gradient of each particle.
+
+    Attributes:
+        scouting: Looks.
+        jumping: Looks.
+        rounds: Of the climb: first step, and first of the next. A step is two looks, and each round
+            that has steps takes another.
+        jumping_again: Looks, of rows that do so instead of the second half of the climb.
+    """
+
+    scouting: int
+    jumping: int
+    rounds: list[tuple[int, int]]
+    jumping_again: int
+
+    @classmethod
+    def of(cls, max_gradients: int) -> _Schedule:
+        """Share them out."""
+        looks = (max_gradients - 1) // PARTICLES
+        scouting, jumping = max(1, int(_SCOUT_SHARE * looks)), int(_JUMP_SHARE * looks)
+        climbing = looks - scouting - jumping
+        steps = (climbing - _ROUNDS) // 2
+        if steps < 1:
+            return cls(scouting, jumping + climbing, [], 0)
+        # The first round has a step in any case.
+        ends = [0, *(max(1, steps * part // _ROUNDS) for part in range(1, _ROUNDS + 1))]
+        again = climbing - _HALF - 2 * ends[_HALF]
+        return cls(scouting, jumping, list(pairwise(ends)), again)
 
 
 def _searched(
@@ -57,12 +91,7 @@ def _searched(
         images, _, _ = subjects.tensors(rows.image, rows.target[:, None])
         points = images.flatten(1).double().cpu().numpy()
     found = Steepest.of_images(norm_at_image, points)
-    looks = (settings.max_gradients - 1) // PARTICLES
-    scouting = max(1, int(_SCOUT_SHARE * looks))
-    jumping = min(looks - scouting, int(_JUMP_SHARE * looks))
-    climbing = looks - scouting - jumping
-    steps = max(0, climbing - _ROUNDS) // 2
-    ends = [steps * part // _ROUNDS for part in range(_ROUNDS + 1)]
+    schedule = _Schedule.of(settings.max_gradients)
 
     def run(
         stage: Callable[[Particles], Tensor],
@@ -79,12 +108,12 @@ def _searched(
     def scout(particles: Particles) -> Tensor:
         if subjects.batch.candidates is not None:
             particles.visit(subjects.candidates(rows.image))
-        return particles.scout(scouting)
+        return particles.scout(schedule.scouting)
 
-    def climb(rounds: range) -> Callable[[Particles], Tensor]:
+    def climb(rounds: list[tuple[int, int]]) -> Callable[[Particles], Tensor]:
         def stage(particles: Particles) -> Tensor:
-            for part in rounds:
-                particles.climb(ends[part], ends[part + 1], steps)
+            for first, last in rounds:
+                particles.climb(first, last, steps=schedule.rounds[-1][1])
             return particles.gained()
 
         return stage
@@ -92,15 +121,17 @@ def _searched(
     scouts, differing = run(scout, np.arange(len(rows)))
     if len(differing) == 0:
         return found
-    jumpers, jumped = run(lambda them: them.jump(jumping), differing, (scouts, differing))
-    same, half = np.arange(len(differing)), _ROUNDS // 2
-    climbers, climbed = run(climb(range(half)), differing, (jumpers, same))
+    jumpers, jumped = run(lambda them: them.jump(schedule.jumping), differing, (scouts, differing))
+    if not schedule.rounds:
+        return found
+    same = np.arange(len(differing))
+    climbers, climbed = run(climb(schedule.rounds[:_HALF]), differing, (jumpers, same))
     again = np.setdiff1d(jumped, climbed)
     if len(climbed):
-        run(climb(range(half, _ROUNDS)), differing[climbed], (climbers, climbed))
+        run(climb(schedule.rounds[_HALF:]), differing[climbed], (climbers, climbed))
     if len(again):
-        rest = max(0, climbing - half - 2 * ends[half])
-        run(lambda them: them.jump_again(rest), differing[again], (climbers, again))
+        longer = schedule.jumping_again
+        run(lambda them: them.jump_again(longer), differing[again], (climbers, again))
     return found
 
 
