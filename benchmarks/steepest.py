@@ -1,10 +1,10 @@
 """How steep a place the search finds, beside uniform samples, attacks and exact constants.
 
 Studies: `uniform` (needs the files of uniform.py), `budgets` (longer searches, and several),
-`attacks` (Foolbox's, on the same image, target and norm), `photographs` (EfficientNet-Lite0 with few
-gradients against DDN), `exact` (ReLU networks whose constants are found by enumerating their pieces)
-and `cost` (microseconds of a gradient beside the paper's estimator). Each writes what it measured of
-every case.
+`attacks` (Foolbox's, on the same image, target and norm), `photographs` (EfficientNet-Lite0 with
+few gradients against DDN), `exact` (ReLU networks whose constants are found by enumerating their
+pieces) and `cost` (microseconds of a gradient beside the paper's estimator). Each writes what it
+measured of every case.
 """
 
 from __future__ import annotations
