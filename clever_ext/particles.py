@@ -286,19 +286,14 @@ class Particles:
     def climb(self, first: int, last: int, steps: int) -> Tensor:
         """Take all particles up the gradient norm, by steps first..last-1 of all, of two looks.
 
-        Before the first of them is one look more: those that walked begin at the images, and later
-        all begin where the steepest particle of their row was.
+        Before the first of all is another look, for those that walked begin at the images.
         """
-        if first == last:
-            return self.gained()
         begin = self._of_rows(np.tile(_FIRST, len(self.row) // PARTICLES))
         if first == 0:
             self.mean.zero_()
             self.to_images(self.walking)
-        else:
-            self._gather()
-        self.steepest = self.look(self.x, self.gradient)
-        self.top.copy_(self.x)
+            self.steepest = self.look(self.x, self.gradient)
+            self.top.copy_(self.x)
         for step in range(first, last):
             sign = -1.0 if step % 2 else 1.0
             size = begin * _SHRINK ** (step / max(1, steps - 1))
@@ -312,11 +307,6 @@ class Particles:
             self.steepest = torch.where(steeper, norms, self.steepest)
             torch.where(self.points(steeper), self.x, self.top, out=self.top)
         return self.gained()
-
-    def _gather(self) -> None:
-        best = self.steepest.view(-1, PARTICLES).argmax(dim=1)
-        lanes = torch.arange(len(best), device=self.device) * PARTICLES + best
-        torch.index_select(self.top, 0, lanes[self.row], out=self.x)
 
     def _remember(self, sign: float) -> None:
         """Take the difference of gradients, at unit length, into its running mean."""

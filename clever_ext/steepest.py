@@ -16,9 +16,8 @@ A few particles for each row look for a steep place, all rows in step:
    for p = 1, where it has one element alone). The difference of the gradients at x + h v and x is
    the derivative of ||d||_q at a scale of h: for a smooth network the Hessian times v, for a
    piecewise linear one, whose Hessian is 0, what neighbouring pieces add. Its running mean is the
-   direction of the next step; h and the step shrink together. No step is accepted or rejected:
-   what is steepest is remembered, and at each quarter of the climb all particles begin again there,
-   with steps of their own size. Rows that have not gained halfway jump again, from there, if
+   direction of the next step; h and the step shrink together. Nothing is accepted or rejected:
+   what is steepest is remembered. Rows that have not gained halfway jump again, from there, if
    jumping had paid, and stop if not.
 
 docs/which-score.md has what this finds beside uniform samples and attacks.
@@ -27,7 +26,6 @@ docs/which-score.md has what this finds beside uniform samples and attacks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -40,9 +38,6 @@ from .subjects import Rows, Subjects
 
 #: Shares of the gradients that are spent scouting and jumping; the rest climb.
 _SCOUT_SHARE, _JUMP_SHARE = 0.15, 0.2
-#: Rounds of the climb, an even number; all but the first begin where it was steepest.
-_ROUNDS = 4
-_HALF = _ROUNDS // 2
 #: Bytes that the particles of rows in step may take.
 _BYTES = 2**29
 
@@ -53,29 +48,28 @@ class _Schedule(NamedTuple):
     Attributes:
         scouting: Looks.
         jumping: Looks.
-        rounds: Of the climb: first step, and first of the next. A step is two looks, and each round
-            that has steps takes another.
-        jumping_again: Looks, of rows that do so instead of the second half of the climb.
+        steps: Of the climb, of two looks each.
+        half: Steps of its first half.
+        jumping_again: Looks, of rows that do so instead of the second half.
     """
 
     scouting: int
     jumping: int
-    rounds: list[tuple[int, int]]
+    steps: int
+    half: int
     jumping_again: int
 
     @classmethod
     def of(cls, max_gradients: int) -> _Schedule:
-        """Share them out."""
+        """Share them out; too few to climb go into jumps."""
         looks = (max_gradients - 1) // PARTICLES
         scouting, jumping = max(1, int(_SCOUT_SHARE * looks)), int(_JUMP_SHARE * looks)
-        climbing = looks - scouting - jumping
-        steps = (climbing - _ROUNDS) // 2
-        if steps < 1:
-            return cls(scouting, jumping + climbing, [], 0)
-        # The first round has a step in any case.
-        ends = [0, *(max(1, steps * part // _ROUNDS) for part in range(1, _ROUNDS + 1))]
-        again = climbing - _HALF - 2 * ends[_HALF]
-        return cls(scouting, jumping, list(pairwise(ends)), again)
+        climbing = looks - scouting - jumping - 1  # which begins with a look
+        steps = climbing // 2
+        if steps == 0:
+            return cls(scouting, looks - scouting, 0, 0, 0)
+        half = (steps + 1) // 2
+        return cls(scouting, jumping, steps, half, climbing - 2 * half)
 
 
 def _searched(
@@ -110,25 +104,21 @@ def _searched(
             particles.visit(subjects.candidates(rows.image))
         return particles.scout(schedule.scouting)
 
-    def climb(rounds: list[tuple[int, int]]) -> Callable[[Particles], Tensor]:
-        def stage(particles: Particles) -> Tensor:
-            for first, last in rounds:
-                particles.climb(first, last, steps=schedule.rounds[-1][1])
-            return particles.gained()
-
-        return stage
+    def climb(first: int, last: int) -> Callable[[Particles], Tensor]:
+        return lambda particles: particles.climb(first, last, schedule.steps)
 
     scouts, differing = run(scout, np.arange(len(rows)))
     if len(differing) == 0:
         return found
     jumpers, jumped = run(lambda them: them.jump(schedule.jumping), differing, (scouts, differing))
-    if not schedule.rounds:
+    if schedule.steps == 0:
         return found
     same = np.arange(len(differing))
-    climbers, climbed = run(climb(schedule.rounds[:_HALF]), differing, (jumpers, same))
+    climbers, climbed = run(climb(0, schedule.half), differing, (jumpers, same))
     again = np.setdiff1d(jumped, climbed)
     if len(climbed):
-        run(climb(schedule.rounds[_HALF:]), differing[climbed], (climbers, climbed))
+        rest = climb(schedule.half, schedule.steps)
+        run(rest, differing[climbed], (climbers, climbed))
     if len(again):
         longer = schedule.jumping_again
         run(lambda them: them.jump_again(longer), differing[again], (climbers, again))

@@ -125,28 +125,6 @@ def test_the_budget_is_kept_and_used(most):
     assert spent.max() > 0.9 * most - 18  # a climb needs a few looks to begin and goes by twos
 
 
-def test_at_each_quarter_of_the_climb_all_particles_begin_where_it_was_steepest():
-    seen, model = [], network()
-    hook = model.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach().clone()))
-    steepest(model, IMAGES[:1], norm=2, targets="top2", max_gradients=400, prepare="none")
-    hook.remove()
-    looks = [x for x in seen if len(x) == 4]
-    together = [i for i, x in enumerate(looks) if (x == x[0]).all()]
-    assert len(together) == 3
-    quarter = together[1] - together[0]  # a look at where they are, and two for each step
-    assert quarter % 2 == 1
-    order = model(IMAGES[:1])[0].argsort(descending=True)
-    best = 0.0
-    for x in looks[together[0] : together[1] : 2]:
-        x.requires_grad_()
-        logits = model(x)
-        (gradient,) = torch.autograd.grad((logits[:, order[0]] - logits[:, order[1]]).sum(), x)
-        norms = gradient.flatten(1).norm(dim=1)
-        if norms.max() > best:
-            best, where = norms.max(), x[norms.argmax()].detach()
-    torch.testing.assert_close(looks[together[1]][0], where)
-
-
 def test_the_curve_ends_in_what_is_reported():
     for _, row in steepest(network()).table.iterrows():
         curve, at = row["curve"], row["curve_gradients"]
