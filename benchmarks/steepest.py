@@ -1,10 +1,9 @@
 """How steep a place the search finds, beside uniform samples, attacks and exact constants.
 
-Studies: `uniform` (needs the files of uniform.py), `budgets` (longer searches, and several),
-`attacks` (Foolbox's, on the same image, target and norm), `photographs` (EfficientNet-Lite0 with
-few gradients against DDN), `exact` (ReLU networks whose constants are found by enumerating their
-pieces) and `cost` (microseconds of a gradient beside the paper's estimator). Each writes what it
-measured of every case.
+Studies: `uniform` (needs the files of uniform.py), `attacks` (Foolbox's, on the same image, target
+and norm), `photographs` (EfficientNet-Lite0 with few gradients against DDN), `exact` (ReLU networks
+whose constants are found by enumerating their pieces) and `cost` (microseconds of a gradient beside
+the paper's estimator). Each writes what it measured of every case.
 """
 
 from __future__ import annotations
@@ -117,37 +116,6 @@ def uniform(name: str, references: list[Reference], budget: int) -> list[dict[st
                 quantity("L' / best known", what, 0.9, ours / best),
                 quantity("gradients", what, None, spent.to_numpy(dtype=float)),
             ]
-    return figures
-
-
-def budgets(name: str, n_images: int) -> list[dict[str, Any]]:
-    """What more gradients find: of one search each, and of as many searches of 2,000."""
-    case = REPORTED[name]
-    model, images, targets = load(case, n_images)
-
-    def found(p: float, gradients: int, seed: int) -> Floats:
-        table = cx.clever_score(
-            model, images, norm=p, radius=case.radii, targets=targets, estimator="steepest",
-            max_gradients=gradients, seed=seed,
-        ).table  # fmt: skip
-        constants: Floats = table["lipschitz"].to_numpy()
-        return constants
-
-    figures = []
-    for p in NORMS:
-        seeds = [found(p, 2000, seed) for seed in range(4)]
-        longer = {gradients: found(p, gradients, 4) for gradients in (4000, 8000)}
-        what = f"{name}, p = {p:g}, {len(seeds[0])} cases"
-        raw: dict[str, Any] = {"seeds": [rounded(each) for each in seeds]}
-        raw |= {str(gradients): rounded(values) for gradients, values in longer.items()}
-        figures += [
-            quantity("L' of 2,000 / largest of four searches", what, None,
-                     seeds[0] / np.max(seeds, axis=0), **raw),
-            *(
-                quantity(f"L' of {gradients:,} / L' of 2,000", what, None, values / seeds[0])
-                for gradients, values in longer.items()
-            ),
-        ]  # fmt: skip
     return figures
 
 
@@ -309,9 +277,7 @@ def main() -> None:
     """Run the studies that are named."""
     parser = arguments(__doc__ or "", rounds=5)
     parser.add_argument(
-        "studies",
-        nargs="+",
-        choices=["uniform", "budgets", "attacks", "photographs", "exact", "cost"],
+        "studies", nargs="+", choices=["uniform", "attacks", "photographs", "exact", "cost"]
     )
     parser.add_argument("--names", nargs="+", default=["lenet-clean"])
     parser.add_argument(
@@ -338,8 +304,6 @@ def main() -> None:
                     for path in args.uniform
                 ]
                 figures += uniform(name, references, 2000)
-            elif study == "budgets":
-                figures += budgets(name, args.images)
             elif study == "attacks":
                 figures += attacks(name, args.images)
             elif study == "cost":
