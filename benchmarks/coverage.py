@@ -37,11 +37,16 @@ class Reference(NamedTuple):
     batches: int
     samples: int
 
+    @property
+    def predicted_from(self) -> int:
+        """Samples of the batches that predict them."""
+        return min(SAMPLES, self.samples)
+
     def predicted(self, blocks: Floats) -> Prediction:
         """Predict them from blocks [rows, n]."""
-        samples = min(SAMPLES, self.samples)
+        each = self.predicted_from
         return predict_location(
-            joined(blocks, samples), samples, of_batches=self.batches, of_samples=self.samples
+            joined(blocks, each), each, of_batches=self.batches, of_samples=self.samples
         )
 
 
@@ -62,7 +67,7 @@ class Stop(NamedTuple):
 
 def replayed(blocks: Floats, reference: Reference) -> Stop:
     """Run with the tolerance on half of the samples."""
-    each = min(SAMPLES, reference.samples) // BLOCK
+    each = reference.predicted_from // BLOCK
     limit = blocks.shape[1] // each // 2
     error, gradients = np.empty((2, len(blocks)))
     inside, at_limit = np.empty((2, len(blocks)), dtype=bool)

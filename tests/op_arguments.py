@@ -29,22 +29,30 @@ def randn(shape: Sequence[int], dtype: torch.dtype = torch.float32, seed: int = 
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
+def laid_out(x: Tensor, layout: str) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last) if layout == "channels_last" else x
+
+
 def random(shape, dtype=torch.float32, layout="contiguous", seed=0) -> Tensor:
     """Numbers within [-1, 1]."""
     out = 2 * torch.rand(tuple(shape), generator=torch.Generator().manual_seed(seed)) - 1
-    out = out.to(dtype)
-    return out.contiguous(memory_format=torch.channels_last) if layout == "channels_last" else out
+    return laid_out(out.to(dtype), layout)
 
 
 def points(shape: Sequence[int], dtype: torch.dtype, layout: str, seed: int = 0) -> Tensor:
-    out = torch.rand(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
-    return out.contiguous(memory_format=torch.channels_last) if layout == "channels_last" else out
+    """Numbers within [0, 1]."""
+    out = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+    return laid_out(out.to(dtype), layout)
 
 
 class _Arguments:
     def arguments(self) -> list:
         """The fields, in order."""
         return [getattr(self, field.name) for field in fields(self)]
+
+    def copied(self, device) -> list:
+        """The same with the tensors copied to a device, strides kept."""
+        return [a.to(device, copy=True) if isinstance(a, Tensor) else a for a in self.arguments()]
 
 
 @dataclass
@@ -70,11 +78,7 @@ class Step(_Arguments):
         namespace.reduce_and_resample(*self.arguments())
 
     def copy(self, device) -> Step:
-        """A copy on a device, strides kept."""
-        values = [
-            v.detach().to(device).clone() if isinstance(v, Tensor) else v for v in self.arguments()
-        ]
-        return Step(*values)
+        return Step(*self.copied(device))
 
 
 def start(
@@ -119,10 +123,7 @@ class Move(_Arguments):
 
     def run(self, backend) -> Tensor:
         """Run on a backend's device, strides kept; `out` as it is afterwards."""
-        on_device = [
-            a.to(backend.device, copy=True) if isinstance(a, Tensor) else a
-            for a in self.arguments()
-        ]
+        on_device = self.copied(backend.device)
         backend.ops.move_in_lp_ball(*on_device)
         for after, before in zip(on_device[1:], self.arguments()[1:], strict=True):
             if isinstance(after, Tensor):  # only out is written
