@@ -28,6 +28,9 @@ OPS = (
     "lp_distances",
 )
 EMULATION_LIBRARY = os.environ.get("CLEVER_EMULATION_LIBRARY")
+needs_emulation = pytest.mark.skipif(
+    EMULATION_LIBRARY is None, reason="CLEVER_EMULATION_LIBRARY is not set: see make test-cuda"
+)
 
 _CUDA_HALVES = [
     *(["emulated"] if EMULATION_LIBRARY else []),

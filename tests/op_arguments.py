@@ -39,7 +39,12 @@ def random(shape, dtype=torch.float32, layout="contiguous", seed=0) -> Tensor:
     return laid_out(out.to(dtype), layout)
 
 
-def points(shape: Sequence[int], dtype: torch.dtype, layout: str, seed: int = 0) -> Tensor:
+def points(
+    shape: Sequence[int],
+    dtype: torch.dtype = torch.float32,
+    layout: str = "contiguous",
+    seed: int = 0,
+) -> Tensor:
     """Numbers within [0, 1]."""
     out = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
     return laid_out(out.to(dtype), layout)

@@ -1,4 +1,4 @@
-"""Samples of p-balls: against the reference, their invariance, their law, and bad input."""
+"""Samples of p-balls against the reference, and what they do and do not depend on."""
 
 import itertools
 import math
@@ -7,26 +7,12 @@ import random
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from op_arguments import INF, dtypes, few
 from torch import Tensor
 
 from clever_ext import reference
-from clever_ext.errors import CleverError
-from clever_ext.sampling import (
-    as_points,
-    check_clip,
-    check_integer,
-    check_norm,
-    check_radius,
-    default_radius,
-    dual_exponent,
-    points_like,
-    sample_lp_ball,
-)
+from clever_ext.sampling import points_like, sample_lp_ball
 
-INF = math.inf
-NORMS = [1.0, 1.5, 2.0, 3.0, 10.0, INF]
-DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 # Half an ulp relative to 1: what the last rounding costs.
 HALF_ULP = {
     torch.float64: 2.0**-53,
@@ -39,12 +25,7 @@ SHAPES = [
     (2, 3, 5, 4), (3, 16, 16), (1021,), (3, 31, 33),
 ]  # fmt: skip
 
-norms = pytest.mark.parametrize("p", NORMS)
-
-
-def few(backend, many: int, emulated: int) -> int:
-    """How many cases: the emulator runs 512 threads, one after another, for each row."""
-    return emulated if backend.name == "emulated" else many
+norms = pytest.mark.parametrize("p", [1.0, 1.5, 2.0, 3.0, 10.0, INF])
 
 
 def draw(
@@ -113,7 +94,7 @@ def random_center(generator: torch.Generator, shape: tuple[int, ...], dtype: tor
 
 
 @norms
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@dtypes
 def test_agrees_with_the_reference(backend, p, dtype):
     generator, pick = torch.Generator().manual_seed(1), random.Random(f"{dtype} {p}")
     shapes = SHAPES if backend.name != "emulated" else pick.sample(SHAPES, 3)
@@ -156,7 +137,7 @@ def test_integers_are_the_same_bits(backend):
 
 
 @norms
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@dtypes
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_writes_its_view_and_nothing_else(backend, p, dtype, layout):
     n, shape = 3, (3, 5, 7)
@@ -229,7 +210,7 @@ def test_first_is_only_an_offset(backend, p):
 
 
 @norms
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@dtypes
 def test_memory_format_changes_nothing(backend, p, dtype):
     generator = torch.Generator().manual_seed(3)
     for shape in [(3, 5, 7), (2, 1, 9), (1, 4, 4), (5, 13, 3)]:
@@ -319,306 +300,9 @@ def test_each_argument_gives_another_stream(backend, p):
         assert len(np.intersect1d(a.abs(), b.abs())) == 0
 
 
-# --- The ball's law ----------------------------------------------------------------------------
-#
-# Seeds are fixed, so each of these tests either always passes or always fails. The bounds are such
-# that a correct sampler would fail one of them, for a new seed, about once in some hundred runs of
-# this file: p-values above 1e-4, z-scores below 4.5 (6 where there are 300,000 of them).
-
-P_VALUE, Z_SCORE = 1e-4, 4.5
-LAW = [
-    *[(p, d, 20000) for p in NORMS for d in (1, 2, 3, 10)],
-    *[(p, 784, 2000) for p in NORMS],
-    *[(p, 150528, 240) for p in (1.0, 2.0, INF)],
-    (3.0, 150528, 60),
-]
-# What float32 draws may add to a norm: each is within some 10 ulp of the one that its mass stands
-# for, and on average they err to neither side. In 150,528 dimensions a uniform sample's norm is
-# within 7e-6 of R on average, so that this bound is no formality there.
-BEYOND = 2.0**-22
-
-law = pytest.mark.parametrize(("p", "d", "n"), LAW)
-law_below_1000 = pytest.mark.parametrize(("p", "d", "n"), [row for row in LAW if row[1] < 1000])
-
-
-def norms_of(x: Tensor, p: float) -> Tensor:
-    return torch.linalg.vector_norm(x.double(), p, dim=1)
-
-
-def in_parts(p: float, d: int, n: int, dtype: torch.dtype):
-    """Yield n samples of the unit ball, a few million numbers at a time."""
-    step = max(1, 4_000_000 // d)
-    for first in range(0, n, step):
-        yield sample_lp_ball(
-            torch.zeros(d, dtype=dtype), min(step, n - first), p, 1.0, 11, 5, first
-        )
-
-
-def mass_law(p: float, d: int):
-    """The law of |x_i|^p (of |x_i| for p = inf) for x uniform in the unit ball.
-
-    |x_i|^p = g_i / (g_1 + ... + g_d + Z), with g ~ Gamma(1/p) and Z ~ Gamma(1): a Beta variable.
-    """
-    return stats.uniform() if p == INF else stats.beta(1 / p, (d - 1) / p + 1)
-
-
-def masses(x: Tensor, p: float) -> Tensor:
-    return x.abs() if p == INF else x.abs() ** p
-
-
-@law
-def test_radius_is_that_of_a_uniform_sample(p, d, n):
-    # Samples in float64 are not rounded after the draws, whose own errors average out in a norm:
-    # (norm / R)^d multiplies what is left, below 1e-8, by d.
-    radii = torch.cat([norms_of(x, p) for x in in_parts(p, d, n, torch.float64)])
-    assert radii.max() <= 1 + BEYOND
-    assert stats.kstest((d * radii.log()).exp(), "uniform").pvalue > P_VALUE
-
-
-@law
-def test_no_float32_point_is_outside(p, d, n):
-    for x in in_parts(p, d, min(n, 20 if d > 1000 else 3000), torch.float32):
-        assert norms_of(x, p).max() <= 1 + BEYOND
-
-
-@law
-def test_marginals_and_signs(p, d, n):
-    # Some coordinates: first and last ones, and both sides of where blocks' draws 0..3 meet.
-    quarter = (d + 3) // 4
-    places = sorted({0, 1, quarter - 1, quarter, 2 * quarter, 3 * quarter, d - 1} & set(range(d)))
-    parts, spread, positive, total = [], [], 0, 0
-    for x in in_parts(p, d, n, torch.float64):
-        parts.append(x[:, places])
-        spread.append(masses(x[:, ::997], p))
-        positive += int((x > 0).sum())
-        total += x.numel()
-    picked = torch.cat(parts)
-    for place in range(len(places)):
-        mass = masses(picked[:, place], p)
-        assert stats.kstest(mass, mass_law(p, d).cdf).pvalue > P_VALUE, places[place]
-        up = (picked[:, place] > 0).double().mean().item()
-        assert abs(up - 0.5) <= Z_SCORE * 0.5 / math.sqrt(n), places[place]
-    assert abs(positive / total - 0.5) <= Z_SCORE * 0.5 / math.sqrt(total)
-    if d > 1000:
-        # Few samples, but of coordinates so many that those far apart are as good as independent.
-        pooled = torch.cat(spread).flatten()
-        assert stats.kstest(pooled, mass_law(p, d).cdf).pvalue > P_VALUE
-
-
-@norms
-@pytest.mark.parametrize("d", [2, 3])
-def test_sign_patterns_are_equally_frequent(p, d):
-    x = sample_lp_ball(torch.zeros(d), 20000, p, 1.0, 12)
-    pattern = ((x > 0).long() * 2 ** torch.arange(d)).sum(1)
-    assert stats.chisquare(torch.bincount(pattern, minlength=2**d)).pvalue > P_VALUE
-
-
-def z_scores(products: Tensor, expected: float, terms: int) -> Tensor:
-    """How far the mean of products [n, ...] is off, in standard errors estimated from them."""
-    return (products.mean(0) - expected) / (products.std(0) / math.sqrt(terms))
-
-
-def correlations(a: Tensor, b: Tensor) -> Tensor:
-    """z-scores of all sample correlations of columns of a [n, i] and b [n, j]."""
-    a, b = ((x - x.mean(0)) / x.std(0) for x in (a, b))
-    return a.T @ b / math.sqrt(len(a))
-
-
-def ranks(x: Tensor) -> Tensor:
-    """Ranks of the sizes in each column.
-
-    Correlations of the masses themselves, whose tails are long for large p, are far from normal.
-    """
-    order = x.abs().T.contiguous().argsort(1)
-    places = torch.arange(len(x)).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, places).T.float()
-
-
-def bound(d: int) -> float:
-    return Z_SCORE if d <= 10 else 6.0
-
-
-@law_below_1000
-def test_mean_and_covariance(p, d, n):
-    x = torch.cat(list(in_parts(p, d, n, torch.float64)))
-    assert z_scores(x, 0.0, n).abs().max() <= bound(d)
-    # E x_i^2 = E B^(2/p) of the Beta variable B above; 1/3 for p = inf.
-    if p == INF:
-        variance = 1 / 3
-    else:
-        a, b = 1 / p, (d - 1) / p + 1
-        log_moment = math.lgamma(a + 2 / p) - math.lgamma(a)
-        variance = math.exp(log_moment + math.lgamma(a + b) - math.lgamma(a + b + 2 / p))
-    assert z_scores(x**2, variance, n).abs().max() <= bound(d)
-    off_diagonal = ~torch.eye(d, dtype=torch.bool)
-    if d > 1:
-        assert correlations(x, x)[off_diagonal].abs().max() <= bound(d)
-    # The masses and Z are Dirichlet with parameters 1/p (d times) and 1, so that sizes depend on
-    # each other in one way only; draws that share words would show here, whatever their signs. In
-    # 784 dimensions what is left of that dependence, -1/784, is a z-score below 0.1.
-    if d > 10:
-        sizes = ranks(x)
-        assert correlations(sizes, sizes)[off_diagonal].abs().max() <= bound(d)
-    elif d > 1 and p != INF:
-        total = d / p + 1
-        mass = masses(x, p) - 1 / p / total
-        expected = -((1 / p) ** 2) / (total**2 * (total + 1))
-        excess = mass.T @ mass / n - expected
-        error = (mass**2).mean(0).sqrt()
-        scores = excess / (error[:, None] * error) * math.sqrt(n)
-        assert scores[off_diagonal].abs().max() <= bound(d)
-
-
-@law_below_1000
-def test_consecutive_samples_are_not_correlated(p, d, n):
-    x = torch.cat(list(in_parts(p, d, n, torch.float64)))
-    y = sample_lp_ball(torch.zeros(d, dtype=torch.float64), n, p, 1.0, 11, 5, 1 << 32)
-    for a, b in [(x, y), (ranks(x), ranks(y))]:
-        assert correlations(a[:-1], a[1:]).abs().max() <= bound(d)  # in k
-        assert correlations(a, b).abs().max() <= bound(d)  # in b
-
-
-# --- The public function -----------------------------------------------------------------------
-
-
 def test_public_function_is_the_op():
     center = torch.rand(3, 5, 7, generator=torch.Generator().manual_seed(6))
     got = sample_lp_ball(center, 4, p=3, radius=0.5, seed=-3, image_id=9, first=2, clip=(0, 1))
     assert_agrees(got, center, 3.0, 0.5, -3, 9, 2, (0.0, 1.0))
     assert torch.equal(sample_lp_ball(center, 2), sample_lp_ball(center, 2, 2, 1.0, 0, 0, 0, None))
     assert torch.equal(sample_lp_ball(center, 2, "l1"), sample_lp_ball(center, 2, 1))
-
-
-def test_what_comes_back():
-    for dtype in DTYPES:
-        center = torch.rand(3, 5, 7).to(dtype).requires_grad_()
-        got = sample_lp_ball(center, 4)
-        assert (got.shape, got.dtype, got.device) == ((4, 3, 5, 7), dtype, center.device)
-        assert got.is_contiguous()
-        assert not got.requires_grad
-    batch = torch.rand(2, 3, 5, 7).contiguous(memory_format=torch.channels_last)
-    assert sample_lp_ball(batch[0], 4).is_contiguous(memory_format=torch.channels_last)
-
-
-@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 5), (1,)])
-def test_small_shapes_and_no_samples(shape):
-    assert sample_lp_ball(torch.zeros(shape), 3).shape == (3, *shape)
-    assert sample_lp_ball(torch.zeros(shape), 0).shape == (0, *shape)
-
-
-def test_other_strides_are_copied():
-    base = torch.rand(7, 5, 3, generator=torch.Generator().manual_seed(7))
-    expected = sample_lp_ball(base.permute(1, 0, 2).contiguous(), 2)
-    assert torch.equal(sample_lp_ball(base.permute(1, 0, 2), 2), expected)
-    expanded = torch.zeros(1).expand(4, 6)
-    assert torch.equal(sample_lp_ball(expanded, 2), sample_lp_ball(torch.zeros(4, 6), 2))
-
-
-def test_global_random_state_is_left_alone():
-    before = torch.get_rng_state()
-    sample_lp_ball(torch.zeros(9), 3)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_as_points_copies_only_what_it_must():
-    batch = torch.rand(2, 3, 5, 7)
-    last = batch.contiguous(memory_format=torch.channels_last)
-    for points, first_dim in [(batch, 1), (last, 1), (batch[0], 0), (last[1], 0), (batch[0, 0], 0)]:
-        assert (
-            as_points(points, first_dim) is points
-            or as_points(points, first_dim).data_ptr() == points.data_ptr()
-        )
-    turned = batch.transpose(2, 3)
-    assert as_points(turned, 1).is_contiguous()
-    assert torch.equal(as_points(turned, 1), turned)
-
-
-def test_default_radii():
-    assert (default_radius(1), default_radius(2), default_radius(INF)) == (40.0, 2.0, 0.01)
-    # log R is linear in 1/p: p = 4 is halfway between 2 and inf, p = 4/3 between 1 and 2.
-    assert default_radius(4) == pytest.approx(math.sqrt(2.0 * 0.01))
-    assert default_radius(4 / 3) == pytest.approx(math.sqrt(40.0 * 2.0))
-    radii = [default_radius(p) for p in (1, 1.01, 1.5, 2, 3, 10, 1e6, INF)]
-    assert radii == sorted(radii, reverse=True)
-
-
-def test_dual_exponents():
-    assert (dual_exponent(1), dual_exponent(2), dual_exponent(INF)) == (INF, 2.0, 1.0)
-    for p in (1.25, 1.5, 3.0, 10.0):
-        assert 1 / p + 1 / dual_exponent(p) == pytest.approx(1)
-
-
-def test_radius_by_norm():
-    assert check_radius({1: 3, INF: 0.1}, 1.0) == 3.0
-    assert check_radius({1: 3, INF: 0.1}, INF) == 0.1
-    assert check_radius(None, 2.0) == default_radius(2.0)
-    assert check_radius(torch.tensor(0.5), 2.0) == 0.5
-    assert check_clip(None) == (-INF, INF)
-    assert check_clip([0, 1]) == (0.0, 1.0)
-    assert check_norm("linf") == INF
-    assert check_integer("n", np.int64(3), 0, 9) == 3
-
-
-NO_NORM = (
-    "norm={} is no p-norm. Expected: a number p with 1 <= p <= inf, or one of l1, l2, linf. "
-    "Fix: choose 1, 2, inf or another p of at least 1."
-)
-NO_RADIUS = (
-    "radius={} is no radius. Expected: a positive number up to 1e+30, in the units of the images. "
-    "Fix: leave it out for the default of norm 2, 2."
-)
-NO_CLIP = "clip={} is no range. Expected: (low, high) with low < high. Fix: give e.g. (0, 1)."
-NO_CENTER = (
-    "center is {}. Expected: a tensor of float32, float64, float16 or bfloat16. "
-    "Fix: convert it with torch.as_tensor(center, dtype=torch.float32)."
-)
-OUT_OF_RANGE = "{} is out of range. Expected: an integer from {} to {}. Fix: choose another {}."
-NO_INTEGER = "{}={} is no integer. Expected: an integer. Fix: give {} as an int."
-LOW, HIGH = -(2**63), 2**63 - 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        *[
-            ({"p": p}, NO_NORM.format(repr(p)))
-            for p in (0, 0.999, -1, -INF, math.nan, "l3", None, [2])
-        ],
-        *[
-            ({"radius": r}, NO_RADIUS.format(repr(r)))
-            for r in (0, 0.0, -1, INF, math.nan, "wide", [1, 2])
-        ],
-        (
-            {"radius": {1: 3.0}},
-            "radius={1: 3.0} has no entry for norm 2. Expected: one radius for each norm. "
-            "Fix: add 2 to it, or give one number for all norms.",
-        ),
-        ({"radius": {2: -1.0}}, NO_RADIUS.format("-1.0")),
-        *[
-            ({"clip": c}, NO_CLIP.format(repr(c)))
-            for c in ((1, 0), (0, 0), (0, math.nan), (0,), (0, 1, 2), 1, "ab", (None, 1))
-        ],
-        ({"center": torch.zeros(3, dtype=torch.int64)}, NO_CENTER.format("torch.int64")),
-        ({"center": torch.zeros(3, dtype=torch.complex64)}, NO_CENTER.format("torch.complex64")),
-        ({"center": np.zeros(3)}, NO_CENTER.format("ndarray")),
-        ({"center": [0.0]}, NO_CENTER.format("list")),
-        ({"n": -1}, OUT_OF_RANGE.format("n=-1", 0, 2**31 - 1, "n")),
-        ({"n": 2**31}, OUT_OF_RANGE.format(f"n={2**31}", 0, 2**31 - 1, "n")),
-        ({"n": 2.0}, NO_INTEGER.format("n", "2.0", "n")),
-        ({"n": True}, NO_INTEGER.format("n", "True", "n")),
-        ({"seed": 2**63}, OUT_OF_RANGE.format(f"seed={2**63}", LOW, HIGH, "seed")),
-        ({"seed": -(2**63) - 1}, OUT_OF_RANGE.format(f"seed={LOW - 1}", LOW, HIGH, "seed")),
-        ({"seed": None}, NO_INTEGER.format("seed", "None", "seed")),
-        ({"image_id": 2**63}, OUT_OF_RANGE.format(f"image_id={2**63}", LOW, HIGH, "image_id")),
-        ({"image_id": "7"}, NO_INTEGER.format("image_id", "'7'", "image_id")),
-        ({"first": -1}, OUT_OF_RANGE.format("first=-1", 0, HIGH - 4, "first")),
-        ({"first": HIGH}, OUT_OF_RANGE.format(f"first={HIGH}", 0, HIGH - 4, "first")),
-        ({"first": 0.5}, NO_INTEGER.format("first", "0.5", "first")),
-    ],
-)  # fmt: skip
-def test_bad_input(arguments, message):
-    with pytest.raises(CleverError) as raised:
-        sample_lp_ball(**{"center": torch.zeros(3), "n": 4, **arguments})
-    assert str(raised.value) == message
-    parts = (raised.value.wrong, raised.value.expected, raised.value.fix)
-    assert message == "{}. Expected: {}. Fix: {}.".format(*parts)
