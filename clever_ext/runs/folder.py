@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,7 @@ class RunFolder:
         return CleverResult(result.table, {**description, "complete": complete})
 
     @contextmanager
-    def locked(self, job: str | None) -> Iterator[None]:
+    def locked(self, job: str | None, begin: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Keep others from working at the run while the block runs.
 
         The lock is the system's, so that it ends with its process, however that ends; the file that
@@ -155,6 +155,7 @@ class RunFolder:
 
         Args:
             job: The name of several processes that work together; None: this one is alone.
+            begin: Called where nobody else is at work; the others of the job wait until it is done.
 
         Raises:
             CleverError: others are at work here, or the folder cannot be written to.
@@ -165,7 +166,10 @@ class RunFolder:
         except OSError as error:
             raise durable.cannot_write(path, error) from error
         try:
-            _lock(descriptor, path, job)
+            if _lock(descriptor, path, job):
+                begin()
+                if job:
+                    _open_to_others(descriptor, path)
             yield
         finally:
             os.close(descriptor)
@@ -182,21 +186,21 @@ class RunFolder:
             os.close(descriptor)
 
 
-def _lock(descriptor: int, path: Path, job: str | None) -> None:
+def _lock(descriptor: int, path: Path, job: str | None) -> bool:
+    """Lock a file; tell whether nobody else of the job is there."""
     deadline = time.monotonic() + (_JOINING if job else 0.0)
     try:
         while True:
             if _free(descriptor, fcntl.LOCK_EX):
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, (job or f"process {os.getpid()}").encode(), 0)
-                if job:  # leaves the door open to the others of the job
-                    fcntl.flock(descriptor, fcntl.LOCK_SH)
-                return
+                return True
             joined = job is not None and _free(descriptor, fcntl.LOCK_SH)
             holder = os.pread(descriptor, 4096, 0).decode(errors="replace")
             if joined and holder == job:
-                return
-            if time.monotonic() >= deadline:
+                return False
+            # To begin may take long: the first of one's own job is waited for.
+            if holder != job and time.monotonic() >= deadline:
                 break
             time.sleep(0.05)
     except OSError as error:
@@ -206,6 +210,13 @@ def _lock(descriptor: int, path: Path, job: str | None) -> None:
         "one process, or one torchrun job, at a time",
         "wait for it, stop it, or choose another --out",
     )
+
+
+def _open_to_others(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    except OSError as error:
+        raise durable.cannot_write(path, error) from error
 
 
 def _free(descriptor: int, how: int) -> bool:

@@ -181,22 +181,28 @@ def _begun(
     Yields:
         What `run.json` says, and the pictures with the numbers of their classes.
     """
-    if folder.exists and scorer.threads is None:
-        torch.set_num_threads(recovered(folder)["machine"]["threads"] or torch.get_num_threads())
+    earlier = recovered(folder) if folder.exists else None
+    if earlier is not None and scorer.threads is None:
+        torch.set_num_threads(earlier["machine"]["threads"] or torch.get_num_threads())
     first = scorer.first(source, loader)
     subjects = scorer.look(first)
     source = resolve(source, subjects.logits.shape[1], scorer.model.class_names)
-    size = piece_size(subjects, scorer.settings)
+    size = piece_size(subjects, scorer.settings) if earlier is None else Pieces.of(earlier).size
     here = describe_run(scorer, source, first, Pieces(len(source), size, shard))
-    folder.make()
-    with folder.locked(ranks.job):
-        if not ranks.leader:
-            ranks.wait_until_begun()
-        elif folder.exists:
+
+    def take_up() -> None:
+        """Clear away what is left of earlier processes, while none is at work."""
+        ranks.start_over()
+        if folder.exists:
             description = {**recovered(folder), "class_names": here["class_names"]}
             check_same(description, here)
             mend(folder, description)
-        else:
+
+    folder.make()
+    with folder.locked(ranks.job, take_up):
+        if not ranks.leader:
+            ranks.wait_until_begun()
+        elif not folder.exists:
             n_gradients = gradients_per_image(scorer.settings, subjects.n_targets) * len(source)
             choice = scorer.choose(subjects, max(1, n_gradients // shard[1]))
             folder.describe({**here, "engine": choice_to_json(choice)})

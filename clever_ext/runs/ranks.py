@@ -21,6 +21,8 @@ _BEGIN = timedelta(hours=6)
 #: lost: its rank has died, has left or hangs.
 _PATIENCE, _SHORTEST = 3.0, 10.0
 _POLL = 0.5
+#: Keys of the job's store.
+_TAKEN, _BEGUN = "clever_ext/taken", "clever_ext/begun"
 
 
 class Ranks(Protocol):
@@ -29,8 +31,11 @@ class Ranks(Protocol):
     job: str | None  # a name that all share, None for a process alone
     leader: bool  # whether this one begins the run and shows its progress
 
+    def start_over(self) -> None:
+        """Let pieces be taken anew; called while no other process is at work."""
+
     def begun(self) -> None:
-        """Tell the others that the run's folder is ready; called by the leader."""
+        """Tell the others that the run's folder is there."""
 
     def wait_until_begun(self) -> None:
         """Wait for that."""
@@ -46,6 +51,9 @@ class Alone:
         self.job: str | None = None
         self.leader = True
         self._next = -1
+
+    def start_over(self) -> None:
+        """Nothing was taken."""
 
     def begun(self) -> None:
         """Tell nobody."""
@@ -67,22 +75,27 @@ class Together:
 
         self._store, rank, _ = next(rendezvous("env://"))
         self.leader = rank == 0
-        names = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
+        # Not the count of restarts, which nodes may disagree on.
+        names = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT")
         self.job: str | None = "torchrun job " + " ".join(
             os.environ.get(name, "-") for name in names
         )
 
+    def start_over(self) -> None:
+        """Count from 0: the store outlives the processes that torchrun starts again."""
+        self._store.set(_TAKEN, "0")
+
     def begun(self) -> None:
         """Set the key that the others wait for."""
-        self._store.set("clever_ext/begun", b"1")
+        self._store.set(_BEGUN, b"1")
 
     def wait_until_begun(self) -> None:
         """Wait for the leader's key."""
-        self._store.wait(["clever_ext/begun"], _BEGIN)
+        self._store.wait([_BEGUN], _BEGIN)
 
     def take(self) -> int:
         """Count one on in the store, in one step for all processes."""
-        return int(self._store.add("clever_ext/taken", 1)) - 1
+        return int(self._store.add(_TAKEN, 1)) - 1
 
 
 def find_ranks() -> Alone | Together:

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ def some_and(few, many):
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A run of 40 pieces, which takes some seconds, and its undisturbed result."""
-    small = SmallRun(tmp_path_factory.mktemp("kills"), n_images=80, n_batches=200)
+    small = SmallRun(tmp_path_factory.mktemp("kills"), n_images=80, n_batches=100)
     process = small.start("whole")
     assert process.wait() == 0, process.stderr.read()
     small.whole = small.table("whole")
@@ -76,7 +77,7 @@ def test_ranks_killed_among_four(small, n):
     while kills < n:
         runs += 1
         out = f"ranks{n}-{runs}"
-        process = start_ranks(small, out)
+        process = start_ranks(small, out, "--nproc-per-node=4", "--rdzv-endpoint=localhost:0")
         while process.poll() is None:
             time.sleep(chance.uniform(0.1, 2.0))
             ranks = workers(small, out)
@@ -88,10 +89,26 @@ def test_ranks_killed_among_four(small, n):
     print(f"{kills} kills in {runs} runs")
 
 
-def start_ranks(small: SmallRun, out: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=4"]
-    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--max-restarts=20"]
-    with (small.path / f"{out}.err").open("w") as errors:
+@pytest.mark.faults
+def test_a_process_of_one_of_two_nodes_is_killed(small):
+    """The other node starts its process again without counting that as a failure."""
+    with socket.create_server(("localhost", 0)) as server:
+        port = server.getsockname()[1]
+    how = ("--nnodes=2", "--nproc-per-node=1", f"--rdzv-endpoint=localhost:{port}")
+    agents = [start_ranks(small, "nodes", *how) for _ in range(2)]
+    while len(ranks := workers(small, "nodes")) < 2:
+        assert all(agent.poll() is None for agent in agents)
+        time.sleep(0.01)
+    os.kill(ranks[0], signal.SIGKILL)
+    assert [agent.wait() for agent in agents] == [0, 0], (small.path / "nodes.err").read_text()
+    check(small, "nodes")
+    assert "being worked at" not in (small.path / "nodes.err").read_text()
+
+
+def start_ranks(small: SmallRun, out: str, *how: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "torch.distributed.run", *how]
+    command += ["--rdzv-backend=c10d", "--max-restarts=20"]
+    with (small.path / f"{out}.err").open("a") as errors:
         return subprocess.Popen(
             [*command, *small.command[1:], "--out", out],
             cwd=small.path, stdout=subprocess.DEVNULL, stderr=errors, text=True,

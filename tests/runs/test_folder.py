@@ -4,6 +4,8 @@ import errno
 import fcntl
 import json
 import os
+import threading
+import time
 
 import pytest
 from small_run import assert_same_bits
@@ -92,6 +94,28 @@ def test_the_processes_of_a_job_share_a_lock_and_others_do_not(small, monkeypatc
                 pass
     with folder.locked("job 2"):
         pass
+
+
+def test_the_first_of_a_job_begins_before_others_come_in(small, monkeypatch):
+    monkeypatch.setattr("clever_ext.runs.folder._JOINING", 0.1)
+    folder = RunFolder(small.path / "run")
+    folder.make()
+    order = []
+
+    def come_in():
+        with folder.locked("job", lambda: order.append("the second begins")):
+            order.append("the second is in")
+
+    second = threading.Thread(target=come_in)
+
+    def begin():
+        second.start()
+        time.sleep(0.3)
+        order.append("the first has begun")
+
+    with folder.locked("job", begin):
+        second.join()
+    assert order == ["the first has begun", "the second is in"]
 
 
 def test_a_file_system_without_locks_is_said(small, monkeypatch):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch.distributed
 from small_run import SmallRun, assert_same_bits
 
 from clever_ext.runs import ranks
@@ -50,6 +51,18 @@ def test_a_process_of_a_node_gets_a_gpu_of_its_own(monkeypatch):
     assert ranks.local_device("cpu") == "cpu"
 
 
+def test_processes_that_are_started_again_take_pieces_from_the_first(monkeypatch):
+    store = torch.distributed.HashStore()
+    # The package gives its function of that name the place of the module.
+    module = sys.modules["torch.distributed.rendezvous"]
+    monkeypatch.setattr(module, "rendezvous", lambda _: iter([(store, 0, 2)]))
+    before = ranks.Together()
+    assert [before.take() for _ in range(3)] == [0, 1, 2]
+    again = ranks.Together()
+    again.start_over()
+    assert [again.take() for _ in range(3)] == [0, 1, 2]
+
+
 def torchrun(small: SmallRun, n: int, out: str, *more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={n}"]
     command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", *more]
@@ -61,12 +74,12 @@ def torchrun(small: SmallRun, n: int, out: str, *more: str) -> subprocess.Comple
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    small = SmallRun(tmp_path_factory.mktemp("ranks"), n_images=24, n_batches=100)
+    small = SmallRun(tmp_path_factory.mktemp("ranks"), n_images=20, n_batches=50)
     assert small.start("alone").wait() == 0
     return small
 
 
-@pytest.mark.parametrize("n", [1, 2, 4])
+@pytest.mark.parametrize("n", [1, 3])  # ten pieces do not go into three
 def test_several_processes_give_the_bits_of_one(alone, n):
     out = f"together{n}"
     done = torchrun(alone, n, out)
@@ -74,4 +87,4 @@ def test_several_processes_give_the_bits_of_one(alone, n):
     assert done.stdout.count(f"Results: {out}") == 1
     log = alone.folder(out).log.read_text()
     assert log.count('"event": "start"') == n
-    assert log.count('"event": "piece"') == len(alone.folder("alone").finished()) == 12
+    assert log.count('"event": "piece"') == len(alone.folder("alone").finished()) == 10

@@ -13,7 +13,7 @@ from clever_ext.runs.stopping import stopper
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory):
     """A run of pieces that take some tenths of a second, and its undisturbed result."""
-    small = SmallRun(tmp_path_factory.mktemp("stopping"), n_images=16, n_batches=1000)
+    small = SmallRun(tmp_path_factory.mktemp("stopping"), n_images=16, n_batches=400)
     assert small.start("whole").wait() == 0
     return small
 
@@ -65,7 +65,7 @@ def test_a_signal_that_is_ignored_stays_so():
 def test_two_signals_stop_at_once(slow):
     process = start(slow, "twice")
     process.send_signal(signal.SIGINT)
-    time.sleep(0.7)
+    time.sleep(0.3)
     process.send_signal(signal.SIGINT)  # not a third: Python reports one that meets it leaving
     _, errors = process.communicate(timeout=120)
     assert process.returncode in (130, -signal.SIGINT)
