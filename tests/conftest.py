@@ -122,7 +122,10 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Score on one thread: small networks are fastest so, and a run's threads are part of it."""
+    """Score on one thread, which small networks wait for least, beside other programs above all.
+
+    A run's threads are part of it.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

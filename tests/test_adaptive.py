@@ -11,6 +11,8 @@ from known_classifiers import small_convolution as network
 import clever_ext as cx
 from clever_ext.credible import predict_location
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 IMAGES = torch.rand(3, 3, 6, 6, generator=torch.Generator().manual_seed(1))
 
 

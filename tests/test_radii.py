@@ -12,6 +12,8 @@ from torch import nn
 import clever_ext as cx
 from clever_ext.sampling import default_radius, dual_exponent
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 EXACT = {"prepare": "none", "device_batch": 32}
 
 

@@ -10,6 +10,8 @@ from torch import nn
 
 import clever_ext as cx
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NORMS = [1, 2, 3, math.inf]
 
 
