@@ -31,7 +31,7 @@ demo: install ## score a pretrained ImageNet network on real photographs
 test: install ## run the whole test suite
 	$(BIN)/python -m pytest
 
-test-faults: install ## kill, damage and fill up runs, and feed them broken pictures (14 minutes)
+test-faults: install ## kill, damage and fill up runs, and feed them broken pictures (12 minutes)
 	$(BIN)/python -m pytest -m faults -s tests/faults
 
 lint: install ## check style, types and the benchmarks' tables
