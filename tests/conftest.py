@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,16 +121,20 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Any:
     return Recorder
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Score on one thread, which small networks wait for least, beside other programs above all.
-
-    A run's threads are part of it.
-    """
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Leave the other threads out: beside other programs, small networks would wait for them."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Score on one thread; that is part of what a run is, too."""
+    with on_one_thread():
+        yield
 
 
 @pytest.fixture

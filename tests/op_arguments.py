@@ -14,6 +14,8 @@ from torch import Tensor
 from clever_ext import reference
 
 INF, NAN = math.inf, math.nan
+#: Of the balls that samples are drawn from.
+NORMS = [1.0, 1.5, 2.0, 3.0, 10.0, INF]
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 LONG = torch.int64
 

@@ -1,12 +1,11 @@
 """Real runs to report on: small networks trained on the digits that foolbox ships."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import torch
+from conftest import on_one_thread
 
 import clever_ext as cx
 from clever_ext.data import Preprocessing, load, open_images, package_folder
@@ -50,16 +49,7 @@ def trained(x: torch.Tensor, y: torch.Tensor, seed: int) -> torch.nn.Module:
     return model.eval()
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Leave the other threads out: beside other programs, small networks would wait for them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@one_thread()
+@on_one_thread()
 def make_run(folder: Path, seed: int, most: int = 22, **settings) -> cx.CleverResult:
     """Train a network and score it on the pictures, with all that a run's metadata tells."""
     source = open_images(str(folder), label_pattern=LABELS)

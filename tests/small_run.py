@@ -87,6 +87,11 @@ class SmallRun:
             cwd=self.path, stdout=pipe, stderr=pipe, text=True, preexec_fn=hear_ctrl_c,
         )  # fmt: skip
 
+    def under_torchrun(self, out: str, *how: str) -> list[str]:
+        """Return the command of several processes, by torchrun's options."""
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--rdzv-backend=c10d", *how]
+        return [*torchrun, *self.command[1:], "--out", out]
+
     def scorer(self, threads: int | None = None, **changes: Any) -> Scorer:
         """Return the same settings for a run in this process."""
         given = {"norm": 2, "radius": None, "targets": "all", "n_batches": self.n_batches}

@@ -9,13 +9,12 @@ import math
 
 import pytest
 import torch
+from op_arguments import INF, NORMS
 from scipy import stats
 from torch import Tensor
 
 from clever_ext.sampling import sample_lp_ball
 
-INF = math.inf
-NORMS = [1.0, 1.5, 2.0, 3.0, 10.0, INF]
 P_VALUE, Z_SCORE = 1e-4, 4.5
 LAW = [
     *[(p, d, 20000) for p in NORMS for d in (1, 2, 3, 10)],

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from op_arguments import INF, dtypes, few
+from op_arguments import INF, NORMS, dtypes, few
 from torch import Tensor
 
 from clever_ext import reference
@@ -25,7 +25,7 @@ SHAPES = [
     (2, 3, 5, 4), (3, 16, 16), (1021,), (3, 31, 33),
 ]  # fmt: skip
 
-norms = pytest.mark.parametrize("p", [1.0, 1.5, 2.0, 3.0, 10.0, INF])
+norms = pytest.mark.parametrize("p", NORMS)
 
 
 def draw(

@@ -6,7 +6,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -106,11 +105,9 @@ def test_a_process_of_one_of_two_nodes_is_killed(small):
 
 
 def start_ranks(small: SmallRun, out: str, *how: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "torch.distributed.run", *how]
-    command += ["--rdzv-backend=c10d", "--max-restarts=20"]
     with (small.path / f"{out}.err").open("a") as errors:
         return subprocess.Popen(
-            [*command, *small.command[1:], "--out", out],
+            small.under_torchrun(out, "--max-restarts=20", *how),
             cwd=small.path, stdout=subprocess.DEVNULL, stderr=errors, text=True,
         )  # fmt: skip
 

@@ -63,15 +63,6 @@ def test_processes_that_are_started_again_take_pieces_from_the_first(monkeypatch
     assert [again.take() for _ in range(3)] == [0, 1, 2]
 
 
-def torchrun(small: SmallRun, n: int, out: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={n}"]
-    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-    return subprocess.run(
-        [*command, *small.command[1:], "--out", out],
-        cwd=small.path, capture_output=True, text=True, timeout=300, check=True,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     small = SmallRun(tmp_path_factory.mktemp("ranks"), n_images=20, n_batches=50)
@@ -79,10 +70,15 @@ def alone(tmp_path_factory):
     return small
 
 
-def test_several_processes_give_the_bits_of_one(alone):
-    done = torchrun(alone, 3, "together")  # ten pieces do not go into three
-    assert_same_bits(alone.table("alone"), alone.table("together"))
-    assert done.stdout.count("Results: together") == 1
-    log = alone.folder("together").log.read_text()
-    assert log.count('"event": "start"') == 3
+@pytest.mark.parametrize("n", [1, 3])  # ten pieces do not go into three
+def test_several_processes_give_the_bits_of_one(alone, n):
+    out = f"together{n}"
+    done = subprocess.run(
+        alone.under_torchrun(out, f"--nproc-per-node={n}", "--rdzv-endpoint=localhost:0"),
+        cwd=alone.path, capture_output=True, text=True, timeout=300, check=True,
+    )  # fmt: skip
+    assert_same_bits(alone.table("alone"), alone.table(out))
+    assert done.stdout.count(f"Results: {out}") == 1
+    log = alone.folder(out).log.read_text()
+    assert log.count('"event": "start"') == n
     assert log.count('"event": "piece"') == len(alone.folder("alone").finished()) == 10
