@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 
 from . import memory
+from .classifier import check_classifier, probe_points
 from .errors import CleverError
-from .gradients import GradientOracle, TorchOracle, check_classifier, frozen, probe_points
+from .findings import Finding
+from .gradients import GradientOracle, TorchOracle, frozen
 from .maxima import Plan, is_out_of_memory
 from .preparation import (
     AUTOMATIC,
@@ -147,6 +149,7 @@ class Engine:
         memory_format: How the points should lie in memory.
         options: The names of what was done to the model.
         choice: How the passes of the loop are made, once that is known.
+        findings: What the checks of the model saw.
     """
 
     def __init__(self, model: Any, prepare: Any, device_batch: int | str) -> None:
@@ -166,6 +169,7 @@ class Engine:
             )
         self.device_batch = device_batch
         self.choice: Choice | None = None
+        self.findings: list[Finding] = []
         self._settled = False
         self.options: tuple[str, ...] = ()
         self.memory_format = torch.contiguous_format
@@ -195,7 +199,7 @@ class Engine:
         if self._checked:
             return
         if not _is_oracle(self.model):
-            check_classifier(self.model, images)
+            self.findings = check_classifier(self.model, images)
         size = self.device_batch
         if not isinstance(size, int):
             size = first_device_batch(images.shape[1:], images.device)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from . import ops
 from .errors import CleverError
+from .findings import Finding
 from .gradients import model_placement
 from .sampling import AUTO, FLOATS, check_clip, check_integer, check_norm, check_radii
 
@@ -166,6 +167,7 @@ class Batch:
     labels: npt.NDArray[np.int64] | None  # [N]
     image_ids: npt.NDArray[np.int64]  # [N]
     candidates: Tensor | None = None  # [N, M, *shape], points that a search looks at too
+    findings: tuple[Finding, ...] = ()  # what was seen of them
 
 
 def _check_images(images: Any, model: Any, device: Any, dtype: torch.dtype | None) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 
 from .adaptive import ESTIMATOR, Held, sample_until
 from .engine import Engine
+from .findings import of_concern, warn
 from .fitting import BackgroundFits, Fitted
 from .inputs import Batch, Settings, check_batch, check_candidates, check_device_batch
 from .maxima import Sampling, sample_maxima
@@ -137,6 +138,7 @@ def describe(
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
+        "warnings": [each.to_json() for each in of_concern((*engine.findings, *batch.findings))],
         "complete": complete,
     }
 
@@ -264,7 +266,9 @@ def clever_score(
     if candidates is not None:
         batch = replace(batch, candidates=check_candidates(candidates, batch.images))
     with reporting(progress) as report:
-        return score_batch(engine, batch, settings, report, model_name)
+        result = score_batch(engine, batch, settings, report, model_name)
+    warn((*engine.findings, *batch.findings))
+    return result
 
 
 def score_batch(

@@ -1,0 +1,23 @@
+"""Imports torchvision and timm, with which the tests compare, beside a torch of another build."""
+
+import importlib
+from types import ModuleType
+
+import pytest
+import torch
+
+_definitions: list[torch.library.Library] = []  # they last as long as they are held
+
+
+def peer(name: str) -> ModuleType:
+    """Import a module of torchvision or timm; skip the test where it is not installed."""
+    if not _definitions and not hasattr(torch.ops.torchvision, "nms"):
+        # Their CPU and CUDA wheels register these by a library that another torch cannot load.
+        library = torch.library.Library("torchvision", "DEF")
+        for op in ("nms", "qnms"):
+            library.define(f"{op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _definitions.append(library)
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        pytest.skip(f"{name} is not installed ({error})")
