@@ -10,8 +10,7 @@ from ..data import ImageSource, resolve
 from ..data.loading import Loaded, Loader
 from ..errors import CleverError
 from ..inputs import FEWEST_GRADIENTS, FIRST_LOOK
-from ..progress import silent
-from .meter import duration
+from ..progress import duration, silent
 from .pieces import Pieces, gradients_per_image, piece_size
 from .scorer import Scorer
 
