@@ -14,9 +14,11 @@ from importlib.metadata import version
 __version__ = version("clever_ext")
 
 from . import plot
+from .checks import Checked, check
 from .comparison import Comparison, compare
 from .errors import CleverError
 from .evt import ReverseWeibullFit, fit_reverse_weibull
+from .findings import CleverWarning
 from .gradients import GradientOracle, TorchOracle
 from .maxima import grad_norm_max
 from .planning import RunPlan, plan
@@ -28,13 +30,16 @@ from .sampling import default_radius, sample_lp_ball
 from .scoring import clever_score
 
 __all__ = [
+    "Checked",
     "CleverError",
     "CleverResult",
+    "CleverWarning",
     "Comparison",
     "GradientOracle",
     "ReverseWeibullFit",
     "RunPlan",
     "TorchOracle",
+    "check",
     "clever_score",
     "compare",
     "default_radius",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,6 +14,8 @@ from .subjects import Subjects
 
 #: Seconds from which a user is told what would be cheaper.
 _LONG = 600.0
+#: Of a suggestion, the share of the time that it may take.
+_CHEAPER = 0.5
 #: Targets to which fewer are suggested, and the tolerance that is.
 _FEW_TARGETS, _TOLERANCE = 10, 0.05
 #: Batches of a tolerance's prediction that most rows are content with: docs/adaptive.md.
@@ -99,23 +100,28 @@ def of_cost(settings: Settings, n_images: int, n_targets: int, passes: Passes) -
     cost = cost_of(settings, n_images, n_targets, passes)
     if cost.seconds < _LONG:
         return Finding("cost", str(cost))
-    cheaper = list(_cheaper(settings, n_images, n_targets, passes))
-    return Finding("cost", str(cost), "; or ".join(cheaper) or "score fewer images")
+    ways = []
+    for name, (cheaper, targets) in _cheaper(settings, n_targets).items():
+        seconds = cost_of(cheaper, n_images, targets, passes).seconds
+        if seconds < _CHEAPER * cost.seconds:
+            ways.append(f"{name} (some {duration(seconds)})")
+    return Finding("cost", str(cost), "; or ".join(ways) or "score fewer images")
 
 
-def _cheaper(settings: Settings, n_images: int, n_targets: int, passes: Passes) -> Iterator[str]:
-    def told(how: str, other: Settings, targets: int, about: str = "") -> str:
-        seconds = cost_of(other, n_images, targets, passes).seconds
-        return f"{how} ({about}{duration(seconds)})"
-
-    if n_targets > _FEW_TARGETS:
-        yield told(f"targets top-{_FEW_TARGETS}", settings, _FEW_TARGETS - 1)
-    if settings.estimator == "clever":
-        if settings.tolerance is None and not settings.race and "auto" not in settings.radii:
-            fewer = replace(settings, tolerance=_TOLERANCE, max_gradients=_TOLERANCE_GRADIENTS)
-            yield told(f"tolerance {_TOLERANCE}", fewer, n_targets, "some ")
-        if "auto" not in settings.radii:
-            steepest = replace(
-                settings, estimator="steepest", max_gradients=DEFAULT_GRADIENTS, tolerance=None
-            )
-            yield told("estimator steepest", steepest, n_targets)
+def _cheaper(settings: Settings, n_targets: int) -> dict[str, tuple[Settings, int]]:
+    """Other settings and numbers of targets, by what a user would ask for."""
+    few = min(n_targets, _FEW_TARGETS - 1)
+    targets = f"targets top-{_FEW_TARGETS}"
+    ways = {targets: (settings, few)}
+    if settings.estimator != "clever" or settings.race or "auto" in settings.radii:
+        return ways
+    others = {
+        f"tolerance {_TOLERANCE}": replace(
+            settings, tolerance=_TOLERANCE, max_gradients=_TOLERANCE_GRADIENTS
+        ),
+        "estimator steepest": replace(
+            settings, estimator="steepest", max_gradients=DEFAULT_GRADIENTS, tolerance=None
+        ),
+    }
+    both = f"{targets} and " if few < n_targets else ""
+    return ways | {both + name: (other, few) for name, other in others.items()}

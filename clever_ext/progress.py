@@ -81,7 +81,7 @@ def duration(seconds: float) -> str:
     """
     minutes, hours = round(seconds / 60), round(seconds / 3600)
     if seconds < 120:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+        return f"{seconds:.0f} s"
     if minutes < 120:
         return f"{minutes} min"
     if hours < 48:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.stats import binom
 
 from ..findings import Finding
 from ..subjects import Ints
@@ -44,7 +43,7 @@ def of_labels(looked: Looked) -> Iterator[Finding]:
             f"{said}, but {found[best]} if labels are read as {best}",
             "give the labels in the order of the model's classes, by a label map or as numbers",
         )
-    elif binom.sf(right - 1, n, 1 / n_classes) > _GUESSES:
+    elif _by_guessing(right, n, n_classes) > _GUESSES:
         yield Finding(
             "labels",
             f"{said}: no better than guessing among {n_classes:,} classes",
@@ -53,6 +52,13 @@ def of_labels(looked: Looked) -> Iterator[Finding]:
         )
     else:
         yield Finding("labels", said)
+
+
+def _by_guessing(right: int, n: int, n_classes: int) -> float:
+    """Chance that guesses give as many right answers, or more."""
+    from scipy.stats import binom  # half a second to import
+
+    return float(binom.sf(right - 1, n, 1 / n_classes))
 
 
 def _shifted(labels: Ints, n_classes: int) -> dict[str, Ints]:
