@@ -96,15 +96,15 @@ def test_other_labels(tmp_path: Path, labels) -> None:
 
 
 def test_a_group_of_rows_is_decoded_once(tmp_path: Path, monkeypatch) -> None:
-    read = pq.ParquetFile.read_row_group
+    read = pq.ParquetFile.iter_batches
     groups = []
 
-    def counting(self, group, columns, **options):
-        groups.append((group, columns))
-        return read(self, group, columns, **options)
+    def counting(self, row_groups, columns, **options):
+        groups.append((*row_groups, columns))
+        return read(self, row_groups=row_groups, columns=columns, **options)
 
     source = open_images(write(tmp_path / "a.parquet", table()))
-    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counting)
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counting)
     for record in source:
         data.load(record, SMALL)
     assert groups == [(0, ["image"]), (1, ["image"]), (2, ["image"])]

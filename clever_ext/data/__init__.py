@@ -7,8 +7,9 @@ damaged picture may end without harm.
 
 from .contents import other_contents
 from .decoding import load
-from .labels import read_label_map, read_labels, resolve
+from .label_files import read_label_map, read_labels
 from .loading import Loaded, Loader, Pending
+from .numbering import resolve
 from .opening import open_images
 from .preprocessing import Preprocessing, check_image_size
 from .records import ImageRecord, ImageSource, image_id
