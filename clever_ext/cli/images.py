@@ -56,8 +56,8 @@ def add_images(command: argparse.ArgumentParser) -> None:
     images.add_argument(
         "--label-order",
         choices=("number", "names", "text", "rank"),
-        help="how labels become class numbers without a map: as they are, by the model's class "
-        "names, in alphabetical order as torchvision's ImageFolder does, or in the order of numbers",
+        help="how labels become class numbers without a map: as they are, by the names of the "
+        "model's classes, in alphabetical order as torchvision's ImageFolder, or in numeric order",
     )
     images.add_argument("--limit", type=int, metavar="N", help="take the first N")
     images.add_argument(

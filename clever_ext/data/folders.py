@@ -5,24 +5,16 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import CleverError
 from ..findings import Finding
 from .label_files import ENDINGS as LABEL_ENDINGS
+from .leftovers import left_out
 from .records import EXTENSIONS, MAX_BYTES, ImageRecord, Listing
 
-#: Endings of pictures that are not read, and of archives that have to be unpacked.
-_LIKE_PICTURES = frozenset({
-    ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".avif", ".jp2", ".j2k",
-    ".jxl", ".svg", ".tga", ".psd", ".ico", ".exr", ".hdr", ".dcm", ".dng", ".raw", ".cr2",
-    ".nef", ".zip", ".gz", ".tgz", ".xz", ".bz2", ".zst", ".7z", ".rar", ".tar", ".parquet",
-    ".arrow", ".feather", ".npy", ".npz", ".safetensors", ".pkl",
-})  # fmt: skip
-_NO_PICTURES = re.compile(r"(?i)(readme|licen[cs]e|copying|makefile|dockerfile|notice|authors?)")
 _OF_LABELS = re.compile(
     r"(?i)(label|annot|class|truth|target|solution|metadata|synset|^(val|test|train)\.)"
 )
@@ -140,23 +132,14 @@ class Tree:
                 if self.follow and which not in within:
                     self._search(name + "/", within | {which})
 
-    def findings(self, taken: Sequence[str]) -> Iterator[Finding]:
+    def findings(self, taken: Sequence[str], passed_over: Set[str]) -> Iterator[Finding]:
         """Tell what was left out, and which links were followed.
 
         Args:
             taken: The files that are read.
+            passed_over: Those that are not to be read, for a reason that is told elsewhere.
         """
-        left = set(self.files).difference(taken)
-        like = [name for name in left if _may_hold_pictures(name)]
-        if like:
-            yield Finding(
-                "pictures",
-                f"not read: {_by_ending(like)}",
-                "convert pictures to .png and unpack archives, where they are meant to be scored; "
-                "move away what is not",
-            )
-        if others := left.difference(like):
-            yield Finding("pictures", f"left out as no pictures: {_by_ending(others)}")
+        yield from left_out(set(self.files).difference(taken, passed_over))
         if self.hidden:
             yield Finding(
                 "pictures",
@@ -219,29 +202,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _may_hold_pictures(name: str) -> bool:
-    ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 (a Path for each would be slow)
-    if not ending:
-        return not _NO_PICTURES.match(name.rpartition("/")[2])
-    return ending in _LIKE_PICTURES or ending in EXTENSIONS
-
-
 def _of_labels(name: str) -> bool:
     base = name.rpartition("/")[2]
     ending = os.path.splitext(base)[1].lower()  # noqa: PTH122
     return ending in LABEL_ENDINGS and (ending == ".csv" or bool(_OF_LABELS.search(base)))
-
-
-def _by_ending(names: Iterable[str]) -> str:
-    """How many names there are of each ending, and one of each."""
-    ordered = sorted(names)
-    endings = {name: os.path.splitext(name)[1] or "without an ending" for name in ordered}  # noqa: PTH122
-    counts = Counter(endings.values())
-    firsts = {ending: name for name, ending in reversed(endings.items())}
-    return ", ".join(
-        f"{count} {ending} ({firsts[ending]!r}{'' if count == 1 else ', ...'})"
-        for ending, count in counts.most_common()
-    )
 
 
 def _count(names: Sequence[str] | set[str], what: str) -> str:

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CleverError
+from ..findings import Finding
 from .arrays import ARRAY_ENDINGS, list_array
 from .class_folders import split_kind, splits_differ, splits_in
 from .folders import Tree, list_folder
 from .label_files import read_label_map
 from .labels import NONE, check_in_order, labelled
+from .leftovers import by_ending
 from .numbering import ORDERS
 from .records import EXTENSIONS, ImageSource, Listing
 from .shards import TAR_ENDINGS, list_shards
@@ -176,12 +178,14 @@ def _list_folder(root: Path, asked: _Asked) -> Listing:
         if len(exact) == 1:
             return _list_folder(exact[0], replace(asked, split=None))
     tree = Tree.of(root, asked.follow_links)
-    files = [name for name in tree.files if name not in _cached(tree)]
+    passed_over, cached = set(), _cached(tree)
+    files = [name for name in tree.files if name not in cached]
     pictures = [name for name in files if name.lower().endswith(EXTENSIONS)]
     packed = [name for name in files if name.lower().endswith(TAR_ENDINGS)]
     packed = packed or [name for name in files if name.lower().endswith(TABLE_ENDINGS)]
     if split is not None:
         chosen = _of_split([*pictures, *packed], split, str(root))
+        passed_over = {*pictures, *packed}.difference(chosen)
         pictures = [name for name in pictures if name in chosen]
         packed = [name for name in packed if name in chosen]
     elif len(kinds := set().union(*map(splits_in, packed))) > 1:
@@ -196,7 +200,12 @@ def _list_folder(root: Path, asked: _Asked) -> Listing:
             "--image-column and --label-column of tables, arrays or a file of labels",
             "leave them out",
         )
-    return replace(listing, findings=[*tree.findings(taken), *listing.findings])
+    told = list(tree.findings(taken, passed_over | cached))
+    if passed_over:
+        told.append(Finding("pictures", f"of other splits: {by_ending(passed_over)}"))
+    if cached:
+        told.append(Finding("pictures", f"caches of `datasets` left out: {by_ending(cached)}"))
+    return replace(listing, findings=[*told, *listing.findings])
 
 
 def _packed(root: Path, names: list[str], asked: _Asked, spared: bool) -> Listing | None:

@@ -21,6 +21,7 @@ from ..findings import Finding
 from .class_folders import WORDNET_ID
 from .columns import label_column, label_like
 from .contents import Container
+from .leftovers import by_ending, left_out
 from .records import (
     EXTENSIONS,
     MAX_BYTES,
@@ -37,6 +38,9 @@ TAR_ENDINGS = (".tar",)
 """Endings of files that hold pictures as members of an archive, in lower case."""
 
 _MAX_LABEL_BYTES = 2**20
+
+#: So many pictures of one key have names with dots, rather than being views of one sample.
+_VIEWS = 9
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def list_shards(
             "a name in .json members, or the ending of members, such as cls",
             "correct --label-column, or leave it out",
         )
-    others = sorted({ending for each in lists for ending in each.others})
+    others = [name for each in lists for name in each.others]
     sources = sorted({source for each in lists for source in each.sources})
     return Listing(
         "tar",
@@ -110,7 +114,7 @@ def list_shards(
         ],
         paths=_paths(shards, lists),
         labels_from=f"the members {', '.join(sources)}",
-        why="no member holds any" + (f"; there are {', '.join(others)}" if others else ""),
+        why="no member holds any" + (f"; there are {by_ending(others)}" if others else ""),
         findings=_findings(lists),
     )
 
@@ -122,11 +126,11 @@ class _Shard:
     pictures: list[tuple[str, Place]]
     labels: dict[str, Label]
     sources: set[str]
-    others: Counter[str]
+    others: list[str]
 
     @classmethod
     def of(cls, shard: Path, label_key: str | None) -> _Shard:
-        found = cls([], {}, set(), Counter())
+        found = cls([], {}, set(), [])
         container = Container.of(shard)
         for member in _members(shard, container.size):
             name = posixpath.normpath(member.name)
@@ -139,13 +143,13 @@ class _Shard:
             elif member.isreg() and _holds_labels(ending, label_key):
                 found._add(BytesInFile(container, member.offset_data, member.size), name, label_key)
             else:
-                found.others[f".{ending}"] += 1
+                found.others.append(name)
         return found
 
     def _add(self, place: BytesInFile, name: str, label_key: str | None) -> None:
         label, source = _label(place, name, label_key)
         if label is None:
-            self.others[f".{name.rpartition('.')[2]}"] += 1
+            self.others.append(name)
             return
         other = self.labels.setdefault(_key(name), label)
         if type(other) is type(label) and other != label:
@@ -180,25 +184,16 @@ def _paths(shards: Sequence[Path], lists: Sequence[_Shard]) -> list[str]:
 
 
 def _findings(lists: Sequence[_Shard]) -> list[Finding]:
-    findings = []
-    others = sum((each.others for each in lists), Counter())
-    like = {ending: n for ending, n in others.items() if not ending.endswith((".json", ".txt"))}
-    if like:
-        most = ", ".join(f"{n} {ending}" for ending, n in Counter(like).most_common(8))
-        findings.append(Finding("pictures", f"members that are not read: {most}"))
-    times = Counter(_key(name) for each in lists for name, _ in each.pictures)
-    if times and max(times.values()) > 1 and len(lists) == 1:
-        key = max(times, key=lambda each: times[each])
-        endings = {
-            posixpath.basename(n)[len(posixpath.basename(key)) :]
-            for n, _ in lists[0].pictures
-            if _key(n) == key
-        }
+    findings = list(left_out(name for each in lists for name in each.others))
+    times = Counter(_key(name) for name, _ in lists[0].pictures)
+    if lists[0].labels and 1 < max(times.values(), default=0) < _VIEWS:
+        key, n = times.most_common(1)[0]
+        names = [name for name, _ in lists[0].pictures if _key(name) == key]
         findings.append(
             Finding(
                 "pictures",
-                f"{key!r} has {times[key]} pictures ({', '.join(sorted(endings))}): each is scored",
-                f"take those that are meant: --include '*{min(endings)}'",
+                f"{key!r} has {n} pictures, {', '.join(map(repr, names))}: each is scored",
+                f"take those that are meant: --include '*{names[0].removeprefix(key)}'",
             )
         )
     return findings
