@@ -109,7 +109,7 @@ def test_a_label_map_of_more_classes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p/tench").mkdir(parents=True)
     (tmp_path / "p/tench/a.png").touch()
     file = write(tmp_path / "m.txt", "all kinds of fish\ntench\ngoldfish\n")
-    with pytest.raises(CleverError, match="the label map names the class 2.*the model has 2"):
+    with pytest.raises(CleverError, match=r"the label map names the class 2.*the model has 2"):
         resolve(open_images(tmp_path / "p", label_map=file), 2)
 
 

@@ -46,7 +46,7 @@ def test_numbers_are_class_numbers_and_torchvisions_order_is_told(tmp_path: Path
 def test_folders_counted_from_one(tmp_path: Path) -> None:
     names = [str(n) for n in range(1, 11)]
     source = open_images(folders(tmp_path, names))
-    with pytest.raises(CleverError, match="'10' is class 10|class 10.*--label-order rank"):
+    with pytest.raises(CleverError, match=r"class 10.*--label-order rank"):
         resolve(source, 10)
     ranked = resolve(open_images(tmp_path, label_order="rank"), 10)
     assert by_folder(ranked) == {name: int(name) - 1 for name in names}
@@ -89,7 +89,7 @@ def test_names_may_be_numbered_in_their_order(tmp_path: Path) -> None:
 def test_orders_are_checked(tmp_path: Path) -> None:
     folders(tmp_path, [0])
     (tmp_path / "m.txt").write_text("a\n")
-    with pytest.raises(CleverError, match="'alphabet' is not known.*number, names, text, rank"):
+    with pytest.raises(CleverError, match=r"'alphabet' is not known.*number, names, text, rank"):
         open_images(tmp_path, label_order="alphabet")
     with pytest.raises(CleverError, match="both a label order"):
         open_images(tmp_path, label_order="text", label_map=tmp_path / "m.txt")

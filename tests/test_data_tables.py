@@ -110,6 +110,37 @@ def test_a_group_of_rows_is_decoded_once(tmp_path: Path, monkeypatch) -> None:
     assert groups == [(0, ["image"]), (1, ["image"]), (2, ["image"])]
 
 
+def test_a_long_group_of_rows_is_decoded_a_few_rows_at_a_time(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("clever_ext.data.tables._TOGETHER", 2 * max(map(len, BYTES)))
+    source = open_images(write(tmp_path / "a.parquet", table(), rows=7))
+    decoded = []
+    read = pq.ParquetFile.iter_batches
+
+    def counting(self, **options):
+        for batch in read(self, **options):
+            decoded.append(batch.num_rows)
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counting)
+    for n in (0, 1, 3, 6, 2, 5):  # backwards it begins anew
+        assert source[n].place.read() == BYTES[n]
+    assert max(decoded) < 7
+    assert sum(decoded) < 14
+
+
+def test_rows_that_do_not_fit_into_memory_are_no_decompression_bombs(
+    tmp_path: Path, monkeypatch
+) -> None:
+    source = open_images(write(tmp_path / "a.parquet", table()))
+
+    def full(*_, **__):
+        raise pa.ArrowMemoryError("malloc of size 757000000 failed")
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", full)
+    with pytest.raises(CleverError, match=r"row 1 .* does not fit into memory.*row_group_size=100"):
+        data.load(source[1], SMALL)
+
+
 @pytest.mark.parametrize("empty", [None, b""])
 @pytest.mark.parametrize("kind", [STRUCT, pa.binary()])
 def test_rows_without_pictures_are_errors_of_their_own(tmp_path: Path, empty, kind) -> None:
