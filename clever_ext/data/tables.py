@@ -223,7 +223,8 @@ class _Parquet:
 
     def picture(self, column: str, group: int, row: int) -> Any:
         """The value in one row of a group."""
-        if self._reading != (column, group) or row < self._first:
+        reading, self._reading = self._reading, None  # until this has succeeded
+        if reading != (column, group) or row < self._first:
             rows, length = self.groups[group], max(1, self._lengths[group])
             self._batches = self._file.iter_batches(
                 batch_size=max(1, min(rows, rows * _TOGETHER // length)),
@@ -231,10 +232,11 @@ class _Parquet:
                 columns=[column],
                 use_threads=False,
             )
-            self._reading, self._first, self._batch = (column, group), 0, next(self._batches)
+            self._first, self._batch = 0, next(self._batches)
         while row >= self._first + self._batch.num_rows:
             self._first += self._batch.num_rows
             self._batch = next(self._batches)
+        self._reading = column, group
         return self._batch.column(0)[row - self._first].as_py()
 
 
