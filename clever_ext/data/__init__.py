@@ -9,7 +9,7 @@ from .decoding import load
 from .labels import read_label_map, read_labels, resolve
 from .loading import Loaded, Loader, Pending
 from .opening import open_images
-from .preprocessing import Preprocessing, check_image_size
+from .preprocessing import Preprocessing, Sides, check_image_size, scale_size
 from .records import ImageRecord, ImageSource, image_id
 from .samples import imagenet_class_names, package_folder, sample_pictures
 from .selection import select
@@ -21,6 +21,7 @@ __all__ = [
     "Loader",
     "Pending",
     "Preprocessing",
+    "Sides",
     "check_image_size",
     "image_id",
     "imagenet_class_names",
@@ -31,5 +32,6 @@ __all__ = [
     "read_labels",
     "resolve",
     "sample_pictures",
+    "scale_size",
     "select",
 ]
