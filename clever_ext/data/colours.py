@@ -63,11 +63,11 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def check_pixels(width: int, height: int, what: str) -> None:
-    """Refuse a picture above Pillow's limit, from which on Pillow itself only warns."""
+def check_pixels(width: int, height: int, what: str, times: int = 1) -> None:
+    """Refuse a picture above so many times Pillow's limit, from which on Pillow only warns."""
     limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and width * height > limit:
-        raise too_large(what, f"{width} x {height} pixels, above the limit of {limit}")
+    if limit is not None and width * height > times * limit:
+        raise too_large(what, f"{width} x {height} pixels, above the limit of {times * limit}")
 
 
 def too_large(what: str, why: str) -> CleverError:

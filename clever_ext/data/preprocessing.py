@@ -20,17 +20,15 @@ import torch
 from PIL import Image
 
 from ..errors import CleverError
-from .colours import in_colours, upright
+from .colours import check_pixels, in_colours, upright
 
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 CropMode = Literal["center", "squash", "border"]
 Sides = int | tuple[int, int]
 """A length of pixels, or a height and a width."""
 
-#: The longest side that a picture may get: a table of about 64 bytes a pixel is made for each.
-_LONGEST = 2**24
-#: Pixels that are resized at a time.
-_STRIP = 2**24
+#: How many times Pillow's limit a picture may have once resized: 2 GB, for the narrowest.
+_RESIZED = 6
 
 
 @dataclass(frozen=True)
@@ -138,32 +136,25 @@ class Preprocessing:
             where the crop begins outside.
 
         Raises:
-            CleverError: If a side would be longer than any table of weights should be.
+            CleverError: If it would take too much memory once resized.
         """
         sides = (height, width)
         if self.crop_mode == "squash":
-            resized = _both(self._target)
+            high, wide = _both(self._target)
         elif isinstance(self._target, int):
             # As torchvision does: multiplied first, and truncated.
             high, wide = (int(self._target * side / min(sides)) for side in sides)
-            resized = (high, wide)
         else:
             # As timm does: divided by a ratio, and rounded.
             ratios = [side / aim for side, aim in zip(sides, self._target, strict=True)]
             ratio = max(ratios) if self.crop_mode == "border" else min(ratios)
             high, wide = (max(round(side / ratio), 1) for side in sides)
-            resized = (high, wide)
-        if max(resized) > _LONGEST:
-            raise CleverError(
-                f"a picture of {_words(sides)} would be {_words(resized)} once resized",
-                f"sides of at most {_LONGEST:,} pixels",
-                "crop the picture, or squash it",
-            )
+        check_pixels(wide, high, f"a picture of {width} x {height}, once resized,", _RESIZED)
         top, left = (
             round((side - crop) / 2) if side >= crop else -((crop - side) // 2)
-            for side, crop in zip(resized, _both(self.image_size), strict=True)
+            for side, crop in zip((high, wide), _both(self.image_size), strict=True)
         )
-        return resized, (top, left)
+        return (high, wide), (top, left)
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Turn a picture into the pixels that a network sees.
@@ -182,7 +173,8 @@ class Preprocessing:
 
         Raises:
             CleverError: If the picture has samples without a known range (32-bit), is so narrow
-                that it would become too long, or the network takes neither one channel nor three.
+                that it would take too much memory, or the network takes neither one channel nor
+                three.
         """
         self.geometry(*image.size[::-1])  # refuses what is too narrow before it is decoded
         image.load()  # so that what fails from here on is not the decoder
@@ -192,17 +184,13 @@ class Preprocessing:
         return torch.from_numpy(pixels)
 
     def _cropped(self, image: Image.Image) -> Image.Image:
-        """Resize a picture and crop it, without ever holding more of it than the crop needs.
-
-        Pillow resizes along the rows, rounds, and then along the columns. So does this, but it
-        drops what lies outside the crop in between: a picture of one pixel by 2,000 would else
-        take gigabytes.
-        """
+        # In one call: Pillow decides by the sizes whether rows or columns are resized first, and
+        # rounds in between.
         (high, wide), (top, left) = self.geometry(*image.size[::-1])
         crop_height, crop_width = _both(self.image_size)
-        how = Image.Resampling[self.interpolation.upper()]
-        image = _along(image, 0, wide, max(left, 0), min(left + crop_width, wide), how)
-        image = _along(image, 1, high, max(top, 0), min(top + crop_height, high), how)
+        image = image.resize((wide, high), Image.Resampling[self.interpolation.upper()])
+        right, bottom = min(left + crop_width, wide), min(top + crop_height, high)
+        image = image.crop((max(left, 0), max(top, 0), right, bottom))
         if image.size == (crop_width, crop_height):
             return image
         bands = len(image.getbands())
@@ -282,22 +270,3 @@ def _check_choice(name: str, given: object, known: Sequence[str]) -> None:
             "one of " + ", ".join(known),
             "give the one that the network was trained with",
         )
-
-
-def _along(
-    image: Image.Image, axis: int, length: int, start: int, stop: int, how: Image.Resampling
-) -> Image.Image:
-    """Resize one side to `length` pixels and keep those from `start` to `stop`, strip by strip."""
-
-    def point(along: int, across: int) -> tuple[int, int]:
-        return (across, along) if axis else (along, across)
-
-    given, across = image.size[axis], image.size[1 - axis]
-    step = max(_STRIP // max(length, given), 1)
-    kept = Image.new(image.mode, point(stop - start, across))
-    for first in range(0, across, step):
-        last = min(first + step, across)
-        strip = image.crop((*point(0, first), *point(given, last)))
-        strip = strip.resize(point(length, last - first), how)
-        kept.paste(strip.crop((*point(start, 0), *point(stop, last - first))), point(0, first))
-    return kept
