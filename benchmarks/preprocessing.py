@@ -1,7 +1,7 @@
 """Whether pictures become the same pixels as by torchvision and by timm.
 
 Sizes: what they make of a picture's size, by their own code. Pixels: noise of many sizes by
-torchvision's transforms, photographs by the transform of every network that timm has weights of.
+torchvision's transforms, photographs by the transform of every network that they have weights of.
 With --table the tests' table is written, which holds where neither library is installed.
 
     python benchmarks/preprocessing.py --out benchmarks/results/preprocessing.json
@@ -25,8 +25,10 @@ from transforms import (
     digest,
     geometry,
     noise,
+    of_preset,
     peer,
     timm_configs,
+    torchvision_presets,
     torchvision_transform,
 )
 
@@ -98,9 +100,20 @@ def count_noise(count: int) -> Iterator[dict[str, Any]]:
 
 
 def count_photographs(most: int | None) -> Iterator[dict[str, Any]]:
-    """Compare pixels of photographs by the transform of every network of timm's."""
+    """Compare pixels of photographs by the transform of every network with weights."""
     files = sorted((package_folder("foolbox") / "data").glob("imagenet_*.jpg"))[:3]
     photographs = [Image.open(file).convert("RGB") for file in files]
+    presets = [(preset, *of_preset(preset)) for preset in torchvision_presets()]
+    differ = sum(
+        not torch.equal(preset(of), then(first(of)))
+        for preset, first, then in presets
+        for of in photographs
+    )
+    compared = len(presets) * len(photographs)
+    yield {
+        **_figure("pixels of photographs", "torchvision, networks with weights", compared, differ),
+        "configs": len(presets),
+    }
     for name, configs in (("networks with weights", timm_configs()[:most]), ("others", OTHERS)):
         pairs = [(config, picture) for config in configs for picture in photographs]
         differ = sum(not torch.equal(_timm(each, of), each.ours()(of)) for each, of in pairs)

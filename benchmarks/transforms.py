@@ -16,6 +16,7 @@ from PIL import Image
 
 from clever_ext.data import Preprocessing, scale_size
 from clever_ext.data.preprocessing import Interpolation
+from clever_ext.normalisation import Normalized
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from peers import peer as peer  # type: ignore[import-not-found]
@@ -86,6 +87,23 @@ def torchvision_transform(
     how = transforms.InterpolationMode[interpolation.upper()]
     steps = [transforms.Resize(resize, how), transforms.CenterCrop(crop), transforms.ToTensor()]
     return transforms.Compose(steps)
+
+
+def torchvision_presets() -> list[Any]:
+    """Every way, up to normalised pixels, of the classifiers that torchvision has weights of."""
+    models = peer("torchvision.models")
+    kind = peer("torchvision.transforms._presets").ImageClassification
+    weights = (each for name in models.list_models() for each in models.get_model_weights(name))
+    presets = (each.transforms() for each in weights)
+    found = {str(preset): preset for preset in presets if isinstance(preset, kind)}
+    return [found[name] for name in sorted(found)]
+
+
+def of_preset(preset: Any) -> tuple[Preprocessing, Normalized]:
+    """The same as a preset of torchvision's, in our words."""
+    (crop,), (resize,) = preset.crop_size, preset.resize_size
+    preprocessing = Preprocessing(crop, resize, preset.interpolation.value)
+    return preprocessing, Normalized(torch.nn.Identity(), preset.mean, preset.std)
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,22 @@ import pytest
 import torch
 from peers import peer
 from PIL import Image
-from transforms import TimmConfig, digest, geometry, noise, timm_configs, torchvision_transform
+from transforms import (
+    TimmConfig,
+    digest,
+    geometry,
+    noise,
+    of_preset,
+    timm_configs,
+    torchvision_presets,
+    torchvision_transform,
+)
 
 from clever_ext.data import Preprocessing, package_folder, scale_size
 from clever_ext.errors import CleverError
-from clever_ext.normalisation import Normalized
 
 TABLE = json.loads((Path(__file__).parent / "data" / "preprocessing.json").read_text())
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN = (0.485, 0.456, 0.406)
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 SIZES = [(1, 1), (1, 40), (40, 1), (3, 500), (500, 3), (333, 250), (250, 333), (64, 64), (31, 97)]
 CROPS = [
@@ -35,6 +43,12 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def photograph() -> Image.Image:
+    file = package_folder("foolbox") / "data" / "imagenet_00_243.jpg"
+    return Image.open(file).convert("RGB").crop((20, 40, 480, 363))
 
 
 def sampled_sizes(count: int) -> list[tuple[int, int]]:
@@ -100,10 +114,12 @@ def test_grey_pixels_are_torchvisions(mode) -> None:
     assert torch.equal(ours, theirs(picture))
 
 
-def test_normalised_pixels_are_torchvisions() -> None:
-    pixels = Preprocessing(32)(noise(45, 60, 0))
-    theirs = peer("torchvision.transforms").Normalize(MEAN, STD)(pixels)
-    assert torch.equal(Normalized(torch.nn.Identity(), MEAN, STD)(pixels), theirs)
+def test_normalised_photographs_for_networks_of_torchvisions(photograph) -> None:
+    presets = torchvision_presets()
+    assert len(presets) > 20
+    for preset in random.Random(0).sample(presets, 8):
+        preprocessing, normalised = of_preset(preset)
+        assert torch.equal(normalised(preprocessing(photograph)), preset(photograph)), preset
 
 
 # ---------------------------------------------------------------- timm
@@ -113,11 +129,9 @@ def their_pixels(config: TimmConfig, picture: Image.Image) -> torch.Tensor:
     return config.theirs()(picture).float().div(255)
 
 
-def test_photographs_for_networks_of_timms() -> None:
+def test_photographs_for_networks_of_timms(photograph) -> None:
     configs = timm_configs()
     modes = {(c.crop_mode, c.interpolation, c.image_size[0] == c.image_size[1]): c for c in configs}
-    photograph = Image.open(package_folder("foolbox") / "data" / "imagenet_00_243.jpg")
-    photograph = photograph.convert("RGB").resize((300, 211))
     for config in {*modes.values(), *random.Random(0).sample(configs, 12)}:
         assert torch.equal(config.ours()(photograph), their_pixels(config, photograph)), config
 

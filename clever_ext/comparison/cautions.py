@@ -124,7 +124,7 @@ def _of_pictures(a: Side, b: Side, estimator: str) -> list[Caution]:
 
     of_a, of_b = (Preprocessing(**each) for each in known if each)
     if of_a.crop_mode != of_b.crop_mode:
-        text = f"{a.name} sees pictures by {of_a.words()}; {b.name} by {of_b.words()}."
+        text = f"{a.name}: {of_a.words()}; {b.name}: {of_b.words()}."
     elif abs(of_a.kept - of_b.kept) > _SAME_CROP:
         text = f"{a.name} sees {of_a.kept:.0%} of a picture's short side, {b.name} {of_b.kept:.0%}."
     else:
