@@ -204,16 +204,17 @@ def load_model(
     if resize is None:
         resize = source.resize if crop_pct is None else scale_size(source.image_size, crop_pct)
         crop_mode = crop_mode or "center"
+    fill: int | tuple[int, ...] = 0
+    if normalisation and crop_mode == "border":
+        # As timm does, so that what is beyond the picture is zero once normalised.
+        fill = tuple(round(255 * level) for level in normalisation[0])
     preprocessing = Preprocessing(
         source.image_size,
         resize,
         interpolation,
         crop_mode,
         _checked_channels(channels, source, normalisation),
-        # As timm does, so that what is beyond the picture is zero once normalised.
-        tuple(round(255 * mean) for mean in normalisation[0])
-        if normalisation and crop_mode == "border"
-        else 0,
+        fill,
     )
     model = Normalized(source.model, *normalisation) if normalisation else source.model
     return LoadedModel(
@@ -231,13 +232,15 @@ def _from_built_in(name: str, weights: Path | None, image_size: Sides | None) ->
     size = image_size or entry.image_size
     model = entry.build(size)
     load_weights(model, weights or entry.weights())
+    if isinstance(size, int):
+        resize: Sides = entry.resize(size)
+    else:
+        resize = (entry.resize(size[0]), entry.resize(size[1]))
     return _Source(
         model=model.eval(),
         name=name,
         image_size=size,
-        resize=entry.resize(size)
-        if isinstance(size, int)
-        else (entry.resize(size[0]), entry.resize(size[1])),
+        resize=resize,
         channels=3,
         normalisation=(entry.mean, entry.std),
         class_names=entry.class_names(),

@@ -81,8 +81,8 @@ def check_normalisation(
             "numbers above zero, since the pixels are divided by them",
             "give std in units of pixels in [0, 1], such as " + _numbers([0.25] * len(std)),
         )
-    if max(*mean, *std) > 1:
-        # A mean of pixels in [0, 1] is there too. A std of 1 beside a mean above 1 is in its units.
+    if max(mean) > 1 or max(std) > 2:
+        # The mean of pixels in [0, 1] is no larger. A std of 1 beside one is in its units.
         of_mean, of_std = (255 if max(mean) > 1 else 1), 255
         raise CleverError(
             f"mean is {_numbers(mean)} and std is {_numbers(std)}: units of pixels in 0..255",
@@ -90,7 +90,7 @@ def check_normalisation(
             f"divide by 255: mean {_numbers(m / of_mean for m in mean)}, "
             f"std {_numbers(s / of_std for s in std)}",
         )
-    return tuple(mean), tuple(std)
+    return tuple(map(float, mean)), tuple(map(float, std))
 
 
 def _numbers(values: Iterable[float]) -> str:

@@ -13,7 +13,8 @@ from torch import nn
 
 from clever_ext import data
 from clever_ext.errors import CleverError
-from clever_ext.models import BUILT_IN, LoadedModel, Normalized, load_model
+from clever_ext.models import BUILT_IN, LoadedModel, load_model
+from clever_ext.normalisation import Normalized
 from clever_ext.weights import weights_digest
 
 SIZE = 8

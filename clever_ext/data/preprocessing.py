@@ -1,7 +1,7 @@
 """From a decoded picture to the pixels that a network sees.
 
-Pixels are in [0, 1]; normalisation belongs to the model (`models.Normalized`), so that radii and
-scores are in units of pixels for every network alike.
+Pixels are in [0, 1]; normalisation belongs to the model (`normalisation.Normalized`), so that
+radii and scores are in units of pixels for every network alike.
 
 Sizes, offsets and pixels are those of torchvision's `Resize` and `CenterCrop` and of timm's
 transforms for evaluation, bit by bit; docs/preprocessing.md shows which is which.
@@ -80,9 +80,9 @@ class Preprocessing:
                     "give resize two numbers",
                 )
             resize = (resize, resize)
-        if self.channels is not None and not self.channels >= 1:
+        if self.channels is not None and (not isinstance(self.channels, int) or self.channels < 1):
             raise CleverError(
-                f"channels is {self.channels}", "3 for RGB or 1 for grey", "leave it out for RGB"
+                f"channels is {self.channels!r}", "3 for RGB or 1 for grey", "leave it out for RGB"
             )
         fill = self.fill if isinstance(self.fill, int) else tuple(self.fill)
         if not isinstance(fill, int) and len(fill) != (self.channels or 3):
