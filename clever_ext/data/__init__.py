@@ -11,7 +11,7 @@ from .label_files import read_label_map, read_labels
 from .loading import Loaded, Loader, Pending
 from .numbering import resolve
 from .opening import open_images
-from .preprocessing import Preprocessing, check_image_size
+from .preprocessing import Preprocessing, Sides, check_image_size, scale_size
 from .records import ImageRecord, ImageSource, image_id
 from .samples import imagenet_class_names, package_folder, sample_pictures
 from .selection import select
@@ -23,6 +23,7 @@ __all__ = [
     "Loader",
     "Pending",
     "Preprocessing",
+    "Sides",
     "check_image_size",
     "image_id",
     "imagenet_class_names",
@@ -34,5 +35,6 @@ __all__ = [
     "read_labels",
     "resolve",
     "sample_pictures",
+    "scale_size",
     "select",
 ]
