@@ -206,7 +206,9 @@ def _check_images(images: Any, model: Any, device: Any, dtype: torch.dtype | Non
             "float32, float64, float16 or bfloat16",
             "leave it out for the model's own",
         )
-    return x.detach().to(place, dtype or model_dtype or x.dtype)
+    with torch.inference_mode(False):  # a tensor of inference mode has no gradient
+        x = x.clone() if x.is_inference() else x
+        return x.detach().to(place, dtype or model_dtype or x.dtype)
 
 
 def check_candidates(candidates: Any, images: Tensor) -> Tensor:

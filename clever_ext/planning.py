@@ -112,7 +112,8 @@ def plan(
         of_targets = subjects.targets[pilot]
         rows = subjects.rows(pilot_settings.balls, of=pilot)
         n_rows = n_images * subjects.n_targets * len(pilot_settings.balls)
-        engine.ready(*subjects.tensors(pilot, of_targets), n_rows * max_gradients)
+        most = n_rows * max_gradients
+        engine.ready(*subjects.tensors(pilot, of_targets), most, pilot_settings.balls)
         begin = time.perf_counter()
         drawn = draw(
             subjects, rows, range(FIRST_LOOK), batch_samples, seed, pilot_settings.clip,

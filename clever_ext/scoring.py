@@ -56,7 +56,7 @@ class _Run:
             targets = subjects.targets[these]
             norms = [p for p, _ in self.balls]
             self.at_image[:, these] = subjects.norms_at(these, targets, norms)
-            engine.ready(*subjects.tensors(these, targets), total)
+            engine.ready(*subjects.tensors(these, targets), total, self.balls)
             tensors = subjects.tensors(these, targets)
             for n, (p, radius) in enumerate(self.balls):
                 sampling = Sampling(

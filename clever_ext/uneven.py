@@ -66,7 +66,8 @@ def groups(subjects: Subjects, settings: Settings, most: int) -> Iterator[tuple[
     for start in range(0, len(subjects.scored), IMAGES_AT_ONCE):
         these = subjects.scored[start : start + IMAGES_AT_ONCE]
         at_image = subjects.at_image(settings.balls, of=these)
-        subjects.engine.ready(*subjects.tensors(these, subjects.targets[these][:, :1]), most)
+        first = subjects.targets[these][:, :1]
+        subjects.engine.ready(*subjects.tensors(these, first), most, settings.balls)
         yield subjects.rows(settings.balls, of=these), at_image
 
 

@@ -90,7 +90,8 @@ class Scorer:
         """Find the fastest way to make the passes of so many gradients, by trials."""
         engine, these = self.engine, np.array([0])
         with engine.running(subjects.batch.images.device):
-            engine.ready(*subjects.tensors(these, subjects.targets[these]), n_gradients)
+            tensors = subjects.tensors(these, subjects.targets[these])
+            engine.ready(*tensors, n_gradients, self.settings.balls)
         assert engine.choice is not None
         return engine.choice
 
