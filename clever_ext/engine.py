@@ -402,6 +402,8 @@ class Engine:
         try:
             return apply(self._passed, options, points)
         except CannotPrepareError as error:
+            if self._passed is self.model and self._copied_since_weights_changed():
+                return self._by_name(options, points)  # they may have changed on the way
             raise CleverError(
                 f"the model cannot be prepared by {', '.join(options)}: {error}",
                 "options that suit the model",

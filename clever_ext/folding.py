@@ -83,7 +83,7 @@ class _Pair:
         self.norm: Any = None
         self.fused: Any = None
         self.watched, self.suits, self.read_by_others = True, True, False
-        self._seen = torch.empty(0)
+        self._seen: Any = None
         self._made_of: list[tuple[Tensor, int]] = []
 
     def convolve(self, x: Tensor, *others: Any, **named: Any) -> Any:
@@ -111,7 +111,7 @@ class _Pair:
             for multiple in (by * self._seen for by in _MULTIPLES):
                 expected = _forward(norm, _forward(self.convolution, multiple))
                 self.suits &= self._computes(multiple, expected)
-        self._seen = torch.empty(0)
+        self._seen = None
         return out
 
     def _computes(self, x: Tensor, expected: Tensor) -> bool:

@@ -331,7 +331,7 @@ def _on_host(values: Tensor) -> Callable[[], Drawn]:
     """Start to copy what `of_image` gives to the host; the function returned waits for it."""
     if not values.is_cuda:
         return lambda: _drawn(values)
-    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    host = torch.empty(values.shape, dtype=values.dtype, device="cpu", pin_memory=True)
     stream = torch.cuda.Stream(values.device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(values.device))
     with torch.cuda.stream(stream):
@@ -371,7 +371,8 @@ def norms_at(
 ) -> npt.NDArray[np.float64]:
     """Return the gradient norms at the images themselves, [len(norms), I, T] float64."""
     duals = [dual_exponent(p) for p in norms]
-    out = torch.zeros(len(norms), len(images), targets.shape[1], dtype=torch.float64)
+    shape = len(norms), len(images), targets.shape[1]
+    out = torch.zeros(shape, dtype=torch.float64, device="cpu")
 
     def work(part: slice) -> None:
         gradients = plan.oracle.margin_gradients(images[part], classes[part], targets[part])
