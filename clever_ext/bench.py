@@ -178,7 +178,7 @@ def measure(
     engine = Engine(model, prepare, device_batch)
     bench = _Bench(engine, image, p, n_targets)
     with engine.running(image.device):
-        engine.check(image)
+        engine.check(image, [(p, default_radius(p))])
         n_classes = engine.own.oracle.logits(image).shape[1]
         if n_targets >= n_classes:
             raise CleverError(
@@ -186,8 +186,7 @@ def measure(
                 f"at most {n_classes - 1}: the other classes",
                 "ask for fewer",
             )
-        ball = (p, default_radius(p))
-        engine.ready(image, bench.classes, bench.targets, _GRADIENTS_TO_COME, [ball])
+        engine.ready(image, bench.classes, bench.targets, _GRADIENTS_TO_COME)
         size = engine.plan.device_batch
         first = first_device_batch(image.shape[1:], image.device)
         bare_format, bare_size, bare = bench.best_bare(sorted({first, size, 2 * size}))

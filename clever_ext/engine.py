@@ -239,14 +239,25 @@ class Engine:
     def _weights_changed(self) -> bool:
         return weight_versions(self.model) != self._weights
 
-    def check(self, images: Tensor) -> None:
+    def check(
+        self,
+        images: Tensor,
+        balls: list[tuple[float, float]] | None = None,
+        clip: tuple[float, float] = (-math.inf, math.inf),
+    ) -> None:
         """Refuse a model that cannot be scored; the first time only.
+
+        Args:
+            images: [N, *shape].
+            balls: (norm, radius) of the balls in which it will be called, where they are known.
+            clip: Range that samples are clamped to.
 
         Raises:
             CleverError: see `check_classifier`.
         """
         if self._checked:
             return
+        self._balls = balls or [], clip
         if not _is_oracle(self.model):
             try:
                 self._check(images)
@@ -270,7 +281,6 @@ class Engine:
         classes: Tensor,
         targets: Tensor,
         n_gradients: int,
-        balls: Sequence[tuple[float, float]] = (),
     ) -> None:
         """Prepare the model and find the fastest way of making its passes, by a few trials.
 
@@ -281,7 +291,6 @@ class Engine:
             classes: [I] int64, predicted.
             targets: [I, T] int64.
             n_gradients: How many are to come; trials take a small share of their time.
-            balls: (norm, radius) of those that will be sampled, NaN for a radius to be found.
 
         Raises:
             CleverError: an option that was asked for does not suit the model.
@@ -292,7 +301,10 @@ class Engine:
         self._ready_for = kind
         self.plan = self._own_plan(self.own.device_batch)
         work = _Work(
-            images, classes[:1], targets[:1], compared_points(images, balls, self.plan.device_batch)
+            images,
+            classes[:1],
+            targets[:1],
+            compared_points(images, *self._balls, self.plan.device_batch),
         )
         made: Prepared | None = None
         if self.choice is None or not self._settled:

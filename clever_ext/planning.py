@@ -105,15 +105,14 @@ def plan(
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(images, None, None, model, device, dtype)
     with engine.running(batch.images.device):
-        engine.check(batch.images)
+        engine.check(batch.images, pilot_settings.balls, pilot_settings.clip)
         subjects = Subjects(engine, batch, targets, seed)
         n_images = len(batch.images)
         pilot = np.unique(np.linspace(0, n_images - 1, min(_PILOT_IMAGES, n_images)).astype(int))
         of_targets = subjects.targets[pilot]
         rows = subjects.rows(pilot_settings.balls, of=pilot)
         n_rows = n_images * subjects.n_targets * len(pilot_settings.balls)
-        most = n_rows * max_gradients
-        engine.ready(*subjects.tensors(pilot, of_targets), most, pilot_settings.balls)
+        engine.ready(*subjects.tensors(pilot, of_targets), n_rows * max_gradients)
         begin = time.perf_counter()
         drawn = draw(
             subjects, rows, range(FIRST_LOOK), batch_samples, seed, pilot_settings.clip,

@@ -110,18 +110,24 @@ def check_options(prepare: Any) -> tuple[tuple[str, ...], bool]:
 
 
 def compared_points(
-    images: Tensor, balls: Sequence[tuple[float, float]] = (), most: int = _SAMPLES + 2
+    images: Tensor,
+    balls: Sequence[tuple[float, float]],
+    clip: tuple[float, float],
+    most: int = _SAMPLES + 2,
 ) -> Tensor:
     """Return points [B, *shape] to compare passes at: two images and uniform samples around them.
 
     Args:
         images: [I, *shape].
         balls: (norm, radius) of those that are to be sampled; a NaN stands for the default radius.
+        clip: Range that samples are clamped to.
         most: Points that fit through the model at once; three are compared at least.
     """
-    known = [(p, r if r == r else default_radius(p)) for p, r in balls] or [(2.0, 2.0)]
+    known = [(p, r if r == r else default_radius(p)) for p, r in balls] or [
+        (2.0, default_radius(2))
+    ]
     samples = [
-        sample_lp_ball(images[-(n % 2)], 1, p, radius, seed=n)
+        sample_lp_ball(images[-(n % 2)], 1, p, radius, seed=n, clip=clip)
         for n, (p, radius) in enumerate(islice(cycle(known), max(1, min(_SAMPLES, most - 2))))
     ]
     return torch.cat([images[:1], images[-1:], *samples]).contiguous()
@@ -228,7 +234,9 @@ def _module_copy(prepared: Prepared) -> nn.Module:
     made = copy.deepcopy(model, {id(x): x.detach() for x in lying if not x.is_leaf})
     if _storages(made) & _storages(model):
         raise CannotPrepareError("a copy of the model shares weights with it")
-    return made.requires_grad_(False)
+    for parameter in made.parameters():
+        parameter.requires_grad_(False)
+    return made
 
 
 def _storages(model: nn.Module) -> set[int]:

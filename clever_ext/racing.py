@@ -197,7 +197,7 @@ def race_targets(subjects: Subjects, settings: Settings, progress: Progress) -> 
     for start in range(0, len(subjects.scored), IMAGES_AT_ONCE):
         these = subjects.scored[start : start + IMAGES_AT_ONCE]
         few = subjects.targets[these][:, :_FIRST_TARGETS]
-        subjects.engine.ready(*subjects.tensors(these, few), n_races * each, settings.balls)
+        subjects.engine.ready(*subjects.tensors(these, few), n_races * each)
         yield _raced(subjects, settings, these, counter)
     counter.finish()
 

@@ -56,7 +56,7 @@ class _Run:
             targets = subjects.targets[these]
             norms = [p for p, _ in self.balls]
             self.at_image[:, these] = subjects.norms_at(these, targets, norms)
-            engine.ready(*subjects.tensors(these, targets), total, self.balls)
+            engine.ready(*subjects.tensors(these, targets), total)
             tensors = subjects.tensors(these, targets)
             for n, (p, radius) in enumerate(self.balls):
                 sampling = Sampling(
@@ -288,7 +288,7 @@ def score_batch(
         CleverError: the model, or its number of classes, is unfit.
     """
     with engine.running(batch.images.device):
-        engine.check(batch.images)
+        engine.check(batch.images, settings.balls, settings.clip)
         subjects = Subjects(engine, batch, settings.targets, settings.seed)
         table, complete = _scored(subjects, settings, progress, held)
     if not complete:

@@ -33,7 +33,7 @@ def searched(
         if len(rows):
             at_image = subjects.at_image(balls, of=images)
             first = subjects.targets[images][:, :1]
-            subjects.engine.ready(*subjects.tensors(images, first), counter.most, balls)
+            subjects.engine.ready(*subjects.tensors(images, first), counter.most)
         found = Steepest.of_images(at_image, None)
         for part, steepest in search(subjects, rows, at_image, settings, counter.add):
             found.put(part, steepest)

@@ -66,8 +66,7 @@ def groups(subjects: Subjects, settings: Settings, most: int) -> Iterator[tuple[
     for start in range(0, len(subjects.scored), IMAGES_AT_ONCE):
         these = subjects.scored[start : start + IMAGES_AT_ONCE]
         at_image = subjects.at_image(settings.balls, of=these)
-        first = subjects.targets[these][:, :1]
-        subjects.engine.ready(*subjects.tensors(these, first), most, settings.balls)
+        subjects.engine.ready(*subjects.tensors(these, subjects.targets[these][:, :1]), most)
         yield subjects.rows(settings.balls, of=these), at_image
 
 

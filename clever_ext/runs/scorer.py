@@ -79,7 +79,7 @@ class Scorer:
             CleverError: the model cannot be scored, or a setting does not suit it.
         """
         with self.engine.running(first.images.device):
-            self.engine.check(first.images)
+            self.engine.check(first.images, self.settings.balls, self.settings.clip)
             # As if it were misclassified: a target that is its class concerns this picture alone.
             logits = all_logits(self.engine, first)
             wrong = (logits.argmax(axis=1) + 1) % logits.shape[1]
@@ -90,8 +90,7 @@ class Scorer:
         """Find the fastest way to make the passes of so many gradients, by trials."""
         engine, these = self.engine, np.array([0])
         with engine.running(subjects.batch.images.device):
-            tensors = subjects.tensors(these, subjects.targets[these])
-            engine.ready(*tensors, n_gradients, self.settings.balls)
+            engine.ready(*subjects.tensors(these, subjects.targets[these]), n_gradients)
         assert engine.choice is not None
         return engine.choice
 

@@ -1,16 +1,22 @@
-"""Imports torchvision and timm, with which the tests compare, beside a torch of another build."""
+"""Imports torchvision and timm, with which we compare, beside a torch of another build."""
+
+from __future__ import annotations
 
 import importlib
+import unittest
 from types import ModuleType
 
-import pytest
 import torch
 
 _definitions: list[torch.library.Library] = []  # they last as long as they are held
 
 
 def peer(name: str) -> ModuleType:
-    """Import a module of torchvision or timm; skip the test where it is not installed."""
+    """Import a module of torchvision or timm.
+
+    Raises:
+        unittest.SkipTest: it is not installed.
+    """
     if not _definitions and not hasattr(torch.ops.torchvision, "nms"):
         # Their CPU and CUDA wheels register these by a library that another torch cannot load.
         library = torch.library.Library("torchvision", "DEF")
@@ -20,4 +26,4 @@ def peer(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        pytest.skip(f"{name} is not installed ({error})")
+        raise unittest.SkipTest(f"{name} is not installed ({error})") from error
