@@ -1,15 +1,17 @@
 """Whether the default preparation changes scores: many architectures, one line of JSON for each.
 
-Networks of timm and torchvision at low resolution and of a home-made kind, with random weights and
+Networks of timm and torchvision at low resolution and of peculiar kinds, with random weights and
 batch norms whose statistics are those of random images. Each is scored by prepare="none", twice by
 the default, with as many gradients as it takes for trials to be made, and once with all that the
 default may choose, whatever is faster. The scores are margin / L, whether capped or not.
 
     python benchmarks/architectures.py --out benchmarks/results/architectures-cpu.jsonl
 
-A line holds: name; difference, the largest relative one between scores of "none" and the default,
-and between the maxima; forced, the same for all options; same_twice, whether the default gave the
-same bits; options and notes of both; or refused, what the model is refused with.
+A line holds: name; samples, of each image (too few for trials where a gradient takes over 3 ms);
+difference, the largest relative one between scores of "none" and the default, and between the
+maxima; forced, the same for all options; same_twice, whether the default gave the same bits;
+engine, options and notes of both; or refused, what the model is refused with; or raised, which must
+not be.
 """
 
 from __future__ import annotations
@@ -27,21 +29,17 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+from peculiar import PECULIAR, SMALL
 from peers import peer
 from torch import Tensor, nn
-from torch.ao import quantization
-from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
-from torch.utils.checkpoint import checkpoint
 
 import clever_ext as cx
-from clever_ext.engine import Choice, Engine
+from clever_ext.engine import Choice, Engine, pass_seconds
 from clever_ext.inputs import Settings, check_batch
 from clever_ext.preparation import AUTOMATIC
 from clever_ext.progress import silent
 from clever_ext.scoring import score_batch
 
-SMALL = (3, 16, 16)
 #: (N_b, N_s) for small networks of several targets and for real ones of one target: enough for
 #: trials of the options; and of the scores by all options.
 MANY, ENOUGH, FEW = (16, 512), (8, 128), (4, 32)
@@ -68,12 +66,9 @@ TIMM = {
 #: Of torchvision, the same.
 TORCHVISION = {
     32: (
-        "vgg11", "vgg11_bn", "resnet18", "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small",
-        "mnasnet0_5", "shufflenet_v2_x0_5", "densenet121", "googlenet", "efficientnet_b0",
-        "regnet_y_400mf", "convnext_tiny", "swin_t",
+        "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5", "shufflenet_v2_x0_5",
+        "efficientnet_b0", "regnet_y_400mf", "googlenet", "resnet18", "densenet121",
     ),
-    64: ("alexnet",),
-    96: ("inception_v3",),
 }  # fmt: skip
 
 
@@ -89,312 +84,9 @@ def of_timm(name: str, side: int) -> tuple[nn.Module, tuple[int, ...]]:
 
 def of_torchvision(name: str, side: int) -> tuple[nn.Module, tuple[int, ...]]:
     """Build a network of torchvision for ten classes."""
-    more = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    more = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
     model = peer("torchvision.models").get_model(name, weights=None, num_classes=10, **more)
     return model, (3, side, side)
-
-
-# --- the home-made ----------------------------------------------------------------------------
-
-
-class Net(nn.Module):
-    """Two convolutions with batch norms and a linear layer; the others differ from it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
-        self.second, self.norm2 = nn.Conv2d(8, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8)
-        self.out = nn.Linear(8 * 64, 10)
-
-    def begin(self, x: Tensor) -> Tensor:
-        """Return what the first convolution and its batch norm give."""
-        return F.relu(self.norm(self.first(x)))
-
-    def end(self, x: Tensor) -> Tensor:
-        """Return the logits of that."""
-        return self.out(F.relu(self.norm2(self.second(x))).flatten(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, 3, 16, 16] to [B, 10]."""
-        return self.end(self.begin(x))
-
-
-class Views(Net):
-    """Flattens by `view`, as the tutorials do."""
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        x = F.relu(self.norm2(self.second(self.begin(x))))
-        return self.out(x.view(len(x), -1))
-
-
-class Residual(Net):
-    """Reads the first convolution's result twice."""
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        between = self.first(x)
-        return self.end(self.norm(between) + 0.1 * between)
-
-
-class Shared(Net):
-    """Calls one convolution twice, before two batch norms."""
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        x = F.relu(self.norm(self.first(x)))
-        x = F.relu(self.norm2(self.first(x[:, :3])))
-        return self.end(x)
-
-
-class Conditional(Net):
-    """Goes another way where a row is bright."""
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        bright = x.mean(dim=(1, 2, 3), keepdim=True) > 0.5
-        between = self.first(x)
-        if bool(bright.all()):
-            return self.end(F.relu(self.norm(between)))
-        return self.end(torch.where(bright, F.relu(self.norm(between)), between.tanh()))
-
-
-class InPlace(Net):
-    """Modifies its input, and results, in place."""
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        x -= 0.5
-        x /= 0.25
-        return self.end(self.norm(self.first(x)).relu_())
-
-
-class ReluFirst(Net):
-    """Begins with an activation in place."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.before = nn.ReLU(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return super().forward(self.before(x))
-
-
-class UnderNoGrad(Net):
-    """Sets a few values in place under no_grad."""
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        x = x + 0
-        with torch.no_grad():
-            x[:, :, 0] = 0.5
-        return super().forward(x)
-
-
-class StraightThrough(torch.autograd.Function):
-    """Clamps, with the backward pass of the identity."""
-
-    @staticmethod
-    def forward(_: Any, x: Tensor) -> Tensor:
-        """Clamp."""
-        return x.clamp(0.2, 0.8)
-
-    @staticmethod
-    def backward(_: Any, *gradients: Any) -> Any:
-        """Hand on."""
-        return gradients[0]
-
-
-class ClampedStraight(Net):
-    """Clamps its input without losing gradients."""
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        y: Tensor = StraightThrough.apply(x)  # type: ignore[no-untyped-call]
-        return super().forward(y)
-
-
-class Once(torch.autograd.Function):
-    """Its backward pass can be made once, for one gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        """Square."""
-        ctx.kept = [2 * x]
-        return x * x
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        """Use up what was kept."""
-        if gradients[0].sum().item() == math.inf:
-            raise ValueError
-        return ctx.kept.pop() * gradients[0]
-
-
-class OneBackward(Net):
-    """Frees what its backward pass needs."""
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        y: Tensor = Once.apply(x)  # type: ignore[no-untyped-call]
-        return super().forward(y)
-
-
-class Checkpointed(Net):
-    """Computes its first part again in the backward pass."""
-
-    reentrant = False
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return self.end(checkpoint(self.begin, x, use_reentrant=self.reentrant))
-
-
-class Reentrant(Checkpointed):
-    """The same in torch's older way, which takes no gradient of an input alone."""
-
-    reentrant = True
-
-
-class Standardised(nn.Conv2d):
-    """Standardises its weights at each call."""
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        weight = self.weight - self.weight.mean(dim=(1, 2, 3), keepdim=True)
-        weight = weight / (weight.std(dim=(1, 2, 3), keepdim=True) + 1e-5)
-        return self._conv_forward(x, weight, self.bias)
-
-
-class SamePadding(nn.Conv2d):
-    """Pads its input itself."""
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return super().forward(F.pad(x, (1, 1, 1, 1)))
-
-
-class Counting(Net):
-    """Counts its calls, and keeps its last features."""
-
-    calls = 0
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        self.calls += 1
-        self.features = self.begin(x)
-        return self.end(self.features)
-
-
-class LayoutDependent(Net):
-    """Reads its numbers as they lie in memory."""
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        first = x[0]
-        flat = x.as_strided((len(x), first.numel()), (first.numel(), 1), x.storage_offset())
-        return super().forward(x) + 0.1 * flat[:, :10]
-
-
-def changed(change: Callable[[Any], object]) -> Callable[[], nn.Module]:
-    """Build a Net and change it."""
-
-    def build() -> nn.Module:
-        model = Net()
-        return made if isinstance(made := change(model), nn.Module) else model
-
-    return build
-
-
-def hooks(model: Net) -> None:
-    """Clamp the input, scale the first convolution's result and shift a batch norm's input."""
-    model.register_forward_pre_hook(lambda _, inputs: (inputs[0].clamp(0.1, 0.9),))
-    model.first.register_forward_hook(lambda _, __, out: 1.5 * out)
-    model.norm2.register_forward_pre_hook(lambda _, inputs: (inputs[0] + 0.1,))
-
-
-def hook_on_output(model: Net) -> None:
-    """Scale the logits by a hook of the model itself."""
-    model.register_forward_hook(lambda _, __, out: 2 * out.tanh())
-
-
-def replaced_forward(model: Net) -> None:
-    """Give a convolution a forward pass of its own, as libraries do that patch models."""
-    own = model.first.forward
-    model.first.forward = lambda x: own(x).clamp(min=-0.5)  # type: ignore[method-assign]
-
-
-def replaced(name: str, make: Callable[[nn.Module], nn.Module]) -> Callable[[Net], None]:
-    """Put another module in the place of one."""
-    return lambda model: setattr(model, name, make(getattr(model, name)))
-
-
-def pruned(model: Net) -> None:
-    """Prune both convolutions; one for good."""
-    prune.l1_unstructured(model.first, "weight", amount=0.3)
-    prune.random_structured(model.second, "weight", amount=0.3, dim=0)
-    prune.remove(model.second, "weight")
-
-
-def fake_quantised(model: Net) -> nn.Module:
-    """Quantise weights and activations to 8 bits, as in training for that."""
-    model.qconfig = quantization.get_default_qat_qconfig("fbgemm")  # type: ignore[assignment]
-    made: nn.Module = quantization.prepare_qat(model.train())
-    made(torch.rand(8, *SMALL))
-    return made.apply(quantization.disable_observer)
-
-
-def fused_qat(model: Net) -> nn.Module:
-    """The same of a convolution and batch norm in one module."""
-    parts = nn.Sequential(model.first, model.norm, nn.ReLU(), nn.Flatten(), nn.Linear(2048, 10))
-    fused = quantization.fuse_modules_qat(parts.train(), [["0", "1", "2"]])
-    fused.qconfig = quantization.get_default_qat_qconfig("fbgemm")
-    made: nn.Module = quantization.prepare_qat(fused)
-    made(torch.rand(8, *SMALL))
-    return made.apply(quantization.disable_observer)
-
-
-def exported(model: nn.Module) -> nn.Module:
-    """Export and load again, as a module."""
-    batch = torch.export.Dim("batch", min=1, max=4096)
-    program = torch.export.export(
-        model.eval(), (torch.rand(4, *SMALL),), dynamic_shapes={"x": {0: batch}}
-    )
-    made: nn.Module = program.module()
-    return made
-
-
-HOME_MADE: dict[str, Callable[[], nn.Module]] = {
-    "plain": Net,
-    "float64": lambda: Net().double(),
-    "view": Views,
-    "conv output used twice": Residual,
-    "shared convolution": Shared,
-    "conditional": Conditional,
-    "input modified in place": InPlace,
-    "ReLU(inplace) first": ReluFirst,
-    "in place under no_grad": UnderNoGrad,
-    "straight-through clamp": ClampedStraight,
-    "one backward pass for a forward pass": OneBackward,
-    "checkpoint": Checkpointed,
-    "checkpoint, reentrant": Reentrant,
-    "keeps features": Counting,
-    "reads memory as it lies": LayoutDependent,
-    "hooks and pre-hooks": changed(hooks),
-    "hook on the output": changed(hook_on_output),
-    "replaced forward": changed(replaced_forward),
-    "weight standardisation": changed(
-        replaced("first", lambda _: Standardised(3, 8, 3, padding=1))
-    ),
-    "same padding": changed(replaced("first", lambda _: SamePadding(3, 8, 3))),
-    "weight_norm, old": changed(replaced("first", lambda m: weight_norm(m))),
-    "weight_norm": changed(replaced("first", lambda m: parametrizations.weight_norm(m))),
-    "spectral_norm, old": changed(replaced("first", lambda m: spectral_norm(m))),
-    "spectral_norm": changed(replaced("first", lambda m: parametrizations.spectral_norm(m))),
-    "orthogonal": changed(replaced("second", lambda m: parametrizations.orthogonal(m))),
-    "pruned": changed(pruned),
-    "fake quantisation": changed(fake_quantised),
-    "fused fake quantisation": changed(fused_qat),
-    "frozen parameters": changed(lambda model: model.requires_grad_(False)),
-    "channels_last": changed(lambda model: model.to(memory_format=torch.channels_last)),
-    "jit.script": changed(lambda model: torch.jit.script(model.eval())),
-    "jit.trace": changed(lambda model: torch.jit.trace(model.eval(), torch.rand(2, *SMALL))),
-    "torch.export": changed(exported),
-    "torch.fx": changed(lambda model: torch.fx.symbolic_trace(model.eval())),
-    "torch.compile": changed(lambda model: torch.compile(model, dynamic=True)),
-    "model.compile()": changed(lambda model: model.compile(dynamic=True)),
-    "DataParallel": changed(lambda model: nn.DataParallel(model)),
-}  # fmt: skip
-
-
-# --- the study --------------------------------------------------------------------------------
 
 
 def calibrated(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
@@ -412,6 +104,8 @@ def calibrated(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     return model if isinstance(model, torch.fx.GraphModule) else model.eval()
 
 
+#: Seconds of a gradient up to which the default way is taken with enough of them for trials.
+_AFFORDABLE = 0.003
 Case = tuple[nn.Module, tuple[int, ...]]  # and the shape of an image
 
 
@@ -425,6 +119,13 @@ def scored(
     if choice is not None:
         engine.settle(choice)
     return score_batch(engine, check_batch(images, None, None, model, None, None), settings, silent)
+
+
+def seconds_of_a_gradient(model: nn.Module, images: Tensor) -> float:
+    """Time passes over eight points."""
+    points = images.expand(8, *images.shape[1:]).contiguous()
+    zero, one = torch.zeros(8, dtype=torch.int64), torch.ones(8, 1, dtype=torch.int64)
+    return min(pass_seconds(cx.TorchOracle(model), points, zero, one) for _ in range(3)) / 8
 
 
 def apart(a: Any, b: Any) -> dict[str, float]:
@@ -455,6 +156,8 @@ def study(name: str, build: Callable[[], Case], size: tuple[int, int]) -> dict[s
     model = calibrated(model, shape)
     images = torch.rand(1, *shape, generator=torch.Generator().manual_seed(1))
     try:
+        if size == ENOUGH and seconds_of_a_gradient(model, images) > _AFFORDABLE:
+            size = FEW
         none = scored(model, images, "none", size)
         auto, again = (scored(model, images, "auto", size) for _ in range(2))
         few, forced = (
@@ -472,6 +175,7 @@ def study(name: str, build: Callable[[], Case], size: tuple[int, int]) -> dict[s
         "forced": apart(forced, few),
         "same_twice": same(auto, again),
         "engine": dict(zip(("default", "forced"), ways, strict=True)),
+        "samples": math.prod(size),
         "capped": int(none.table["capped"].sum()),
         "seconds": round(time.perf_counter() - begin, 1),
     }
@@ -483,7 +187,7 @@ def cases() -> dict[str, tuple[Callable[[], Case], tuple[int, int]]]:
     def home_made(make: Callable[[], nn.Module]) -> Callable[[], Case]:
         return lambda: (make(), SMALL)
 
-    found = {name: (home_made(make), MANY) for name, make in HOME_MADE.items()}
+    found = {name: (home_made(make), MANY) for name, make in PECULIAR.items()}
     for library, build, names in (
         ("timm", of_timm, TIMM),
         ("torchvision", of_torchvision, TORCHVISION),

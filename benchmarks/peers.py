@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import unittest
 from types import ModuleType
+from typing import Any
 
 import torch
 
-_definitions: list[torch.library.Library] = []  # they last as long as they are held
+_definitions: list[Any] = []  # they last as long as they are held
 
 
 def peer(name: str) -> ModuleType:
@@ -19,7 +20,7 @@ def peer(name: str) -> ModuleType:
     """
     if not _definitions and not hasattr(torch.ops.torchvision, "nms"):
         # Their CPU and CUDA wheels register these by a library that another torch cannot load.
-        library = torch.library.Library("torchvision", "DEF")
+        library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for op in ("nms", "qnms"):
             library.define(f"{op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _definitions.append(library)

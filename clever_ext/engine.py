@@ -272,8 +272,8 @@ class Engine:
         self._checked = True
 
     def _check(self, images: Tensor) -> None:
+        self._find(check_classifier(self._passed, images))  # which looks at its mode first
         self._clones = modifies_input(self._passed, probe_points(images))
-        self._find(check_classifier(self._passed, images))
 
     def ready(
         self,
@@ -379,8 +379,8 @@ class Engine:
     def _best_batch(
         self, trials: _Trials, prepared: Prepared, size: int, seconds: float
     ) -> tuple[int, float]:
-        """Double the batch while that is faster; else halve it while that is."""
-        for factor in (2.0, 0.5):
+        """Double the batch while that is faster; else halve it while that is, or passes fail."""
+        for factor in (2.0, 0.5) if math.isfinite(seconds) else (0.5,):
             first = size
             while True:
                 other = int(size * factor)
@@ -388,7 +388,7 @@ class Engine:
                 if small or not (trials.worth(other, seconds) and trials.room(other, first)):
                     break
                 found = trials.seconds(prepared, other)
-                if found * _WORTHWHILE >= seconds:
+                if math.isfinite(seconds) and found * _WORTHWHILE >= seconds:
                     break
                 size, seconds = other, found
             if size != first:
@@ -427,13 +427,8 @@ class Engine:
         plan, points = self.plan, work.points
         if "compile" in found.options:  # for one size of batch alone
             points = points[torch.arange(found.device_batch, device=points.device) % len(points)]
-        offered = found.options != self.asked
-        try:
-            prepared = made or (apply(self._passed, found.options, points) if offered else None)
-        except CannotPrepareError as error:
-            plan.notes["prepare"] = f"{', '.join(found.options)} left out: {error}"
-            prepared, offered = None, False
-        prepared = prepared or self._by_name(self.asked, points)
+        prepared = made or self._applied(found.options, points)
+        offered = set(prepared.options) - set(self.asked)
         batched = found.batched_backward and self._batched_agrees(prepared, work)
         plan.oracle = self._oracle(prepared.model, batched)
         plan.device_batch, plan.fixed_batch = found.device_batch, prepared.fixed_batch
@@ -445,6 +440,22 @@ class Engine:
                 plan.notes[name] = "nothing to do on a CPU"
         if offered or batched:
             plan.otherwise = lambda error: self._as_asked(error, points)
+
+    def _applied(self, options: tuple[str, ...], points: Tensor) -> Prepared:
+        """Apply a choice, without what is not asked for and does not suit the model here."""
+        offered = tuple(name for name in options if name not in self.asked)
+        reason = ""
+        for without in ((), *((name,) for name in offered), offered):
+            some = tuple(name for name in options if name not in without)
+            try:
+                alone = without == offered
+                made = self._by_name(some, points) if alone else apply(self._passed, some, points)
+            except CannotPrepareError as error:
+                reason = reason or str(error)
+            else:
+                self.plan.notes.update(dict.fromkeys(without, reason))
+                return made
+        raise AssertionError("what was asked for is done or refused")
 
     def _batched_agrees(self, prepared: Prepared, work: _Work) -> bool:
         points = work.points.contiguous(memory_format=prepared.memory_format)
