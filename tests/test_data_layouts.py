@@ -73,6 +73,7 @@ def test_the_validation_pictures_of_tiny_imagenet(tmp_path: Path) -> None:
     root = tiny_imagenet(tmp_path) / "val"
     source = open_images(root)
     assert labels_of(source) == [None] * 3
+    assert source.labels_from == ""
     assert f"--labels '{root}/val_annotations.txt'" in concerns(source)
     for folder in (root, root / "images"):
         source = open_images(folder, labels=root / "val_annotations.txt")
@@ -148,6 +149,7 @@ def test_imagenet_as_tables(tmp_path: Path) -> None:
     assert not concerns(resolve(source, 1000, imagenet_class_names()))
     assert load(source[2], SMALL).shape == (3, 8, 8)
     unlabelled = open_images(root, split="test")
+    assert unlabelled.labels_from == ""
     assert labels_of(unlabelled) == [None, None]
     assert "the column 'label' holds none" in concerns(unlabelled)
 

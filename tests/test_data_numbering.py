@@ -67,6 +67,11 @@ def test_padded_numbers_and_all_the_numbers_have_one_reading(tmp_path: Path) -> 
     assert not concerns(eleven)
 
 
+def test_two_folders_of_one_number_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CleverError, match="the folders '01' and '1' have the same number"):
+        open_images(folders(tmp_path, ["01", "1"]))
+
+
 def test_readings_are_those_of_the_pictures_that_are_taken(tmp_path: Path) -> None:
     source = select(open_images(folders(tmp_path, range(11))), limit=4)
     read = resolve(source, 11)
@@ -124,6 +129,9 @@ def test_a_label_map_may_name_the_classes_of_the_data(tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text(json.dumps({"dog": 5, "cat": 7}))
     source = open_images(tmp_path / "a.parquet", label_map=tmp_path / "m.json")
     assert [record.label for record in resolve(source, 10)] == [7, 5]
+    (tmp_path / "m.json").write_text(json.dumps({"0": 3, "1": 9}))
+    source = open_images(tmp_path / "a.parquet", label_map=tmp_path / "m.json")
+    assert [record.label for record in resolve(source, 10)] == [3, 9]
 
 
 # ---------------------------------------------------------------- columns
@@ -163,8 +171,12 @@ def test_columns_that_look_like_labels_are_used(tmp_path: Path, name: str, value
 )
 def test_columns_that_hold_no_labels_are_refused(tmp_path: Path, columns, message) -> None:
     pq.write_table(rows(**columns), tmp_path / "a.parquet")
+    file = tmp_path / "a.parquet"
     with pytest.raises(CleverError, match=message):
-        open_images(tmp_path / "a.parquet")
+        open_images(file)
+    assert [record.label for record in open_images(file, labels="none")] == [None, None]
+    (tmp_path / "l.csv").write_text("a.parquet/0,5\na.parquet/1,6\n")
+    assert [record.label for record in open_images(file, labels=tmp_path / "l.csv")] == [5, 6]
 
 
 def test_the_rest_is_said(tmp_path: Path) -> None:

@@ -141,6 +141,22 @@ def test_rows_that_do_not_fit_into_memory_are_no_decompression_bombs(
         data.load(source[1], SMALL)
 
 
+@pytest.mark.parametrize("name", ["stream.arrow", "a.feather"])
+def test_compressed_batches_that_are_too_long_are_refused(
+    tmp_path: Path, name, monkeypatch
+) -> None:
+    monkeypatch.setattr("clever_ext.data.tables.MAX_BATCH", len(BYTES[0]))
+    plain = open_images(write(tmp_path / "file.arrow", table()))
+    assert plain[1].place.read() == BYTES[1]
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.ipc.new_stream(tmp_path / "stream.arrow", table().schema, options=options) as writer:
+        writer.write_table(table())
+    if name == "a.feather":
+        write(tmp_path / name, table(), rows=7)
+    with pytest.raises(CleverError, match=r"is compressed and takes \d+ bytes"):
+        open_images(tmp_path / name)
+
+
 @pytest.mark.parametrize("empty", [None, b""])
 @pytest.mark.parametrize("kind", [STRUCT, pa.binary()])
 def test_rows_without_pictures_are_errors_of_their_own(tmp_path: Path, empty, kind) -> None:

@@ -104,12 +104,13 @@ def splits_in(path: str) -> set[str]:
 
 def splits_differ(kinds: Iterable[str], where: str) -> CleverError:
     """The error for pictures of several splits."""
-    names = ", ".join(sorted(kinds))
+    kinds = sorted(kinds)
+    likely = min(kinds, key=list(reversed(_SPLITS)).index)
     return CleverError(
-        f"{where} are of several splits: {names}",
+        f"{where} are of several splits: {', '.join(kinds)}",
         "the pictures of one split: a score on pictures that a model was trained on says little",
-        f"choose one, as in --split {max(kinds)} (in Python: split={max(kinds)!r}), or give its "
-        "own folder or files",
+        f"choose one, as in --split {likely} (in Python: split={likely!r}), or give its own folder "
+        "or files",
     )
 
 

@@ -61,6 +61,10 @@ def name_column(heads: Sequence[str]) -> str | None:
     return next((ranks[name] for name in _FILES if name in ranks), None)
 
 
+UNUSED = ""
+"""As the column of labels that is asked for: none, since labels are had from elsewhere."""
+
+
 def label_column(names: Iterable[str], asked: str | None, where: str) -> str | None:
     """The name under which labels are; None where none looks like it.
 
@@ -68,13 +72,15 @@ def label_column(names: Iterable[str], asked: str | None, where: str) -> str | N
 
     Args:
         names: To choose from.
-        asked: The one that was asked for.
+        asked: The one that was asked for, or `UNUSED`.
         where: What has these names, for a message.
 
     Raises:
         CleverError: If the one that was asked for is not there, or several would do.
     """
     names = list(names)
+    if asked == UNUSED:
+        return None
     if asked is not None:
         return _asked(names, asked, where, "label")
     like = [name for name in names if label_like(name)]

@@ -106,8 +106,7 @@ def _by_folders(listing: Listing) -> Listing:
         folders = labels_of_folders(listing.paths)
         if folders.labels is not None:
             labels = [parse_label(name) for name in folders.labels]
-            given = zip(labels, folders.labels, strict=True)
-            texts = {number: text for number, text in given if isinstance(number, int)}
+            texts = _texts(dict(zip(folders.labels, labels, strict=True)))
             found = replace(_with(listing, labels, "the names of the folders"), texts=texts)
             if not folders.deeper:
                 return found
@@ -126,7 +125,20 @@ def _by_folders(listing: Listing) -> Listing:
         (_fix(listing) or "give them in a file (--labels FILE) or by a --label-pattern")
         + "; or say --labels none",
     )
-    return replace(listing, findings=[*listing.findings, said])
+    return replace(listing, labels_from="", findings=[*listing.findings, said])
+
+
+def _texts(numbers: Mapping[str, Label]) -> dict[int, str]:
+    """How each number is written as the name of a folder."""
+    texts: dict[int, str] = {}
+    for text, number in numbers.items():
+        if isinstance(number, int) and texts.setdefault(number, text) != text:
+            raise CleverError(
+                f"the folders {texts[number]!r} and {text!r} have the same number",
+                "one folder for each class",
+                "join or rename them, or give the labels in a file (--labels FILE)",
+            )
+    return texts
 
 
 def _fix(listing: Listing) -> str:

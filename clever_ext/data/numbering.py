@@ -191,12 +191,13 @@ def _number(
     """Class number of a picture's label."""
     label, known = record.label, source.label_map
     assert label is not None
-    if isinstance(label, int) and known is not None:
+    maps_numbers = any(each.isdecimal() for each in known or ())
+    if known is not None and not maps_numbers:
         label = _called(source).get(label, label)
     key = key_of(label)
     are_ids = all(map(WORDNET_ID.fullmatch, source.classes))
     number: int | None = None
-    if isinstance(label, int) and not any(each.isdecimal() for each in known or ()):
+    if isinstance(label, int) and not maps_numbers:
         number = label
     elif known is not None:
         number, why = known.get(key), f"the label map has {len(known)} others"

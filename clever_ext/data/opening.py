@@ -16,6 +16,7 @@ from ..errors import CleverError
 from ..findings import Finding
 from .arrays import ARRAY_ENDINGS, list_array
 from .class_folders import split_kind, splits_differ, splits_in
+from .columns import UNUSED
 from .folders import Tree, list_folder
 from .label_files import read_label_map
 from .labels import NONE, check_in_order, labelled
@@ -109,9 +110,10 @@ def open_images(
         arguments[name] = given if given in (None, NONE) else str(Path(given).absolute())
     _check_order(label_order, label_map)
     of_file = arguments["labels"] not in (None, NONE)
-    chosen = None if of_file or labels == NONE or label_pattern is not None else label_column
+    own = arguments["labels"] is None and label_pattern is None
+    chosen = label_column if own else UNUSED
     listing = _list(where, _Asked(split, image_column, chosen, follow_links))
-    if arguments["labels"] is not None and of_file:
+    if of_file:
         check_in_order(listing, Path(arguments["labels"]))
     listing = listing.including(include)
     if not listing.records:
@@ -155,11 +157,21 @@ def _list(where: str, asked: _Asked) -> Listing:
             "a folder of pictures, or a file or pattern ending in " + ", ".join(_CONTAINERS),
             "check the path; it is relative to the current folder",
         )
-    names = [file.name for file in files]
+    shared = os.path.commonpath([file.parent for file in files])
+    below = {file.relative_to(shared).as_posix(): file for file in files}
     if asked.split is not None:
-        names = _of_split(names, asked.split, where)
-        files = [file for file in files if file.name in names]
-    return _list_files(files, names, asked)
+        below = {name: below[name] for name in _of_split(list(below), asked.split, where)}
+    files = list(below.values())
+    listing = _list_files(files, [file.name for file in files], asked)
+    kinds = set().union(*map(splits_in, below))
+    if len(kinds) < 2:
+        return listing
+    said = Finding(
+        "pictures",
+        f"the files of the pattern are of several splits: {', '.join(sorted(kinds))}",
+        "say --split, if one of them is meant",
+    )
+    return replace(listing, findings=[said, *listing.findings])
 
 
 def _list_folder(root: Path, asked: _Asked) -> Listing:

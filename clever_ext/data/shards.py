@@ -19,7 +19,7 @@ from pathlib import Path
 from ..errors import CleverError
 from ..findings import Finding
 from .class_folders import WORDNET_ID
-from .columns import label_column, label_like
+from .columns import UNUSED, label_column, label_like
 from .contents import Container
 from .leftovers import by_ending, left_out
 from .records import (
@@ -96,7 +96,7 @@ def list_shards(
     ]
     labels = [each.labels.get(_key(name)) for each in lists for name, _ in each.pictures]
     places = [place for each in lists for _, place in each.pictures]
-    if label_key is not None and not any(each.labels for each in lists):
+    if label_key and not any(each.labels for each in lists):
         raise CleverError(
             f"no member of the archives holds a label under {label_key!r}",
             "a name in .json members, or the ending of members, such as cls",
@@ -140,7 +140,7 @@ class _Shard:
                 continue
             if base.endswith(EXTENSIONS):
                 found.pictures.append((name, _place(container, member, name)))
-            elif member.isreg() and _holds_labels(ending, label_key):
+            elif label_key != UNUSED and member.isreg() and _holds_labels(ending, label_key):
                 found._add(BytesInFile(container, member.offset_data, member.size), name, label_key)
             else:
                 found.others.append(name)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 TABLE_ENDINGS = (".parquet", ".arrow", ".feather")
 """Endings of files that hold a table of pictures, in lower case."""
 
+MAX_BATCH = 2**31
+"""Bytes of memory that a compressed batch of an Arrow file may take: it is decoded whole."""
+
 _TOGETHER = 2**25
 """Bytes of pictures that are decoded together, about."""
 
@@ -246,6 +249,7 @@ class _Arrow:
     def __init__(self, file: Path) -> None:
         import pyarrow as pa
 
+        before = pa.total_allocated_bytes()
         mapped = pa.memory_map(str(file))
         try:
             reader = pa.ipc.open_file(mapped)
@@ -260,7 +264,10 @@ class _Arrow:
         # A compressed batch is decoded whole, once where its pictures are read in order.
         self._batch = lru_cache(maxsize=1)(self._get)
         self.schema: pa.Schema = reader.schema
-        self.groups = [self._batch(number).num_rows for number in batches]
+        self.groups = []
+        for number in batches:
+            self.groups.append(self._batch(number).num_rows)
+            _check_length(file, pa.total_allocated_bytes() - before)
 
     def read(self, group: int, column: str, field: str | None = None) -> list[Any]:
         """One column of a group of rows, or one field of it."""
@@ -269,6 +276,15 @@ class _Arrow:
     def picture(self, column: str, group: int, row: int) -> Any:
         """The value in one row of a group."""
         return self._batch(group).column(column)[row].as_py()
+
+
+def _check_length(file: Path, length: int) -> None:
+    if length > MAX_BATCH:
+        raise CleverError(
+            f"{str(file)!r} is compressed and takes {length} bytes of memory at a time",
+            f"record batches of at most {MAX_BATCH} bytes, in the file format or uncompressed",
+            "write it anew with small batches, as Parquet (row_group_size=100), or uncompressed",
+        )
 
 
 def _values(column: Any, field: str | None) -> list[Any]:
