@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 TABLE_ENDINGS = (".parquet", ".arrow", ".feather")
 """Endings of files that hold a table of pictures, in lower case."""
 
-MAX_BATCH = 2**31
-"""Bytes of memory that a compressed batch of an Arrow file may take: it is decoded whole."""
+MAX_BATCH = 5 * 2**28
+"""Bytes that may be decoded to get at one picture. With them a worker takes 2.7 GiB."""
 
 _TOGETHER = 2**25
 """Bytes of pictures that are decoded together, about."""
@@ -151,6 +151,7 @@ class _Listed:
         try:
             table = _open(container)
             column, field = _column(file, table.schema, picture)
+            table.check(column, file)
             columns = [name for name in table.schema.names if name != column]
             label = label_column(columns, label, repr(str(file)))
             others = [name for name in columns if label_like(name) and name != label]
@@ -224,6 +225,18 @@ class _Parquet:
         table = self._file.read_row_group(group, columns=[path], use_threads=False)
         return _values(table.column(column), field)
 
+    def check(self, column: str, file: Path) -> None:
+        """Refuse a file whose pictures lie in pages too long for the memory of a worker."""
+        import pyarrow as pa
+
+        longest = max(range(len(self.groups)), key=self._lengths.__getitem__, default=0)
+        if self.groups and self._lengths[longest] > MAX_BATCH:
+            before = pa.total_allocated_bytes()
+            self.picture(column, longest, 0)
+            length = pa.total_allocated_bytes() - before
+            self._reading, self._batches, self._batch = None, iter(()), None
+            _check_length(file, length)
+
     def picture(self, column: str, group: int, row: int) -> Any:
         """The value in one row of a group."""
         reading, self._reading = self._reading, None  # until this has succeeded
@@ -273,6 +286,9 @@ class _Arrow:
         """One column of a group of rows, or one field of it."""
         return _values(self._batch(group).column(column), field)
 
+    def check(self, column: str, file: Path) -> None:
+        """Nothing more to refuse: batches were decoded to be counted."""
+
     def picture(self, column: str, group: int, row: int) -> Any:
         """The value in one row of a group."""
         return self._batch(group).column(column)[row].as_py()
@@ -281,9 +297,10 @@ class _Arrow:
 def _check_length(file: Path, length: int) -> None:
     if length > MAX_BATCH:
         raise CleverError(
-            f"{str(file)!r} is compressed and takes {length} bytes of memory at a time",
-            f"record batches of at most {MAX_BATCH} bytes, in the file format or uncompressed",
-            "write it anew with small batches, as Parquet (row_group_size=100), or uncompressed",
+            f"{str(file)!r} has pictures that are packed together: {length} bytes take memory at a "
+            "time",
+            f"at most {MAX_BATCH} bytes at a time",
+            "write it anew in small groups of rows, as Parquet with row_group_size=100",
         )
 
 
