@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from layouts import STRUCT, parquet, picture, put, table
+from peers import peer
 
 from clever_ext.data import open_images, resolve, select
 from clever_ext.errors import CleverError
@@ -54,6 +55,15 @@ def test_folders_counted_from_one(tmp_path: Path) -> None:
     assert by_folder(text) == {name: place for place, name in enumerate(sorted(names))}
     assert list(text.readings()) == ["text", "rank"]
     assert ranked.readings()["text"] == text.readings()["text"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["0", "1", "10", "2"], list(map(str, range(12))), ["a1", "a10", "A2"], ["001", "02", "3"]],
+)
+def test_the_order_of_text_is_that_of_torchvision(tmp_path: Path, names) -> None:
+    there = peer("torchvision.datasets").ImageFolder(folders(tmp_path, names)).class_to_idx
+    assert by_folder(resolve(open_images(tmp_path, label_order="text"), len(names))) == there
 
 
 def test_padded_numbers_and_all_the_numbers_have_one_reading(tmp_path: Path) -> None:
