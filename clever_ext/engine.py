@@ -181,6 +181,7 @@ class Engine:
         memory_format: How the points should lie in memory.
         choice: How the passes of the loop are made, once that is known.
         findings: What was seen of the model and of the process.
+        clones_input: Whether the model modifies its input, so that each pass gets a copy.
     """
 
     def __init__(self, model: Any, prepare: Any, device_batch: int | str) -> None:
@@ -204,7 +205,8 @@ class Engine:
         self._settled = False
         self.memory_format = torch.contiguous_format
         self._device = torch.device("cpu")
-        self._clones = False
+        self.clones_input = False
+        self._memory: dict[Any, Choice] = {}
         self._weights: tuple[int, ...] = ()
         self.own = self.plan = self._own_plan(1)
         self._checked = False
@@ -274,7 +276,7 @@ class Engine:
 
     def _check(self, images: Tensor) -> None:
         self._find(check_classifier(self._passed, images))  # which looks at its mode first
-        self._clones = modifies_input(self._passed, probe_points(images))
+        self.clones_input = modifies_input(self._passed, probe_points(images))
 
     def ready(
         self,
@@ -465,7 +467,11 @@ class Engine:
             with _measuring, warnings.catch_warnings():  # which are those of all threads
                 warnings.simplefilter("ignore")
                 compare_batched(
-                    prepared.model, points, work.classes, work.targets, clone_input=self._clones
+                    prepared.model,
+                    points,
+                    work.classes,
+                    work.targets,
+                    clone_input=self.clones_input,
                 )
         except CannotPrepareError as error:
             self.plan.notes["batched_backward"] = str(error)
@@ -476,7 +482,7 @@ class Engine:
         if _is_oracle(model):
             oracle: GradientOracle = model
             return oracle
-        return TorchOracle(model, batched_backward=batched_backward, clone_input=self._clones)
+        return TorchOracle(model, batched_backward=batched_backward, clone_input=self.clones_input)
 
     def _own_plan(self, size: int) -> Plan:
         """Passes through the model as it is."""

@@ -80,7 +80,7 @@ class _Pair:
     """
 
     def __init__(self, convolution: nn.Module, rounding: float) -> None:
-        # What stands in for a module's forward pass holds no reference to it, with which a copy would
+        # What stands in for a module's forward pass does not hold it: a copy in such a cycle would
         # stay in memory until Python looks for cycles.
         self._convolution, self.rounding = weakref.ref(convolution), rounding
         self.norm: Any = None
