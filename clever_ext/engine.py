@@ -7,6 +7,7 @@ import math
 import threading
 import time
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -180,6 +181,7 @@ class Engine:
         memory_format: How the points should lie in memory.
         choice: How the passes of the loop are made, once that is known.
         findings: What was seen of the model and of the process.
+        clones_input: Whether the model modifies its input, so that each pass gets a copy.
     """
 
     def __init__(self, model: Any, prepare: Any, device_batch: int | str) -> None:
@@ -203,7 +205,8 @@ class Engine:
         self._settled = False
         self.memory_format = torch.contiguous_format
         self._device = torch.device("cpu")
-        self._clones = False
+        self.clones_input = False
+        self._memory: dict[Any, Choice] = {}
         self._weights: tuple[int, ...] = ()
         self.own = self.plan = self._own_plan(1)
         self._checked = False
@@ -273,7 +276,7 @@ class Engine:
 
     def _check(self, images: Tensor) -> None:
         self._find(check_classifier(self._passed, images))  # which looks at its mode first
-        self._clones = modifies_input(self._passed, probe_points(images))
+        self.clones_input = modifies_input(self._passed, probe_points(images))
 
     def ready(
         self,
@@ -439,7 +442,8 @@ class Engine:
             if name in self.asked and not points.is_cuda:
                 plan.notes[name] = "nothing to do on a CPU"
         if offered or batched:
-            plan.otherwise = lambda error: self._as_asked(error, points)
+            self._points = points
+            plan.otherwise = self._if_there("_as_asked")
 
     def _applied(self, options: tuple[str, ...], points: Tensor) -> Prepared:
         """Apply a choice, without what is not asked for and does not suit the model here."""
@@ -460,10 +464,14 @@ class Engine:
     def _batched_agrees(self, prepared: Prepared, work: _Work) -> bool:
         points = work.points.contiguous(memory_format=prepared.memory_format)
         try:
-            with warnings.catch_warnings():
+            with _measuring, warnings.catch_warnings():  # which are those of all threads
                 warnings.simplefilter("ignore")
                 compare_batched(
-                    prepared.model, points, work.classes, work.targets, clone_input=self._clones
+                    prepared.model,
+                    points,
+                    work.classes,
+                    work.targets,
+                    clone_input=self.clones_input,
                 )
         except CannotPrepareError as error:
             self.plan.notes["batched_backward"] = str(error)
@@ -474,32 +482,35 @@ class Engine:
         if _is_oracle(model):
             oracle: GradientOracle = model
             return oracle
-        return TorchOracle(model, batched_backward=batched_backward, clone_input=self._clones)
+        return TorchOracle(model, batched_backward=batched_backward, clone_input=self.clones_input)
 
     def _own_plan(self, size: int) -> Plan:
         """Passes through the model as it is."""
-        plan = Plan(self._oracle(self._passed, False), size)
-        plan.otherwise = lambda _: self._through_a_copy(plan)
-        return plan
+        otherwise = self._if_there("_through_a_copy")
+        return Plan(self._oracle(self._passed, False), size, otherwise=otherwise)
 
-    def _as_asked(self, error: Exception, points: Tensor) -> GradientOracle:
+    def _if_there(self, name: str) -> Callable[[Plan, Exception], GradientOracle | None]:
+        """Return a method for a plan, which must not keep the engine, and its copies, in memory."""
+        of = weakref.ref(self)
+        return lambda plan, error: getattr(of(), name)(plan, error)
+
+    def _as_asked(self, plan: Plan, error: Exception) -> GradientOracle:
         """Go on without what was not asked for, after it has failed."""
-        plan = self.plan
         plan.notes["prepare"] = f"as asked for from some pass on: {in_short(error)}"
-        plan.otherwise = lambda _: self._through_a_copy(plan)
+        plan.otherwise = self._if_there("_through_a_copy")
         for key, choice in self._memory.items():
             if choice == self.choice:
                 self._memory[key] = Choice(self.asked, plan.device_batch, False)
-        prepared = self._by_name(self.asked, points)
+        prepared = self._by_name(self.asked, self._points)
         plan.options = prepared.options
         layout = prepared.memory_format
         return self._oracle(lambda x: prepared.model(x.contiguous(memory_format=layout)), False)
 
-    def _through_a_copy(self, plan: Plan) -> GradientOracle | None:
+    def _through_a_copy(self, plan: Plan, _: Exception) -> GradientOracle | None:
         """Go on by a copy where the model's weights are changed under way, as by training it."""
+        oracle = plan.oracle
         if not self._copied_since_weights_changed():
             return None
-        oracle = plan.oracle
         if isinstance(oracle, TorchOracle) and oracle.model is self._passed:
             return None
         return self._oracle(self._passed, False)

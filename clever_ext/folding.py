@@ -14,6 +14,7 @@ makes that pass and all later ones with its pairs undone. So folding changes rou
 from __future__ import annotations
 
 import copy
+import weakref
 from functools import partial
 from typing import Any
 
@@ -79,12 +80,19 @@ class _Pair:
     """
 
     def __init__(self, convolution: nn.Module, rounding: float) -> None:
-        self.convolution, self.rounding = convolution, rounding
+        # What stands in for a module's forward pass does not hold it: a copy in such a cycle would
+        # stay in memory until Python looks for cycles.
+        self._convolution, self.rounding = weakref.ref(convolution), rounding
         self.norm: Any = None
         self.fused: Any = None
         self.watched, self.suits, self.read_by_others = True, True, False
         self._seen: Any = None
         self._made_of: list[tuple[Tensor, int]] = []
+
+    @property
+    def convolution(self) -> Any:
+        """The convolution, as long as its model is there."""
+        return self._convolution()
 
     def convolve(self, x: Tensor, *others: Any, **named: Any) -> Any:
         """Stand in for the convolution's forward pass."""
@@ -144,8 +152,10 @@ def _forward(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
     return type(module).forward(module, *args, **kwargs)
 
 
-def _normalise(norm: nn.Module, x: Any, *others: Any, **named: Any) -> Any:
+def _normalise(of: weakref.ref[nn.Module], x: Any, *others: Any, **named: Any) -> Any:
     """Stand in for a batch norm's forward pass."""
+    norm = of()
+    assert norm is not None
     alone = isinstance(x, _Pending) and not (others or named)
     if alone and (x.pair.watched or x.pair.norm is norm):
         return x.pair.normalise(norm, x.value)
@@ -207,7 +217,7 @@ class Folded(nn.Module):
         for pair in self._pairs:
             pair.use()
             pair.convolution.forward = pair.convolve
-            pair.norm.forward = partial(_normalise, pair.norm)
+            pair.norm.forward = partial(_normalise, weakref.ref(pair.norm))
 
     @property
     def folded(self) -> int:
@@ -231,7 +241,7 @@ class Folded(nn.Module):
         for pair in pairs:
             pair.convolution.forward = pair.convolve
         for norm in norms:
-            norm.forward = partial(_normalise, norm)  # type: ignore[method-assign]
+            norm.forward = partial(_normalise, weakref.ref(norm))  # type: ignore[method-assign]
         try:
             with torch.enable_grad():  # as in the passes to come; the copy is frozen
                 self.model(points.clone())

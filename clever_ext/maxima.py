@@ -94,8 +94,8 @@ class Plan:
         capture: Whether to record the step as a CUDA graph; False once that has failed.
         options: The names of what was done to the model.
         notes: What was left out or changed on the way, and why.
-        otherwise: Given the error of a pass, returns an oracle that takes over; None: there is
-            none.
+        otherwise: Given the plan and the error of a pass, returns an oracle that takes over; None:
+            there is none.
     """
 
     oracle: GradientOracle
@@ -104,7 +104,7 @@ class Plan:
     capture: bool = False
     options: tuple[str, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
-    otherwise: Callable[[Exception], GradientOracle | None] = lambda _: None
+    otherwise: Callable[[Plan, Exception], GradientOracle | None] = lambda *_: None
 
     def recover(self, error: Exception, size: int) -> None:
         """Change the plan after a pass over `size` points has failed, so that it can be repeated.
@@ -119,7 +119,7 @@ class Plan:
             self.device_batch = max(1, size // 2)
             self.notes["device_batch"] = f"halved to {self.device_batch}: out of memory"
             return
-        other = self.otherwise(error)
+        other = self.otherwise(self, error)
         if other is None:
             raise error
         self.oracle, self.fixed_batch, self.capture = other, False, False

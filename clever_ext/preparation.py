@@ -229,6 +229,8 @@ def _module_copy(prepared: Prepared) -> nn.Module:
         raise CannotPrepareError("the model is no torch.nn.Module")
     if prepared.options:  # a copy already
         return model
+    if any(_is_compiled(part) for part in model.modules()):
+        raise CannotPrepareError("the model is compiled: a copy would be compiled again")
     # Weights that hooks make anew in each pass, as weight_norm's do, cannot be copied as they lie.
     lying = [x for m in model.modules() for x in vars(m).values() if isinstance(x, Tensor)]
     made = copy.deepcopy(model, {id(x): x.detach() for x in lying if not x.is_leaf})
@@ -237,6 +239,12 @@ def _module_copy(prepared: Prepared) -> nn.Module:
     for parameter in made.parameters():
         parameter.requires_grad_(False)
     return made
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    # By name, since the class costs the import of the compiler.
+    called = module._compiled_call_impl is not None
+    return called or type(module).__name__ == "OptimizedModule"
 
 
 def _storages(model: nn.Module) -> set[int]:

@@ -7,7 +7,10 @@ from torch import nn
 
 import clever_ext as cx
 from clever_ext import engine as engine_module
-from clever_ext.engine import Engine, _Trials, first_device_batch
+from clever_ext.engine import Choice, Engine, _Trials, first_device_batch
+from clever_ext.inputs import Settings, check_batch
+from clever_ext.progress import silent
+from clever_ext.scoring import score_batch
 
 IMAGES = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 CLASSES, TARGETS = torch.tensor([0, 1]), torch.tensor([[1, 2], [2, 3]])
@@ -240,7 +243,8 @@ def test_what_auto_tries_never_ends_a_score(kind, more):
 
 
 @pytest.mark.usefixtures("eager", "one_thread")
-def test_a_pass_that_fails_in_the_middle_goes_on_by_the_model_itself():
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_pass_that_fails_in_the_middle_goes_on_by_the_model_itself(settled):
     class Tiring(Reshapes):
         calls = 0
 
@@ -252,7 +256,12 @@ def test_a_pass_that_fails_in_the_middle_goes_on_by_the_model_itself():
             return super().forward(x)
 
     model, few = Tiring().eval(), {"n_batches": 10, "batch_samples": 64, "device_batch": 8}
-    found = cx.clever_score(model, IMAGES, **few)
+    engine = Engine(model, "auto", 8)
+    if settled:  # as a run that goes on
+        engine.settle(Choice(("channels_last",), 8, True))
+    settings = Settings.check(2, None, "all", 10, 64, None, 0)
+    batch = check_batch(IMAGES, None, None, model, None, None)
+    found = score_batch(engine, batch, settings, silent)
     assert found.metadata["engine"]["options"] == []
     assert "KeyError: 'enough'" in found.metadata["engine"]["notes"]["prepare"]
     plain = cx.clever_score(model, IMAGES, prepare="none", **few)

@@ -251,7 +251,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(case):
 
 def test_another_oracle_takes_over_from_the_same_sample(case):
     counted, oracle = [], Limited(5, TypeError("broken"))
-    plan = Plan(oracle, 16, otherwise=lambda _: TorchOracle(network()))
+    plan = Plan(oracle, 16, otherwise=lambda *_: TorchOracle(network()))
     found = run(*case, plan=plan, progress=counted.append)
     assert plan.device_batch == 16
     assert sum(counted) == 3 * 2 * 5 * 7

@@ -1,6 +1,8 @@
 import copy
+import gc
 import math
 import warnings
+import weakref
 
 import pytest
 import torch
@@ -296,6 +298,18 @@ def test_a_copy_that_shares_weights_is_refused():
     with pytest.raises(CannotPrepareError, match="shares weights"):
         apply(model, ["fold_batch_norm"], points(3, 6, 6))
     assert all(p.requires_grad for p in model.parameters())
+
+
+def test_a_copy_goes_with_what_uses_it():
+    prepared = apply(trained(Block()), ["fold_batch_norm", "channels_last"], points(3, 6, 6))
+    prepared.model(points(3, 6, 6))
+    gone = weakref.ref(prepared.model.model)
+    gc.disable()  # which would find it, but late
+    try:
+        del prepared
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_view_of_another_layout_is_refused():
