@@ -2,25 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+import itertools
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
+from .doubts import doubts_of
 from .errors import CleverError
 from .findings import Finding
-from .gradients import as_module
+from .gradients import GradientOracle, as_module
+from .maxima import is_out_of_memory
+from .outputs import LogitsAlone, is_named, logits_of
+from .sampling import default_radius, sample_lp_ball
 
-#: How far a row's logits may move with the batch it is computed in, relative to the largest logit:
-#: rounding of other kernels for other batch sizes, float32 and half.
+#: How far a row's logits may move with the batch it is computed in, relative to its logits:
+#: rounding of other kernels for other batch sizes.
 _ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
+#: Share of it by which the same batch may move from one call to the next.
+_SAME_BATCH = 0.1
+#: Points of a batch of which every row's gradient is held against every other row's.
+_PAIRS = 8
+#: Rows that are computed alone.
+_ALONE = 8
+#: Logits beyond so many times the small ones are masks, and tell nothing of the arithmetic.
+_MASK = 1e3
+#: Packages whose models torch cannot differentiate.
+_FOREIGN = (
+    "sklearn", "xgboost", "lightgbm", "catboost", "keras", "tensorflow", "tf_keras", "jax", "flax",
+    "onnxruntime", "onnx", "cv2", "paddle", "mxnet",
+)  # fmt: skip
+
+
+def check_kind(model: Any) -> None:
+    """Refuse what is no model that could be called, or one that has no weights yet.
+
+    Raises:
+        CleverError: it is one of these; the text says which.
+    """
+    expected = "a torch.nn.Module, a callable or a GradientOracle"
+    kind = type(model).__name__
+    if isinstance(model, type):
+        raise CleverError(
+            f"model is the class {model.__name__}, not a model",
+            expected,
+            f"make one and load its weights: model = {model.__name__}(...).eval()",
+        )
+    if isinstance(model, torch.nn.Module):
+        _check_weights_are_there(model)
+        return
+    if isinstance(model, GradientOracle):
+        return
+    if type(model).__module__.split(".")[0] in _FOREIGN or hasattr(model, "predict_proba"):
+        raise CleverError(
+            f"model of type {kind} is of {type(model).__module__.split('.')[0]}, which torch "
+            "cannot differentiate",
+            expected,
+            "write its logits in torch, or a GradientOracle: an object with logits(x) and "
+            "margin_gradients(x, classes, targets)",
+        )
+    if callable(model):
+        return
+    fix = "pass the model itself"
+    if model is None:
+        fix = "see that what makes the model returns it"
+    elif isinstance(model, str):
+        fix = "load the model first, and pass what was loaded"
+    elif isinstance(model, Mapping):
+        fix = "make the network, and load these weights into it: net.load_state_dict(...)"
+    raise CleverError(f"model of type {kind} cannot be called", expected, fix)
+
+
+def _check_weights_are_there(module: torch.nn.Module) -> None:
+    for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
+        if is_lazy(tensor):
+            raise CleverError(
+                f"the model's weight {name!r} has no shape yet: it is of a lazy module",
+                "a model whose weights are loaded",
+                "call the model on a batch once, then load its weights and call model.eval()",
+            )
+        if tensor.is_meta:
+            raise CleverError(
+                f"the model's weight {name!r} has no values: it is on the meta device",
+                "a model whose weights are loaded",
+                "call model.to_empty(device=...) and load its weights",
+            )
 
 
 def _check_eval_mode(module: torch.nn.Module) -> None:
-    # An exported program has no modes: the one it was traced in is part of its graph.
     for name, part in module.named_modules():
-        if part.training and not isinstance(part, torch.fx.GraphModule):
+        # Of what was traced, exported or frozen, the mode is part of the graph; what has no
+        # forward pass of its own has no mode.
+        traced = isinstance(part, torch.fx.GraphModule)
+        if traced or type(part).forward is torch.nn.Module.forward:
+            continue
+        if getattr(part, "training", False):
             where = f"its submodule {name!r}" if name else "the model"
             raise CleverError(
                 f"{where} is in training mode",
@@ -29,27 +112,114 @@ def _check_eval_mode(module: torch.nn.Module) -> None:
             )
 
 
-def _run(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def as_classifier(model: Any, images: Tensor) -> Any:
+    """Return the model, or one around it that returns logits alone, if it returns more.
+
+    Args:
+        model: A module or callable.
+        images: [N, *shape].
+
+    Raises:
+        CleverError: the model does not take them, or returns no logits.
+    """
+    x = images[:1].contiguous()
+    with own_randomness(), torch.no_grad():
+        output = _called(model, x, images)
+    _check_logits(logits_of(output), output, len(x))
+    return model if isinstance(output, Tensor) else LogitsAlone(model)
+
+
+def _called(model: Callable[[Tensor], Any], x: Tensor, images: Tensor | None = None) -> Any:
     try:
-        logits: Any = model(x)
+        return model(x)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        wrong, expected, fix = _cause(model, x, images, error)
+        raise CleverError(wrong, expected, fix) from error
+
+
+def _cause(
+    model: Callable[[Tensor], Any], x: Tensor, images: Tensor | None, error: Exception
+) -> tuple[str, str, str]:
+    """Return what is likely to be behind a pass that failed."""
+    function = model.forward if isinstance(model, torch.nn.Module) else model
+    try:
+        signature = inspect.signature(function)
+        signature.bind(x)
+    except ValueError:  # of a built-in function nothing is known
+        pass
+    except TypeError as mismatch:
+        return (
+            f"the model cannot be called with a batch alone ({mismatch}): it takes {signature}",
+            "a model that takes a batch [B, *shape] as its only argument",
+            "wrap it, e.g. lambda x: model(name_of_the_argument=x)",
+        )
+    if images is not None and images.dim() in (2, 3):
+        with suppress(Exception):
+            whole = logits_of(model(images[None]))
+            if isinstance(whole, Tensor) and whole.dim() == 2:
+                return (
+                    f"images of shape {list(images.shape)} are one image for this model",
+                    "a batch of images, [N, *shape]",
+                    "give images[None]",
+                )
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    return (
+        f"the model failed on a batch of shape {list(x.shape)}, {x.dtype}, {x.device}: {said[0]}",
+        "a model that takes such a batch, of any size, to logits [B, K]",
+        "check the images' shape, range and dtype, and where the model's weights are",
+    )
+
+
+def _check_logits(logits: Any, output: Any, n: int) -> None:
+    if isinstance(output, torch.nn.Module):
         raise CleverError(
-            f"the model failed on a batch of shape {list(x.shape)}, {x.dtype}, {x.device}: {error}",
-            "a model that takes such a batch to logits [B, K]",
-            "check the images' shape, range and dtype, and where the model's weights are",
-        ) from error
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
+            f"the model returned another model, {type(output).__name__}",
+            f"a tensor of logits [{n}, K]",
+            "pass what it returns: it makes the model",
+        )
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != n:
         got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        if isinstance(logits, Mapping):
+            got = f"a {got} of {', '.join(map(str, logits))}"
         raise CleverError(
-            f"the model's output for a batch of {len(x)} is {got}",
-            f"a tensor of logits [{len(x)}, K]",
+            f"the model's output for a batch of {n} is {got}",
+            f"a tensor of logits [{n}, K]",
             "wrap the model in a function that returns its logits alone",
+        )
+    if not logits.is_floating_point():
+        raise CleverError(
+            f"the model's logits are {logits.dtype}",
+            "real floating point numbers",
+            "return the numbers before the classes are chosen, or the absolute values of complex "
+            "ones",
         )
     if logits.shape[1] < 2:
         raise CleverError(
             "the model has one logit", "at least 2 classes", "give [0, logit] for a binary model"
         )
-    return logits
+
+
+@contextmanager
+def own_randomness() -> Iterator[None]:
+    """Give all random states back as they were."""
+    python, legacy = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(legacy)
+
+
+def _seed(number: int) -> None:
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(number)
 
 
 def probe_points(images: Tensor) -> Tensor:
@@ -58,11 +228,145 @@ def probe_points(images: Tensor) -> Tensor:
     return torch.cat([images[:1], images[:1] * 0.5, images[-1:] * 0.75]).contiguous()
 
 
-def check_classifier(model: Any, images: Tensor) -> list[Finding]:
-    """Refuse a model that cannot be scored, by a few passes over up to three points.
+def points_of_balls(
+    images: Tensor, n: int, balls: list[tuple[float, float]], clip: tuple[float, float]
+) -> Tensor:
+    """Return n points [n, *shape]: images, and samples of the balls around them, in turn."""
+    numbered = [(p, R if math.isfinite(R) else default_radius(p)) for p, R in balls]
+    rows = [images[k % len(images)] for k in range(n)]
+    for k in range(1, n):  # the first is an image itself
+        p, radius = (numbered or [(2.0, default_radius(2))])[k % max(1, len(numbered))]
+        one = sample_lp_ball(rows[k], 1, p=p, radius=radius, seed=k, image_id=k, clip=clip)
+        rows[k] = one[0].to(images)
+    return torch.stack(rows)
+
+
+class _Passes:
+    """Passes of a model over some points, compared.
+
+    Args:
+        model: [B, *shape] -> logits [B, K].
+        points: [B, *shape].
+    """
+
+    def __init__(self, model: Callable[[Tensor], Any], points: Tensor) -> None:
+        self.model, self.points = model, points
+        leaf, logits = self._tracked(points)
+        if not logits.requires_grad:
+            raise _cut_off()
+        self.kind = _coarsest(points.dtype, logits)
+        self.gradient = self._gradient(leaf, logits, torch.ones(len(points), dtype=torch.bool))
+        self.logits = logits.detach()
+        self.scale = _scale(self.logits)
+
+    def _tracked(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a leaf of the graph and its logits: with a graph, as gradients are made."""
+        with torch.enable_grad():
+            leaf = points.detach().clone().requires_grad_()
+            output = _called(self.model, leaf)
+            logits = logits_of(output)
+        _check_logits(logits, output, len(points))
+        return leaf, logits
+
+    def again(self, points: Tensor) -> Tensor:
+        """Return the logits of points by one more pass, of other random numbers if it draws any."""
+        return self._tracked(points)[1].detach()
+
+    def _gradient(self, leaf: Tensor, logits: Tensor, rows: Tensor) -> Tensor:
+        """Return the gradient [B, *shape] of some rows' logits, rows [B] boolean."""
+        weights = torch.linspace(1, 2, logits.shape[1], dtype=torch.float64)
+        signs = (rows[:, None] * weights).to(logits)
+        try:
+            (gradient,) = torch.autograd.grad(logits, leaf, signs, allow_unused=True)
+        except Exception as error:  # whatever a backward pass of the model's own raises
+            if is_out_of_memory(error):
+                raise
+            raise _no_gradient(error) from error
+        if gradient is None:
+            raise _cut_off()
+        return gradient
+
+    def mixed(self, rows: Tensor) -> bool:
+        """Tell whether the logits of some rows depend on the points of the others."""
+        # A pass of its own: not every graph can be gone through twice.
+        others = self._gradient(*self._tracked(self.points), rows)[~rows.to(self.points.device)]
+        return bool((others.nan_to_num(0, 0, 0) != 0).any())
+
+    def differ(self, found: Tensor, before: Tensor, share: float = 1.0) -> bool:
+        """Tell whether logits of the same rows differ by more than rounding."""
+        a, b = found.double(), before.double()
+        finite = torch.isfinite(a) & torch.isfinite(b)
+        same = (a == b) | (a.isnan() & b.isnan())
+        allowed = share * _ROUNDING[self.kind] * b.abs().clamp(min=self.scale)
+        close = finite & ((a - b).abs() <= allowed)
+        return not bool((same | close).all())
+
+
+def _scale(logits: Tensor) -> float:
+    """Return the size of typical logits; columns that do not vary, and masks, are left out."""
+    varying = logits[:, (logits != logits[:1]).any(dim=0)] if len(logits) > 1 else logits
+    sizes = varying.double().abs()
+    sizes = sizes[torch.isfinite(sizes) & (sizes > 0)].cpu()
+    if len(sizes) == 0:
+        return 0.0
+    usual = sizes[sizes <= _MASK * np.quantile(sizes.numpy(), 0.1)]
+    return float(usual.median())
+
+
+def _coarsest(dtype: torch.dtype, logits: Tensor) -> torch.dtype:
+    """Return the coarsest type of numbers on the way from the points to the logits."""
+    kinds, seen, waiting = {dtype, logits.dtype}, set(), [logits.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        kinds |= {each.dtype for each in getattr(node, "_input_metadata", ())}
+        waiting += [before for before, _ in node.next_functions]
+    return max(kinds & set(_ROUNDING), key=lambda kind: _ROUNDING[kind])
+
+
+def _cut_off() -> CleverError:
+    return CleverError(
+        "the model's logits do not depend on its input through torch operations",
+        "logits that torch can differentiate with respect to the input",
+        "remove torch.no_grad(), .detach() and NumPy from the forward pass, or pass a "
+        "GradientOracle",
+    )
+
+
+def _no_gradient(error: Exception) -> CleverError:
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    fix = "see that logits.sum().backward() works and gives the input a gradient"
+    if "heckpoint" in str(error):
+        fix = "checkpoint with use_reentrant=False, or not at all: activations are small here"
+    return CleverError(
+        f"the backward pass to the input failed: {said[0]}",
+        "logits that torch can differentiate with respect to the input",
+        fix,
+    )
+
+
+def check_classifier(
+    model: Any,
+    images: Tensor,
+    device_batch: int = _PAIRS,
+    balls: list[tuple[float, float]] | None = None,
+    clip: tuple[float, float] = (-math.inf, math.inf),
+) -> list[Finding]:
+    """Refuse a model that cannot be scored, by a few passes over points of the balls.
 
     Refused are: training mode, an output that is no [B, K], no gradient to the input, a forward
-    pass that differs from run to run, and rows that influence each other.
+    pass that differs from call to call, and rows that influence each other, in batches of one or
+    two points, of a few, and of the size that will run. Logits that are infinite must be equal;
+    others may differ by the rounding of the coarsest type that the model computes in.
+
+    Args:
+        model: A module or callable.
+        images: [N, *shape].
+        device_batch: The size that will run.
+        balls: (norm, radius) of each; a radius that is no number stands for the default.
+        clip: Range that samples are clamped to.
 
     Returns:
         What was seen besides.
@@ -73,35 +377,90 @@ def check_classifier(model: Any, images: Tensor) -> list[Finding]:
     module = as_module(model)
     if module is not None:
         _check_eval_mode(module)
-    rng = torch.random.get_rng_state()
-    x = probe_points(images)
-    with torch.enable_grad():
-        leaf = x.clone().requires_grad_()
-        logits = _run(model, leaf)
-        if not logits.requires_grad:
-            raise CleverError(
-                "the model's logits do not depend on its input through torch operations",
-                "logits that torch can differentiate with respect to the input",
-                "remove torch.no_grad(), .detach() and NumPy from the forward pass, or pass a "
-                "GradientOracle",
+    with own_randomness():
+        few = points_of_balls(images, min(device_batch, _PAIRS), balls or [], clip)
+        passes = _checked_rows(model, few, _masks(len(few)))
+        if device_batch > len(few):
+            check_batch_size(model, images, device_batch, balls, clip)
+        found = doubts_of(model, few, passes.logits, passes.gradient, passes.kind)
+        with torch.no_grad():
+            inner = model.model if isinstance(model, LogitsAlone) else model
+            output = inner(few[:2])
+    if not is_named(output):
+        found.append(
+            Finding(
+                "model",
+                f"the model returns several tensors [B, K]; the first, of {logits_of(output).shape[1]}"
+                " columns, was taken for the logits",
+                "wrap the model in a function that returns its logits alone",
             )
-        (gradient,) = torch.autograd.grad(logits[0].sum(), leaf)
-    with torch.no_grad():
-        again, alone = _run(model, x), _run(model, x[:1])
-    torch.random.set_rng_state(rng)
-    tolerance = _ROUNDING.get(logits.dtype, 1e-3) * float(logits.detach().abs().max().nan_to_num())
-    if not torch.allclose(again, logits.detach(), rtol=0, atol=tolerance, equal_nan=True):
+        )
+    return found
+
+
+def check_batch_size(
+    model: Any,
+    images: Tensor,
+    device_batch: int,
+    balls: list[tuple[float, float]] | None = None,
+    clip: tuple[float, float] = (-math.inf, math.inf),
+) -> None:
+    """Refuse a model whose rows influence each other in batches of some size.
+
+    Raises:
+        CleverError: they do.
+    """
+    half = torch.arange(device_batch) % 2 == 0
+    with own_randomness():
+        points = points_of_balls(images, device_batch, balls or [], clip)
+        _checked_rows(model, points, [half, ~half])
+
+
+def _masks(n: int) -> list[Tensor]:
+    """Return choices of n rows, [n] each, such that for each two rows one has the first alone.
+
+    Each row is in as many choices as any other, and no two in the same ones.
+    """
+    size = next(size for size in itertools.count(2) if math.comb(size, size // 2) >= n)
+    codes = list(itertools.islice(itertools.combinations(range(size), size // 2), n))
+    return [torch.tensor([choice in code for code in codes]) for choice in range(size)]
+
+
+def _checked_rows(model: Any, points: Tensor, masks: list[Tensor]) -> _Passes:
+    """Refuse a model by its passes over some points, and over parts of them."""
+    _seed(1)
+    passes, n = _Passes(model, points), len(points)
+    logits = passes.logits
+    _seed(2)
+    if passes.differ(passes.again(points), logits, _SAME_BATCH):
         raise CleverError(
             "two passes over the same batch gave different logits",
             "a deterministic model",
-            "switch off its random parts, or fix their randomness",
+            "switch off its random parts and what it keeps from call to call (F.dropout(x) drops "
+            "in evaluation mode too: pass training=self.training)",
         )
-    mixed = bool((gradient[1:].nan_to_num(0, 0, 0) != 0).any())
-    if mixed or not torch.allclose(alone[0], again[0], rtol=0, atol=tolerance, equal_nan=True):
-        raise CleverError(
-            "the rows of a batch influence each other's logits",
-            "a model whose logits of a row depend on that row alone",
-            "put batch normalisation into evaluation mode, and remove what is computed over the "
-            "batch",
-        )
-    return []
+    if any(passes.mixed(mask) for mask in masks):
+        raise _mixing()
+    # At other places of a batch of that size, among other points.
+    place = torch.arange(n).roll(n // 2)
+    moved = points[place]
+    kept = torch.arange(n) % 2 == 0
+    moved[~kept] = points[0] + 0.25 * (moved[~kept] - points[0]) if n > 2 else moved[~kept]
+    again = passes.again(moved)
+    if passes.differ(again[kept], logits[place[kept]]):
+        raise _mixing()
+    for size in (1, 2):
+        for first in range(0, min(n, _ALONE), size):
+            part = slice(first, first + size)
+            if passes.differ(passes.again(points[part]), logits[part]):
+                raise _mixing()
+    return passes
+
+
+def _mixing() -> CleverError:
+    return CleverError(
+        "the rows of a batch influence each other's logits, or a row's place in the batch does",
+        "a model whose logits of a row depend on that row alone",
+        "put batch normalisation into evaluation mode, and remove what is computed over the batch "
+        "and noise, also noise from a fixed seed",
+    )

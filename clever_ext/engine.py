@@ -17,7 +17,13 @@ import torch
 from torch import Tensor
 
 from . import memory
-from .classifier import check_classifier, probe_points
+from .classifier import (
+    as_classifier,
+    check_batch_size,
+    check_classifier,
+    check_kind,
+    probe_points,
+)
 from .errors import CleverError
 from .findings import Finding
 from .gradients import GradientOracle, TorchOracle, frozen
@@ -35,6 +41,9 @@ from .weights import weights_digest
 #: Elements of a device batch of points before any trial: on a CPU about what its caches hold of the
 #: first layers' activations, on a GPU what keeps one busy.
 _FIRST_ELEMENTS = {"cpu": 2**17, "cuda": 2**25}
+#: Elements of the eight points that a batch has at least: of larger ones it has fewer, since the
+#: activations of a few large pictures take all the memory.
+_LEAST_ELEMENTS = 2**22
 #: Share of a run's time that trials may take, and of its samples that one pass of the first takes.
 _TRIAL_SHARE, _FIRST_SHARE = 0.05, 0.004
 #: A change is made when it is faster by this factor at least.
@@ -48,7 +57,8 @@ _LONGER = 2.0
 def first_device_batch(shape: torch.Size, device: torch.device) -> int:
     """Choose how many points go through the model at once, from their size alone."""
     elements = _FIRST_ELEMENTS.get(device.type, _FIRST_ELEMENTS["cpu"])
-    return max(8, min(1024, elements // max(1, shape.numel())))
+    least = max(1, min(8, _LEAST_ELEMENTS // max(1, shape.numel())))
+    return max(least, min(1024, elements // max(1, shape.numel())))
 
 
 def pass_seconds(oracle: GradientOracle, points: Tensor, classes: Tensor, targets: Tensor) -> float:
@@ -153,13 +163,9 @@ class Engine:
     """
 
     def __init__(self, model: Any, prepare: Any, device_batch: int | str) -> None:
-        if not _is_oracle(model) and not callable(model):
-            raise CleverError(
-                f"model of type {type(model).__name__} cannot be called",
-                "a torch.nn.Module, a callable or a GradientOracle",
-                "pass the model itself",
-            )
+        check_kind(model)
         self.model = model
+        self.name = type(model).__name__
         self.asked, self.automatic = check_options(prepare)
         if _is_oracle(model) and self.asked:
             raise CleverError(
@@ -174,14 +180,20 @@ class Engine:
         self.options: tuple[str, ...] = ()
         self.memory_format = torch.contiguous_format
         self.own = self.plan = Plan(_oracle(model, False), 1)
-        self._checked = False
+        self._checked, self._largest = False, 0
         self._ready_for: Any = None
         self._known_for = 0.0
 
     @cached_property
     def digest(self) -> str | None:
         """Digest of the model's weights; None where it shows none."""
-        return weights_digest(self.model) if isinstance(self.model, torch.nn.Module) else None
+        if not isinstance(self.model, torch.nn.Module):
+            return None
+        try:
+            return weights_digest(self.model)
+        except CleverError as error:  # scores need no digest
+            self.findings.append(Finding("model", error.wrong, error.fix))
+            return None
 
     @contextmanager
     def running(self, device: torch.device) -> Iterator[None]:
@@ -190,21 +202,55 @@ class Engine:
         with frozen(self.model), process_settings(self.asked), holding:
             yield
 
-    def check(self, images: Tensor) -> None:
+    def check(
+        self,
+        images: Tensor,
+        balls: list[tuple[float, float]] | None = None,
+        clip: tuple[float, float] = (-math.inf, math.inf),
+    ) -> None:
         """Refuse a model that cannot be scored; the first time only.
+
+        Args:
+            images: [N, *shape].
+            balls: (norm, radius) of the balls in which it will be called, where they are known.
+            clip: Range that samples are clamped to.
 
         Raises:
             CleverError: see `check_classifier`.
         """
         if self._checked:
             return
-        if not _is_oracle(self.model):
-            self.findings = check_classifier(self.model, images)
         size = self.device_batch
         if not isinstance(size, int):
             size = first_device_batch(images.shape[1:], images.device)
         self.own = self.plan = Plan(_oracle(self.model, False), size)
+        _ = self.digest  # of the model as it was given, before any work
+        if not _is_oracle(self.model):
+            self._balls = balls, clip
+            self._check_classifier(images)
+        self.plan = self.own = Plan(_oracle(self.model, False), self.own.device_batch)
         self._checked = True
+
+    def _check_classifier(self, images: Tensor) -> None:
+        """Check the model in batches of the first size, smaller ones where memory runs out."""
+        size = max(2, self.own.device_batch)  # one point alone tells nothing of rows that mix
+        while True:
+            try:
+                model = as_classifier(self.model, images)
+                self.findings += check_classifier(model, images, size, *self._balls)
+            except RuntimeError as error:
+                self.own.recover(error, size)
+                size = self.own.device_batch
+            else:
+                self.model, self._largest = model, size
+                return
+
+    def _check_batch_size(self, images: Tensor) -> None:
+        """Check the model in batches of the size that was chosen, if none so large was checked."""
+        size = self.plan.device_batch
+        if not _is_oracle(self.model) and size > self._largest:
+            check_batch_size(self.model, images, size, *self._balls)
+            self._largest = size
 
     def ready(self, images: Tensor, classes: Tensor, targets: Tensor, n_gradients: int) -> None:
         """Prepare the model and find the fastest way of making its passes, by a few trials.
@@ -229,6 +275,7 @@ class Engine:
             self.choice = self._found(kind, images, classes, targets, n_gradients)
         self._known_for = self.choice.n_gradients
         self._use(self.choice, images)
+        self._check_batch_size(images)
 
     def settle(self, choice: Choice) -> None:
         """Make passes as was found before, and make no more trials.

@@ -15,8 +15,7 @@ import importlib
 import operator
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from torch import nn
 
 from .data import Preprocessing, check_image_size, imagenet_class_names, package_folder
 from .errors import CleverError
+from .findings import Finding
 from .weights import READERS, check_file, load_weights, unreadable, weights_digest
 
 DEFAULT_IMAGE_SIZE = 224
@@ -46,6 +46,7 @@ class LoadedModel:
         preprocessing: From a picture to its input.
         digest: `weights_digest(model)`.
         class_names: Name of each logit, or None where they are not known.
+        findings: What was seen while it was loaded.
     """
 
     model: nn.Module
@@ -54,6 +55,7 @@ class LoadedModel:
     preprocessing: Preprocessing
     digest: str
     class_names: list[str] | None
+    findings: tuple[Finding, ...] = ()
 
 
 class Normalized(nn.Module):
@@ -146,6 +148,7 @@ class _Source:
     resize: int
     channels: tuple[_Channels, _Channels] | None = None
     class_names: list[str] | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 def load_model(
@@ -166,8 +169,9 @@ def load_model(
         spec: A name in `BUILT_IN`; or `module.path:factory`, a callable without arguments in a
             module that is installed or lies in the current folder; or the path of an exported
             program (.pt2) with a dynamic batch size.
-        weights: File with the state dict, .safetensors, .pt or .pth, for a factory or in place of
-            a built-in network's own. It must fit exactly.
+        weights: File with the state dict or a checkpoint that holds one, .safetensors, .pt, .pth,
+            .bin or .ckpt, for a factory or in place of a built-in network's own. It must fit
+            exactly, but for a prefix of its names.
         image_size: Height and width of the input in pixels. Default: the built-in network's or
             the exported program's own, else 224.
         resize: Short side of a picture before the centre crop. Default: the built-in network's
@@ -204,6 +208,7 @@ def load_model(
         preprocessing=preprocessing,
         digest=weights_digest(model),
         class_names=source.class_names,
+        findings=source.findings,
     )
 
 
@@ -211,7 +216,7 @@ def _from_built_in(name: str, weights: Path | None, image_size: int | None) -> _
     entry = BUILT_IN[name]
     size = image_size or entry.image_size
     model = entry.build(size)
-    load_weights(model, weights or entry.weights())
+    findings = load_weights(model, weights or entry.weights())
     return _Source(
         model=model.eval(),
         name=name,
@@ -219,29 +224,28 @@ def _from_built_in(name: str, weights: Path | None, image_size: int | None) -> _
         resize=entry.resize(size),
         channels=(entry.mean, entry.std),
         class_names=entry.class_names(),
+        findings=tuple(findings),
     )
 
 
 def _from_factory(spec: str, weights: Path | None, image_size: int | None) -> _Source:
     module_name, _, attribute = spec.partition(":")
-    with _current_folder_importable():
-        model = _call(_find(module_name, attribute), spec)
-    if weights is not None:
-        load_weights(model, weights)
+    _make_current_folder_importable()
+    model = _call(_find(module_name, attribute), spec)
+    findings = load_weights(model, weights) if weights is not None else []
     size = image_size or DEFAULT_IMAGE_SIZE
-    return _Source(model=model.eval(), name=spec, image_size=size, resize=size)
+    return _Source(model.eval(), spec, size, size, findings=tuple(findings))
 
 
-@contextmanager
-def _current_folder_importable() -> Iterator[None]:
-    """Put the current folder first on the path, as `python -m` does, and take it off again."""
+def _make_current_folder_importable() -> None:
+    """Put the current folder first on the path, as `python -m` does.
+
+    It stays there: a model may import other modules of its folder when it is called.
+    """
     folder = str(Path.cwd())
-    sys.path.insert(0, folder)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
 
 
 def _find(module_name: str, attribute: str) -> object:
@@ -293,7 +297,7 @@ def _unknown(spec: str) -> CleverError:
     if suffix in READERS:
         wrong = f"{spec!r} holds weights without their network"
         fix = f"name the network too: `--model module.path:factory --weights {spec}`"
-    elif suffix in (".onnx", ".h5", ".tflite", ".ckpt", ".bin", ".py"):
+    elif suffix in (".onnx", ".h5", ".keras", ".tflite", ".py"):
         wrong = f"{spec!r} ends in {suffix}, which is not read"
         fix = "write a factory that returns the network as a torch.nn.Module"
     else:
