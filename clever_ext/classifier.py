@@ -32,6 +32,8 @@ _SAME_BATCH = 0.1
 _PAIRS = 8
 #: Rows that are computed alone.
 _ALONE = 8
+#: Calls by which randomness is told from rows that mix, where something differs.
+_REPEATED = 8
 #: Logits beyond so many times the small ones are masks, and tell nothing of the arithmetic.
 _MASK = 1e3
 #: Packages whose models torch cannot differentiate.
@@ -137,13 +139,12 @@ def _called(model: Callable[[Tensor], Any], x: Tensor, images: Tensor | None = N
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        wrong, expected, fix = _cause(model, x, images, error)
-        raise CleverError(wrong, expected, fix) from error
+        raise _cause(model, x, images, error) from error
 
 
 def _cause(
     model: Callable[[Tensor], Any], x: Tensor, images: Tensor | None, error: Exception
-) -> tuple[str, str, str]:
+) -> CleverError:
     """Return what is likely to be behind a pass that failed."""
     function = model.forward if isinstance(model, torch.nn.Module) else model
     try:
@@ -152,7 +153,7 @@ def _cause(
     except ValueError:  # of a built-in function nothing is known
         pass
     except TypeError as mismatch:
-        return (
+        return CleverError(
             f"the model cannot be called with a batch alone ({mismatch}): it takes {signature}",
             "a model that takes a batch [B, *shape] as its only argument",
             "wrap it, e.g. lambda x: model(name_of_the_argument=x)",
@@ -161,15 +162,15 @@ def _cause(
         with suppress(Exception):
             whole = logits_of(model(images[None]))
             if isinstance(whole, Tensor) and whole.dim() == 2:
-                return (
+                return CleverError(
                     f"images of shape {list(images.shape)} are one image for this model",
                     "a batch of images, [N, *shape]",
                     "give images[None]",
                 )
     said = str(error).strip().splitlines() or [type(error).__name__]
     if "more than 1 value per channel" in said[0]:
-        return _mixing().wrong, _mixing().expected, _mixing().fix
-    return (
+        return _mixing()
+    return CleverError(
         f"the model failed on a batch of shape {list(x.shape)}, {x.dtype}, {x.device}: {said[0]}",
         "a model that takes such a batch, of any size, to logits [B, K]",
         "check the images' shape, range and dtype, and where the model's weights are",
@@ -245,70 +246,84 @@ def points_of_balls(
     return torch.stack(rows)
 
 
-class _Passes:
-    """Passes of a model over some points, compared.
+class _Seen:
+    """The logits of some points by a first pass, with which others are compared.
 
     Args:
         model: [B, *shape] -> logits [B, K].
         points: [B, *shape].
+
+    Attributes:
+        graph: The leaf and the logits of the first pass.
+        logits: [B, K].
+        kind: The coarsest type that the model computes in.
+        slopes: Whether a gradient was seen that is not zero.
     """
 
     def __init__(self, model: Callable[[Tensor], Any], points: Tensor) -> None:
         self.model, self.points = model, points
-        leaf, logits = self._tracked(points)
-        if not logits.requires_grad:
-            raise _cut_off()
-        self.kind = _coarsest(points.dtype, logits)
-        self.gradient = self._gradient(leaf, logits, torch.ones(len(points), dtype=torch.bool))
-        self.logits = logits.detach()
-        self.scale = _scale(self.logits)
+        self.graph = _tracked(model, points)
+        self.logits = self.graph[1].detach()
+        self.kind = _coarsest(points.dtype, self.graph[1])
+        self.slopes = False
+        self._scale = _scale(self.logits)
 
-    def _tracked(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a leaf of the graph and its logits: with a graph, as gradients are made."""
-        with torch.enable_grad():
-            leaf = points.detach().clone().requires_grad_()
-            output = _called(self.model, leaf)
-            logits = logits_of(output)
-        _check_logits(logits, output, len(points))
-        return leaf, logits
+    def refuse(self, differs: bool) -> None:
+        """Refuse what differs: for its other rows, unless the same batch does from call to call."""
+        for seed in range(_REPEATED) if differs else ():
+            _seed(1000 + seed)
+            again = _tracked(self.model, self.points)[1].detach()
+            if self.differs(again, slice(None), _SAME_BATCH):
+                raise CleverError(
+                    "two passes over the same batch gave different logits",
+                    "a deterministic model",
+                    "switch off its random parts and what it keeps from call to call (F.dropout(x) "
+                    "drops in evaluation mode too: pass training=self.training)",
+                )
+        if differs:
+            raise _mixing()
 
-    def again(self, points: Tensor) -> Tensor:
-        """Return the logits of points by one more pass, of other random numbers if it draws any."""
-        return self._tracked(points)[1].detach()
+    def mixes(self, leaf: Tensor, logits: Tensor, rows: Tensor) -> bool:
+        """Tell whether the logits of some rows, [B] boolean, depend on the points of the others."""
+        gradient = _gradient(leaf, logits, rows).nan_to_num(0, 0, 0)
+        self.slopes |= bool((gradient != 0).any())
+        return bool((gradient[~rows.to(gradient.device)] != 0).any())
 
-    def _gradient(self, leaf: Tensor, logits: Tensor, rows: Tensor) -> Tensor:
-        """Return the gradient [B, *shape] of some rows' logits, rows [B] boolean."""
-        weights = torch.linspace(1, 2, logits.shape[1], dtype=torch.float64)
-        signs = (rows[:, None] * weights).to(logits)
-        try:
-            (gradient,) = torch.autograd.grad(logits, leaf, signs, allow_unused=True)
-        except Exception as error:  # whatever a backward pass of the model's own raises
-            if is_out_of_memory(error):
-                raise
-            raise _no_gradient(error) from error
-        if gradient is None:
-            raise _cut_off()
-        return gradient
-
-    def mixed(self, rows: Tensor) -> bool:
-        """Tell whether the logits of some rows depend on the points of the others."""
-        # A pass of its own: not every graph can be gone through twice.
-        others = self._gradient(*self._tracked(self.points), rows)[~rows.to(self.points.device)]
-        return bool((others.nan_to_num(0, 0, 0) != 0).any())
-
-    def differ_again(self, seed: int) -> bool:
-        """Tell whether one more pass over the same points, of another seed, differs."""
-        _seed(seed)
-        return self.differ(self.again(self.points), self.logits, _SAME_BATCH)
-
-    def differ(self, found: Tensor, before: Tensor, share: float = 1.0) -> bool:
-        """Tell whether logits of the same rows differ by more than rounding."""
-        a, b = found.double(), before.double()
+    def differs(self, found: Tensor, rows: Any, share: float = 1.0) -> bool:
+        """Tell whether logits differ by more than rounding from those of some rows."""
+        a, b = found.detach().double(), self.logits[rows].double()
         finite = torch.isfinite(a) & torch.isfinite(b)
         same = (a == b) | (a.isnan() & b.isnan())
-        allowed = share * _ROUNDING[self.kind] * b.abs().clamp(min=self.scale)
+        allowed = share * _ROUNDING[self.kind] * b.abs().clamp(min=self._scale)
         close = finite & ((a - b).abs() <= allowed)
         return not bool((same | close).all())
+
+
+def _tracked(model: Callable[[Tensor], Any], points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a leaf of the graph and its logits: with a graph, as gradients are made."""
+    with torch.enable_grad():
+        leaf = points.detach().clone().requires_grad_()
+        output = _called(model, leaf)
+        logits = logits_of(output)
+    _check_logits(logits, output, len(points))
+    return leaf, logits
+
+
+def _gradient(leaf: Tensor, logits: Tensor, rows: Tensor) -> Tensor:
+    """Return the gradient [B, *shape] of some rows' logits, rows [B] boolean."""
+    if not logits.requires_grad:
+        raise _cut_off()
+    weights = torch.linspace(1, 2, logits.shape[1], dtype=torch.float64)
+    signs = (rows[:, None] * weights).to(logits)
+    try:
+        (gradient,) = torch.autograd.grad(logits, leaf, signs, allow_unused=True)
+    except Exception as error:  # whatever a backward pass of the model's own raises
+        if is_out_of_memory(error):
+            raise
+        raise _no_gradient(error) from error
+    if gradient is None:
+        raise _cut_off()
+    return gradient
 
 
 def _scale(logits: Tensor) -> float:
@@ -386,10 +401,10 @@ def check_classifier(
     _check_eval_mode(model)
     with own_randomness():
         few = points_of_balls(images, min(device_batch, _PAIRS), balls or [], clip)
-        passes = _checked_rows(model, few, _masks(len(few)))
+        seen = _checked_rows(model, few, _masks(len(few)))
         if device_batch > len(few):
             check_batch_size(model, images, device_batch, balls, clip)
-        found = doubts_of(model, few, passes.logits, passes.gradient, passes.kind)
+        found = doubts_of(model, few, seen.logits, seen.slopes, seen.kind)
         with torch.no_grad():
             inner = model.model if isinstance(model, LogitsAlone) else model
             output = inner(few[:2])
@@ -433,44 +448,31 @@ def _masks(n: int) -> list[Tensor]:
     return [torch.tensor([choice in code for code in codes]) for choice in range(size)]
 
 
-def _checked_rows(model: Any, points: Tensor, masks: list[Tensor]) -> _Passes:
-    """Refuse a model by its passes over some points, and over parts of them."""
-    _seed(1)
-    passes, n = _Passes(model, points), len(points)
-    logits = passes.logits
+def _checked_rows(model: Any, points: Tensor, masks: list[Tensor]) -> _Seen:
+    """Refuse a model by one pass for each choice of rows, and by passes of single rows.
 
-    def check(differ: bool) -> None:
-        """Refuse what differs: for its other rows, unless the same batch does from call to call."""
-        seeds = range(2, 10) if differ else ()
-        if any(passes.differ_again(seed) for seed in seeds):
-            raise _random()
-        if differ:
-            raise _mixing()
-
-    if passes.differ_again(seed=0):
-        raise _random()
-    for mask in masks:
-        check(passes.mixed(mask))
-    # At other places of a batch of that size, among other points.
-    place = torch.arange(n).roll(n // 2)
-    moved = points[place]
+    Every other pass has the rows at other places, and among other points.
+    """
+    n, place = len(points), torch.arange(len(points)).roll(len(points) // 2)
     kept = torch.arange(n) % 2 == 0
-    moved[~kept] = points[0] + 0.25 * (moved[~kept] - points[0]) if n > 2 else moved[~kept]
-    check(passes.differ(passes.again(moved)[kept], logits[place[kept]]))
-    for size in (1, 2):
-        for first in range(0, min(n, _ALONE), size):
-            part = slice(first, first + size)
-            check(passes.differ(passes.again(points[part]), logits[part]))
-    return passes
-
-
-def _random() -> CleverError:
-    return CleverError(
-        "two passes over the same batch gave different logits",
-        "a deterministic model",
-        "switch off its random parts and what it keeps from call to call (F.dropout(x) drops in "
-        "evaluation mode too: pass training=self.training)",
-    )
+    moved = points[place]
+    if n > 2:
+        moved[~kept] = points[0] + 0.25 * (moved[~kept] - points[0])
+    _seed(0)
+    seen = _Seen(model, points)
+    for turn, mask in enumerate(masks):
+        leaf, logits = seen.graph
+        if turn > 0:
+            _seed(turn)
+            leaf, logits = _tracked(model, moved if turn % 2 else points)
+            if turn % 2:
+                seen.refuse(seen.differs(logits[kept], place[kept]))
+            else:
+                seen.refuse(seen.differs(logits, slice(None), _SAME_BATCH))
+        seen.refuse(seen.mixes(leaf, logits, mask))
+    for part in [slice(k, k + 1) for k in range(min(n, _ALONE))] + [slice(0, 2)]:
+        seen.refuse(seen.differs(_tracked(model, points[part])[1], part))
+    return seen
 
 
 def _mixing() -> CleverError:

@@ -25,7 +25,7 @@ def doubts_of(
     model: Callable[[Tensor], Any],
     points: Tensor,
     logits: Tensor,
-    gradient: Tensor,
+    slopes: bool,
     kind: torch.dtype,
 ) -> list[Finding]:
     """Return what is doubtful about a model's logits, by those at some points.
@@ -34,14 +34,14 @@ def doubts_of(
         model: [B, *shape] -> logits [B, K].
         points: [B, *shape], images and points of the balls around them.
         logits: [B, K], at the points.
-        gradient: [B, *shape], of a sum of each row's logits.
+        slopes: Whether any of their gradients there is not zero.
         kind: The coarsest type that the model computes in.
     """
     found = [
         _bounded(model, points, logits),
         _coarse(logits, kind),
         _ruled_out(logits),
-        _flat(logits, gradient),
+        _flat(logits, slopes),
     ]
     return [each for each in found if each is not None]
 
@@ -103,12 +103,12 @@ def _same(logits: Tensor) -> bool:
     return len(logits) > 1 and torch.equal(logits, logits[:1].expand_as(logits))
 
 
-def _flat(logits: Tensor, gradient: Tensor) -> Finding | None:
+def _flat(logits: Tensor, slopes: bool) -> Finding | None:
     """Doubt a model whose logits or gradients tell nothing of its input."""
     where = f"at all {len(logits)} points that were looked at"
     if _same(logits):
         return Finding("model", f"the logits are the same {where}", "see that they use the input")
-    if bool((gradient == 0).all()):
+    if not slopes:
         return Finding(
             "model",
             f"the gradient to the input is exactly zero {where}",
