@@ -209,21 +209,25 @@ def _check_logits(logits: Any, output: Any, n: int) -> None:
 @contextmanager
 def own_randomness() -> Iterator[None]:
     """Give all random states back as they were."""
-    python, legacy = random.getstate(), np.random.get_state()
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    devices = range(torch.cuda.device_count()) if _on_gpu() else ()
     with torch.random.fork_rng(devices):
         try:
             yield
         finally:
             random.setstate(python)
-            np.random.set_state(legacy)
+            np.random.set_state(legacy)  # noqa: NPY002
+
+
+def _on_gpu() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def _seed(number: int) -> None:
     random.seed(number)
     np.random.seed(number)  # noqa: NPY002
     torch.default_generator.manual_seed(number)
-    if torch.cuda.is_initialized():
+    if _on_gpu():
         torch.cuda.manual_seed_all(number)
 
 
@@ -409,11 +413,12 @@ def check_classifier(
             inner = model.model if isinstance(model, LogitsAlone) else model
             output = inner(few[:2])
     if not is_named(output):
+        n_classes = logits_of(output).shape[1]
         found.append(
             Finding(
                 "model",
-                f"the model returns several tensors [B, K]; the first, of {logits_of(output).shape[1]}"
-                " columns, was taken for the logits",
+                f"the model returns several tensors [B, K]; the first, of {n_classes} columns, was "
+                "taken for the logits",
                 "wrap the model in a function that returns its logits alone",
             )
         )

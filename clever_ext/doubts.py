@@ -74,9 +74,10 @@ def _coarse(logits: Tensor, kind: torch.dtype) -> Finding | None:
     best = best[torch.isfinite(best).all(dim=1)]
     if len(best) == 0:
         return None
-    grid = torch.finfo(kind).eps * 2.0 ** math.floor(math.log2(max(1e-30, best.abs().max().item())))
-    margin = float((best[:, 0] - best[:, 1]).median())
-    share = f"{100 * grid / margin:.2g} % of the median margin" if margin > 0 else "more than the margin"
+    exponent = math.floor(math.log2(max(1e-30, float(best.abs().max()))))
+    grid = torch.finfo(kind).eps * 2.0**exponent
+    margin = max(1e-30, float((best[:, 0] - best[:, 1]).median()))
+    share = f"{100 * grid / margin:.2g} % of the median margin"
     return Finding(
         "model",
         f"the model computes in {str(kind).removeprefix('torch.')}: its largest logits lie on a "
@@ -94,7 +95,7 @@ def _ruled_out(logits: Tensor) -> Finding | None:
     names = ", ".join(map(str, classes[:3])) + more
     return Finding(
         "model",
-        f"the logit of class {names} is -inf wherever it was looked at: as a target it has no score",
+        f"the logit of class {names} is -inf wherever it was looked at: no target for a score",
         "remove the mask if these classes can be predicted",
     )
 
@@ -112,7 +113,7 @@ def _flat(logits: Tensor, slopes: bool) -> Finding | None:
         return Finding(
             "model",
             f"the gradient to the input is exactly zero {where}",
-            "remove what has no gradient, such as rounding, or a saturated activation: such a score "
-            "says nothing",
+            "remove what has no gradient, such as rounding or a saturated activation: without one "
+            "a score says nothing",
         )
     return None

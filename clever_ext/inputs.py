@@ -264,12 +264,11 @@ def _check_range(x: Tensor, settings: Settings) -> list[Finding]:
             f"image {n} holds values from {float(ends[0, n]):.3g} to {float(ends[1, n]):.3g}, "
             f"outside clip=({low:g}, {high:g})",
             "images within clip, in whose range samples are held",
-            "give clip in the units of the images ((0 - mean) / std and (1 - mean) / std where they "
-            "are normalised), or clip=None; or normalise in the model and give pixels",
+            "give clip in the units of the images ((0 - mean) / std and (1 - mean) / std where "
+            "they are normalised), or clip=None; or normalise in the model and give pixels",
         )
-    default = any(
-        radii == (default_radius(p),) for p, radii in zip(settings.norms, settings.radii, strict=True)
-    )
+    pairs = zip(settings.norms, settings.radii, strict=True)
+    default = any(radii == (default_radius(p),) for p, radii in pairs)
     least, most = float(ends[0].min()), float(ends[1].max())
     if default and max(abs(least), abs(most)) > _FAR_FROM_PIXELS:
         return [

@@ -59,4 +59,5 @@ class LogitsAlone(torch.nn.Module):
         self.training = bool(getattr(model, "training", False))
 
     def forward(self, x: Tensor) -> Any:
+        """Return the logits [B, K] of points [B, *shape]."""
         return logits_of(self.model(x))

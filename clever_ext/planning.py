@@ -13,21 +13,18 @@ import torch
 
 from . import memory
 from .adaptive import half_widths
+from .cost import measure_passes
 from .credible import predicted_fit
 from .drawing import draw
-from .engine import Engine, pass_seconds
-from .findings import Finding
+from .engine import Engine
 from .inputs import FIRST_LOOK, PAPER_GRADIENTS, Settings, check_batch, check_device_batch
 from .maxima import Drawn
-from .sampling import AUTO
-from .subjects import Ints, Rows, Subjects
+from .subjects import Rows, Subjects
 
 #: Images and targets of the pilot, spread over those that were given.
 _PILOT_IMAGES, _PILOT_TARGETS = 4, 4
 #: Seconds that the pilot may take, and those of a run of which trials may take their share.
 _PILOT_SECONDS, _READY_SECONDS = 4.0, 60.0
-#: From how many seconds on a run is long, and the least passes of one that is worth measuring.
-_LONG_SECONDS, _LONG_PASSES = 600.0, 50
 
 
 @dataclass(frozen=True)
@@ -146,7 +143,7 @@ def _pilot(
     images = of[np.unique(np.linspace(0, len(of) - 1, min(_PILOT_IMAGES, len(of))).astype(int))]
     places = np.linspace(0, subjects.n_targets - 1, min(_PILOT_TARGETS, subjects.n_targets))
     targets = np.ascontiguousarray(subjects.targets[images][:, places.astype(int)])
-    each = max(1e-9, seconds_per_gradient(subjects, images, targets))
+    each = max(1e-9, measure_passes(subjects).of(targets.shape[1]) / targets.shape[1])
     tensors = subjects.tensors(images, targets)
     subjects.engine.ready(*tensors, min(n_gradients, round(_READY_SECONDS / each)))
     rows = Rows.concatenate(
@@ -167,59 +164,6 @@ def _pilot(
         subjects, rows, range(FIRST_LOOK), samples, settings.seed, settings.clip, lambda _: None
     )
     return drawn, rows, samples, time.perf_counter() - begin
-
-
-def seconds_per_gradient(subjects: Subjects, images: Ints, targets: Ints) -> float:
-    """Measure a gradient, by passes over one device batch made of some images and their targets."""
-    plan = subjects.engine.own
-    rows = np.resize(np.arange(len(images)), plan.device_batch)
-    tensors = subjects.tensors(images[rows], targets[rows])
-    seconds = [pass_seconds(plan.oracle, *tensors) for _ in range(2)]  # the first warms up
-    return min(seconds) / (len(rows) * targets.shape[1])
-
-
-def long_run(subjects: Subjects, settings: Settings) -> list[Finding]:
-    """Tell of a run that will take long, before it begins, and of what would be cheaper."""
-    images, n_targets = subjects.scored, subjects.n_targets
-    n_gradients, least = _expected_gradients(len(images), n_targets, settings)
-    if n_gradients < _LONG_PASSES * subjects.engine.own.device_batch:
-        return []
-    targets = subjects.targets[images][:, :_PILOT_TARGETS]
-    seconds = n_gradients * seconds_per_gradient(subjects, images, targets)
-    if seconds < _LONG_SECONDS:
-        return []
-    cheaper = [
-        'estimator="steepest", which takes 2,000 gradients for a row' * (settings.estimator != "steepest"),
-        "tolerance=0.05, which stops where a score is exact enough" * (settings.tolerance is None),
-        "race=True, which finds the smallest score without the others" * (n_targets > 2),
-        'targets="top2", the runner-up alone' * (n_targets > 1),
-    ]
-    said = (
-        f"this run will take {'at least ' if least else 'about '}{_duration(seconds)}: "
-        f"{n_gradients:,.0f} gradients of {len(images)} images and {n_targets} targets each"
-    )
-    fix = "cheaper are " + "; ".join(filter(None, cheaper)) if any(cheaper) else "score fewer images"
-    return [Finding("cost", said, fix)]
-
-
-def _expected_gradients(n_images: int, n_targets: int, settings: Settings) -> tuple[float, bool]:
-    """Return the gradients of a run, and whether these are the least that it may take."""
-    balls = n_images * len(settings.balls)
-    each = settings.n_batches * settings.batch_samples
-    if settings.estimator == "steepest":
-        return balls * n_targets * settings.max_gradients, False
-    if settings.tolerance is not None:
-        return balls * n_targets * FIRST_LOOK * settings.batch_samples, True
-    if settings.race:
-        return balls * (n_targets + each), True
-    return balls * n_targets * each, AUTO in settings.radii
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("hours", 3600)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.0f} {unit}"
-    return f"{seconds / 60:,.0f} minutes"
 
 
 def _batches(width: Any, tolerance: float | None, limit: int) -> Any:

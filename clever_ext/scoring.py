@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from .adaptive import ESTIMATOR, Held, sample_until
+from .cost import gradients_of_row, measure_passes, of_cost
 from .engine import Engine
 from .errors import CleverError
 from .findings import Finding, of_concern, warn
 from .fitting import BackgroundFits, Fitted
 from .inputs import Batch, Settings, check_batch, check_candidates, check_device_batch
 from .maxima import Sampling, sample_maxima
-from .planning import long_run
 from .progress import Counter, Progress, reporting
 from .racing import race_targets
 from .radii import find_radii
@@ -32,6 +32,8 @@ from .uneven import collect
 
 #: Batch maxima that are kept on the device at a time, over all images and targets of one norm.
 _MAXIMA_ON_DEVICE = 2**23
+#: Device batches of a run, at least, that is measured before it begins.
+_MEASURED = 300
 #: Images whose samples are drawn in one go.
 _IMAGES_AT_ONCE = 64
 
@@ -304,11 +306,20 @@ def score_batch(
         engine.check(batch.images, settings.balls, settings.clip)
         subjects = Subjects(engine, batch, settings.targets, settings.seed)
         if tell is not None:
-            tell((*engine.findings, *batch.findings, *long_run(subjects, settings)))
+            tell((*engine.findings, *batch.findings, *_of_long_run(subjects, settings)))
         table, complete = _scored(subjects, settings, progress, held)
     if not complete:
         warnings.warn("interrupted: the result holds the images finished so far", stacklevel=3)
     return CleverResult(table, describe(engine, batch, settings, model_name, complete))
+
+
+def _of_long_run(subjects: Subjects, settings: Settings) -> list[Finding]:
+    """Measure what a run will take, if it is long enough to be worth the passes."""
+    n_images, size = len(subjects.scored), subjects.engine.own.device_batch
+    points = n_images * len(settings.balls) * gradients_of_row(settings)
+    if points < _MEASURED * size:
+        return []
+    return [of_cost(settings, n_images, subjects.n_targets, measure_passes(subjects))]
 
 
 def _scored(

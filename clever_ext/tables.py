@@ -30,7 +30,10 @@ _OF_SKIPPED: dict[str, Any] = {
     "capped": False, "flags": "", "n_batches": 0, "batch_samples": 0, "n_gradients": 0,
 }  # fmt: skip
 _OF_MISCLASSIFIED: dict[str, Any] = {
-    "score": 0.0, "score_low": 0.0, "score_high": 0.0, "status": "misclassified"
+    "score": 0.0,
+    "score_low": 0.0,
+    "score_high": 0.0,
+    "status": "misclassified",
 }
 
 

@@ -34,7 +34,9 @@ def _given(targets: Any, n: int, n_classes: int) -> Ints:
     given = np.asarray(targets.cpu() if isinstance(targets, Tensor) else targets)
     if given.dtype.kind not in "iu" or given.size == 0:
         raise CleverError(
-            f"targets={targets!r} are no class numbers", "integers", "give e.g. 3, [[3, 5]] or 'all'"
+            f"targets={targets!r} are no class numbers",
+            "integers",
+            "give e.g. 3, [[3, 5]] or 'all'",
         )
     given = given.astype(np.int64)
     if given.ndim == 1 and len(given) == n > 1:

@@ -12,6 +12,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from .errors import CleverError
 from .findings import Finding
@@ -107,7 +108,7 @@ def _dense_parts(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
     """Yield the plain tensors that hold all of a tensor's values, whatever its kind."""
     if hasattr(tensor, "full_tensor"):  # distributed: each process has a shard
         yield from _dense_parts(tensor.full_tensor())
-    elif tensor.is_meta or isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+    elif tensor.is_meta or is_lazy(tensor):
         return
     elif hasattr(tensor, "__tensor_flatten__"):  # a tensor made of others, as torchao's are
         for name in tensor.__tensor_flatten__()[0]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -46,11 +46,12 @@ def accepted(model, images=IMAGES, **settings):
 def test_a_sound_model_passes_and_nothing_is_touched():
     model = network()
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    rng, python, legacy = torch.random.get_rng_state(), random.getstate(), np.random.get_state()[1]
+    rng, python = torch.random.get_rng_state(), random.getstate()
+    legacy = np.random.get_state()[1]  # noqa: NPY002
     assert accepted(model) == []
     assert torch.equal(torch.random.get_rng_state(), rng)
     assert random.getstate() == python
-    assert (np.random.get_state()[1] == legacy).all()
+    assert (np.random.get_state()[1] == legacy).all()  # noqa: NPY002
     assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -125,7 +126,7 @@ RANDOM = {
     "one draw for all rows": lambda x: linear(x) + torch.randn(4),
     "stochastic depth": lambda x: linear(x) * (torch.rand(()) < 0.5),
     "random crop": crop,
-    "numpy": lambda x: linear(x) * float(np.random.uniform(0.5, 1)),
+    "numpy": lambda x: linear(x) * float(np.random.uniform(0.5, 1)),  # noqa: NPY002
     "numpy's generator": lambda x: linear(x) * np.random.default_rng().uniform(0.5, 1),
     "python": lambda x: linear(x) * random.uniform(0.5, 1),
     "a generator of its own": lambda x: linear(x) + torch.randn(4, generator=GENERATOR),
@@ -369,7 +370,7 @@ class NotDifferentiable(torch.autograd.Function):
         return x.clone()
 
     @staticmethod
-    def backward(_, gradient):
+    def backward(_, __):
         raise KeyError("no rule")
 
 
@@ -410,7 +411,10 @@ CUT_OFF = "logits do not depend on its input"
         (lambda x: linear(x)[:, :1], "one logit"),
         (lambda x: linear(x).argmax(1, keepdim=True).expand(-1, 3), "logits are torch.int64"),
         (lambda x: torch.complex(linear(x), linear(x)), "logits are torch.complex64.*absolute"),
-        (lambda x: NotDifferentiable.apply(linear(x)), "backward pass to the input failed.*no rule"),
+        (
+            lambda x: NotDifferentiable.apply(linear(x)),
+            "backward pass to the input failed.*no rule",
+        ),
         (nn.Linear(7, 3).eval(), "the model failed on a batch of shape"),
         (Expecting(48, 3).eval(), r"cannot be called with a batch alone.*pixel_values.*lambda x"),
         (TwoInputs(48, 3).eval(), r"cannot be called with a batch alone.*mask"),

@@ -186,7 +186,6 @@ def test_the_digest_sees_names_dtypes_shapes_and_bytes():
 KNOWN_DIGEST = "ccb1f24ce9d8e3f1b836bde488e1dd807edafdababe82da2015eae35e84c14a3"
 
 
-
 BASE = torch.arange(1.0, 7.0)
 KINDS = {
     "scalar": lambda x: x[0],
