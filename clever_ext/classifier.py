@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.parameter import is_lazy
 
+from .calling import called, check_eval_mode, check_logits, mixing
 from .doubts import doubts_of
 from .errors import CleverError
 from .findings import Finding
-from .gradients import GradientOracle, as_module
 from .maxima import is_out_of_memory
 from .outputs import LogitsAlone, is_named, logits_of
 from .sampling import default_radius, sample_lp_ball
@@ -36,83 +34,6 @@ _ALONE = 8
 _REPEATED = 8
 #: Logits beyond so many times the small ones are masks, and tell nothing of the arithmetic.
 _MASK = 1e3
-#: Packages whose models torch cannot differentiate.
-_FOREIGN = (
-    "sklearn", "xgboost", "lightgbm", "catboost", "keras", "tensorflow", "tf_keras", "jax", "flax",
-    "onnxruntime", "onnx", "cv2", "paddle", "mxnet",
-)  # fmt: skip
-
-
-def check_kind(model: Any) -> None:
-    """Refuse what is no model that could be called, or one that has no weights yet.
-
-    Raises:
-        CleverError: it is one of these; the text says which.
-    """
-    expected = "a torch.nn.Module, a callable or a GradientOracle"
-    kind = type(model).__name__
-    if isinstance(model, type):
-        raise CleverError(
-            f"model is the class {model.__name__}, not a model",
-            expected,
-            f"make one and load its weights: model = {model.__name__}(...).eval()",
-        )
-    if isinstance(model, torch.nn.Module):
-        _check_weights_are_there(model)
-        return
-    if isinstance(model, GradientOracle):
-        return
-    if type(model).__module__.split(".")[0] in _FOREIGN or hasattr(model, "predict_proba"):
-        raise CleverError(
-            f"model of type {kind} is of {type(model).__module__.split('.')[0]}, which torch "
-            "cannot differentiate",
-            expected,
-            "write its logits in torch, or a GradientOracle: an object with logits(x) and "
-            "margin_gradients(x, classes, targets)",
-        )
-    if callable(model):
-        return
-    fix = "pass the model itself"
-    if model is None:
-        fix = "see that what makes the model returns it"
-    elif isinstance(model, str):
-        fix = "load the model first, and pass what was loaded"
-    elif isinstance(model, Mapping):
-        fix = "make the network, and load these weights into it: net.load_state_dict(...)"
-    raise CleverError(f"model of type {kind} cannot be called", expected, fix)
-
-
-def _check_weights_are_there(module: torch.nn.Module) -> None:
-    for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
-        if is_lazy(tensor):
-            raise CleverError(
-                f"the model's weight {name!r} has no shape yet: it is of a lazy module",
-                "a model whose weights are loaded",
-                "call the model on a batch once, then load its weights and call model.eval()",
-            )
-        if tensor.is_meta:
-            raise CleverError(
-                f"the model's weight {name!r} has no values: it is on the meta device",
-                "a model whose weights are loaded",
-                "call model.to_empty(device=...) and load its weights",
-            )
-
-
-def _check_eval_mode(model: Any) -> None:
-    module = as_module(model)
-    for name, part in module.named_modules() if module is not None else ():
-        # Of what was traced, exported or frozen, the mode is part of the graph; what has no
-        # forward pass of its own has no mode.
-        traced = type(part).__module__.startswith(("torch.fx.", "torch.export."))
-        if traced or getattr(type(part), "forward", None) is torch.nn.Module.forward:
-            continue
-        if getattr(part, "training", False):
-            where = f"its submodule {name!r}" if name else "the model"
-            raise CleverError(
-                f"{where} is in training mode",
-                "a model in evaluation mode, whose rows do not influence each other",
-                "call model.eval() first",
-            )
 
 
 def as_classifier(model: Any, images: Tensor) -> Any:
@@ -125,85 +46,12 @@ def as_classifier(model: Any, images: Tensor) -> Any:
     Raises:
         CleverError: the model does not take them, or returns no logits.
     """
-    _check_eval_mode(model)
-    x = images[:1].contiguous()
+    check_eval_mode(model)
+    x = images[:1].clone()
     with own_randomness(), torch.no_grad():
-        output = _called(model, x, images)
-    _check_logits(logits_of(output), output, len(x))
+        output = called(model, x, images)
+    check_logits(logits_of(output), output, len(x))
     return model if isinstance(output, Tensor) else LogitsAlone(model)
-
-
-def _called(model: Callable[[Tensor], Any], x: Tensor, images: Tensor | None = None) -> Any:
-    try:
-        return model(x)
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        raise _cause(model, x, images, error) from error
-
-
-def _cause(
-    model: Callable[[Tensor], Any], x: Tensor, images: Tensor | None, error: Exception
-) -> CleverError:
-    """Return what is likely to be behind a pass that failed."""
-    function = model.forward if isinstance(model, torch.nn.Module) else model
-    try:
-        signature = inspect.signature(function)
-        signature.bind(x)
-    except ValueError:  # of a built-in function nothing is known
-        pass
-    except TypeError as mismatch:
-        return CleverError(
-            f"the model cannot be called with a batch alone ({mismatch}): it takes {signature}",
-            "a model that takes a batch [B, *shape] as its only argument",
-            "wrap it, e.g. lambda x: model(name_of_the_argument=x)",
-        )
-    if images is not None and images.dim() in (2, 3):
-        with suppress(Exception):
-            whole = logits_of(model(images[None]))
-            if isinstance(whole, Tensor) and whole.dim() == 2:
-                return CleverError(
-                    f"images of shape {list(images.shape)} are one image for this model",
-                    "a batch of images, [N, *shape]",
-                    "give images[None]",
-                )
-    said = str(error).strip().splitlines() or [type(error).__name__]
-    if "more than 1 value per channel" in said[0]:
-        return _mixing()
-    return CleverError(
-        f"the model failed on a batch of shape {list(x.shape)}, {x.dtype}, {x.device}: {said[0]}",
-        "a model that takes such a batch, of any size, to logits [B, K]",
-        "check the images' shape, range and dtype, and where the model's weights are",
-    )
-
-
-def _check_logits(logits: Any, output: Any, n: int) -> None:
-    if isinstance(output, torch.nn.Module):
-        raise CleverError(
-            f"the model returned another model, {type(output).__name__}",
-            f"a tensor of logits [{n}, K]",
-            "pass what it returns: it makes the model",
-        )
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != n:
-        got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        if isinstance(logits, Mapping):
-            got = f"a {got} of {', '.join(map(str, logits))}"
-        raise CleverError(
-            f"the model's output for a batch of {n} is {got}",
-            f"a tensor of logits [{n}, K]",
-            "wrap the model in a function that returns its logits alone",
-        )
-    if not logits.is_floating_point():
-        raise CleverError(
-            f"the model's logits are {logits.dtype}",
-            "real floating point numbers",
-            "return the numbers before the classes are chosen, or the absolute values of complex "
-            "ones",
-        )
-    if logits.shape[1] < 2:
-        raise CleverError(
-            "the model has one logit", "at least 2 classes", "give [0, logit] for a binary model"
-        )
 
 
 @contextmanager
@@ -285,7 +133,7 @@ class _Seen:
                     "drops in evaluation mode too: pass training=self.training)",
                 )
         if differs:
-            raise _mixing()
+            raise mixing()
 
     def mixes(self, leaf: Tensor, logits: Tensor, rows: Tensor) -> bool:
         """Tell whether the logits of some rows, [B] boolean, depend on the points of the others."""
@@ -307,9 +155,9 @@ def _tracked(model: Callable[[Tensor], Any], points: Tensor) -> tuple[Tensor, Te
     """Return a leaf of the graph and its logits: with a graph, as gradients are made."""
     with torch.enable_grad():
         leaf = points.detach().clone().requires_grad_()
-        output = _called(model, leaf)
+        output = called(model, leaf.clone())  # into which it may write
         logits = logits_of(output)
-    _check_logits(logits, output, len(points))
+    check_logits(logits, output, len(points))
     return leaf, logits
 
 
@@ -402,7 +250,7 @@ def check_classifier(
     Raises:
         CleverError: one of these.
     """
-    _check_eval_mode(model)
+    check_eval_mode(model)
     with own_randomness():
         few = points_of_balls(images, min(device_batch, _PAIRS), balls or [], clip)
         seen = _checked_rows(model, few, _masks(len(few)))
@@ -411,7 +259,7 @@ def check_classifier(
         found = doubts_of(model, few, seen.logits, seen.slopes, seen.kind)
         with torch.no_grad():
             inner = model.model if isinstance(model, LogitsAlone) else model
-            output = inner(few[:2])
+            output = inner(few[:2].clone())
     if not is_named(output):
         n_classes = logits_of(output).shape[1]
         found.append(
@@ -478,12 +326,3 @@ def _checked_rows(model: Any, points: Tensor, masks: list[Tensor]) -> _Seen:
     for part in [slice(k, k + 1) for k in range(min(n, _ALONE))] + [slice(0, 2)]:
         seen.refuse(seen.differs(_tracked(model, points[part])[1], part))
     return seen
-
-
-def _mixing() -> CleverError:
-    return CleverError(
-        "the rows of a batch influence each other's logits, or a row's place in the batch does",
-        "a model whose logits of a row depend on that row alone",
-        "put batch normalisation into evaluation mode, and remove what is computed over the batch "
-        "and noise, also noise from a fixed seed",
-    )

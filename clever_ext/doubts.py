@@ -48,22 +48,25 @@ def doubts_of(
 
 def _bounded(model: Callable[[Tensor], Any], points: Tensor, logits: Tensor) -> Finding | None:
     """Doubt outputs of a last activation, such as a softmax: their margins are not those before."""
-    fix = "score the logits before it: scores of its outputs are another quantity, often higher"
     values = logits.double()
     if not bool((values.abs() <= 1).all()) or _same(logits):
         return None
     if bool((values >= 0).all() & ((values.sum(dim=1) - 1).abs() < _SUM).all()):
-        said = "the model's outputs are probabilities, as a softmax gives: each row adds up to 1"
-        return Finding("model", said, fix)
-    far = torch.tensor([math.nan])
-    with suppress(Exception), torch.no_grad():  # the model may not take such points
-        far = torch.cat([logits_of(model(sign * _FAR * points)) for sign in (1, -1)]).double()
-    if not bool((far.abs() <= 1).all()) or not bool((far.abs() > _SATURATED).any()):
-        return None
-    low = 0 if bool((far >= 0).all() & (values >= 0).all()) else -1
-    name = "sigmoid" if low == 0 else "tanh"
-    said = f"the model's outputs stay between {low} and 1 wherever it is called, as a {name}'s do"
-    return Finding("model", said, fix)
+        outputs = "are probabilities, as a softmax gives: each row adds up to 1"
+    else:
+        far = torch.tensor([math.nan])
+        with suppress(Exception), torch.no_grad():  # the model may not take such points
+            far = torch.cat([logits_of(model(sign * _FAR * points)) for sign in (1, -1)]).double()
+        if not bool((far.abs() <= 1).all() & (far.abs() > _SATURATED).any()):
+            return None
+        positive = bool((far >= 0).all() & (values >= 0).all())
+        low, name = (0, "sigmoid") if positive else (-1, "tanh")
+        outputs = f"stay between {low} and 1 wherever it is called, as a {name}'s do"
+    return Finding(
+        "model",
+        f"the model's outputs {outputs}",
+        "score the logits before it: scores of its outputs are another quantity, often higher",
+    )
 
 
 def _coarse(logits: Tensor, kind: torch.dtype) -> Finding | None:

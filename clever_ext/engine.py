@@ -17,13 +17,8 @@ import torch
 from torch import Tensor
 
 from . import memory
-from .classifier import (
-    as_classifier,
-    check_batch_size,
-    check_classifier,
-    check_kind,
-    probe_points,
-)
+from .calling import check_kind
+from .classifier import as_classifier, check_batch_size, check_classifier, probe_points
 from .errors import CleverError
 from .findings import Finding
 from .gradients import GradientOracle, TorchOracle, frozen

@@ -16,6 +16,7 @@ from . import ops
 from .errors import CleverError
 from .findings import Finding
 from .gradients import model_placement
+from .images import as_tensor, check_values
 from .sampling import (
     AUTO,
     FLOATS,
@@ -180,76 +181,6 @@ class Batch:
     findings: tuple[Finding, ...] = ()  # what was seen of them
 
 
-def _is_picture(value: Any) -> bool:
-    """Tell whether something is a PIL picture, without importing PIL."""
-    return type(value).__module__.split(".")[0] == "PIL"
-
-
-def _as_tensor(images: Any) -> Tensor:
-    """Turn what people hold images in into one tensor."""
-    if isinstance(images, (list, tuple)) and images:
-        if any(_is_picture(each) for each in images):
-            return _as_tensor(images[0])
-        if all(isinstance(each, (Tensor, np.ndarray)) for each in images):
-            shapes = list(dict.fromkeys(tuple(each.shape) for each in images))
-            if len(shapes) > 1:
-                raise CleverError(
-                    f"the images have different shapes: {list(shapes[0])} and {list(shapes[1])}",
-                    "images of one shape",
-                    "resize and crop them to it; or score those of each shape by themselves, and "
-                    "give the images alone, without labels",
-                )
-            return torch.stack([_as_tensor(each) for each in images])
-    if isinstance(images, np.ndarray) and images.dtype.kind in "fiub":
-        # As torch wants it: strides of at least 0, bytes in this machine's order, and writable.
-        native = images.dtype.newbyteorder("=")
-        images = np.require(images, native, ["C", "W"])
-    if _is_picture(images):
-        raise CleverError(
-            f"images are PIL pictures ({type(images).__name__})",
-            "a float tensor or array [N, *shape], in the range that the model takes",
-            "use the model's own transform: torch.stack([transform(picture) for picture in ...])",
-        )
-    try:
-        return torch.as_tensor(images)
-    except Exception as error:  # whatever the conversion of some class raises
-        raise CleverError(
-            f"images of type {type(images).__name__} are no array: {error}",
-            "a float tensor or array [N, *shape]",
-            "stack the images with torch.stack",
-        ) from error
-
-
-def _check_values(x: Tensor) -> None:
-    """Refuse images without values, or with some that are no numbers."""
-    if x.is_meta or x.layout != torch.strided or x.is_nested:
-        kind = "on the meta device" if x.is_meta else "sparse or nested"
-        raise CleverError(
-            f"images are {kind}",
-            "a dense tensor that holds values",
-            "give the images themselves" if x.is_meta else "stack or convert them: x.to_dense()",
-        )
-    if x.dim() < 2 or x.numel() == 0:
-        raise CleverError(
-            f"images have shape {list(x.shape)}",
-            "[N, *shape] with at least one image",
-            "give a single image as images[None]",
-        )
-    if x.dtype not in FLOATS:
-        raise CleverError(
-            f"images are {x.dtype}",
-            "floating point values in the range that the model takes",
-            "convert them, e.g. images.float() / 255",
-        )
-    bad = (~torch.isfinite(x)).flatten(1).any(dim=1).nonzero()
-    if len(bad):
-        raise CleverError(
-            f"image {int(bad[0])} holds NaN or infinite values",
-            "finite values",
-            "leave it out, or repair it",
-        )
-
-
 def _check_range(x: Tensor, settings: Settings) -> list[Finding]:
     """Refuse images outside the clip, and doubt those that the default radius does not suit."""
     low, high = settings.clip
@@ -288,8 +219,8 @@ def _finite(bound: float) -> float:
 
 
 def _check_images(images: Any, model: Any, device: Any, dtype: torch.dtype | None) -> Tensor:
-    x = _as_tensor(images).detach().resolve_neg()
-    _check_values(x)
+    x = as_tensor(images)
+    check_values(x)
     model_device, model_dtype = model_placement(model)
     place = check_device(device, model_device, x.device)
     if dtype is not None and dtype not in FLOATS:
