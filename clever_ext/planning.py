@@ -19,6 +19,7 @@ from .drawing import draw
 from .engine import Engine
 from .inputs import FIRST_LOOK, PAPER_GRADIENTS, Settings, check_batch, check_device_batch
 from .maxima import Drawn
+from .progress import duration
 from .subjects import Rows, Subjects
 
 #: Images and targets of the pilot, spread over those that were given.
@@ -50,7 +51,7 @@ class RunPlan:
 
     def __str__(self) -> str:
         return (
-            f"{self.n_gradients:,} gradients for {self.rows:,} rows in about {self.seconds:,.0f} s "
+            f"{self.n_gradients:,} gradients for {self.rows:,} rows in about {duration(self.seconds)} "
             f"with {self.memory_bytes / 2**30:.2f} GiB; scores to about {100 * self.tolerance:.1g} "
             f"% (told by {self.pilot_gradients:,} gradients)"
         )
