@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from PIL import Image
 from side_by_side import write
+from peers import peer
 from transforms import (
     TimmConfig,
     digest,

@@ -20,7 +20,14 @@ import torch
 from torch import Tensor
 
 from . import memory
-from .classifier import check_classifier, modifies_input, probe_points
+from .calling import PassFailedError, check_kind
+from .classifier import (
+    as_classifier,
+    check_batch_size,
+    check_classifier,
+    modifies_input,
+    probe_points,
+)
 from .errors import CleverError
 from .findings import Finding
 from .folding import Folded
@@ -45,6 +52,9 @@ from .weights import weights_digest
 #: Elements of a device batch of points before any trial: on a CPU about what its caches hold of the
 #: first layers' activations, on a GPU what keeps one busy.
 _FIRST_ELEMENTS = {"cpu": 2**17, "cuda": 2**25}
+#: Elements of the eight points that a batch has at least: of larger ones it has fewer, since the
+#: activations of a few large pictures take all the memory.
+_LEAST_ELEMENTS = 2**22
 #: Share of a run's time that trials may take, and of its samples that one pass of the first takes.
 _TRIAL_SHARE, _FIRST_SHARE = 0.05, 0.004
 #: A change is made when it is faster by this factor at least.
@@ -63,7 +73,8 @@ _LONGER = 2.0
 def first_device_batch(shape: torch.Size, device: torch.device) -> int:
     """Choose how many points go through the model at once, from their size alone."""
     elements = _FIRST_ELEMENTS.get(device.type, _FIRST_ELEMENTS["cpu"])
-    return max(8, min(1024, elements // max(1, shape.numel())))
+    least = max(1, min(8, _LEAST_ELEMENTS // max(1, shape.numel())))
+    return max(least, min(1024, elements // max(1, shape.numel())))
 
 
 def pass_seconds(oracle: GradientOracle, points: Tensor, classes: Tensor, targets: Tensor) -> float:
@@ -185,12 +196,8 @@ class Engine:
     """
 
     def __init__(self, model: Any, prepare: Any, device_batch: int | str) -> None:
-        if not _is_oracle(model) and not callable(model):
-            raise CleverError(
-                f"model of type {type(model).__name__} cannot be called",
-                "a torch.nn.Module, a callable or a GradientOracle",
-                "pass the model itself",
-            )
+        check_kind(model)
+        self.name = type(model).__name__
         self.model = self._passed = usable(model)  # passes may come to go through a copy
         self.asked, self.automatic = check_options(prepare)
         if _is_oracle(model) and self.asked:
@@ -209,14 +216,20 @@ class Engine:
         self._memory: dict[Any, Choice] = {}
         self._weights: tuple[int, ...] = ()
         self.own = self.plan = self._own_plan(1)
-        self._checked = False
+        self._checked, self._largest = False, 0
         self._ready_for: Any = None
         self._known_for = 0.0
 
     @cached_property
     def digest(self) -> str | None:
         """Digest of the model's weights; None where it shows none."""
-        return weights_digest(self.model) if isinstance(self.model, torch.nn.Module) else None
+        if not isinstance(self.model, torch.nn.Module):
+            return None
+        try:
+            return weights_digest(self.model)
+        except CleverError as error:  # scores need no digest
+            self.findings.append(Finding("model", error.wrong, error.fix))
+            return None
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -261,22 +274,53 @@ class Engine:
         if self._checked:
             return
         self._balls = balls or [], clip
-        if not _is_oracle(self.model):
-            try:
-                self._check(images)
-            except Exception:
-                if not self._copied_since_weights_changed():
-                    raise
-                self._check(images)
         size = self.device_batch
         if not isinstance(size, int):
             size = first_device_batch(images.shape[1:], images.device)
         self.own = self.plan = self._own_plan(size)
+        _ = self.digest  # of the model as it was given, before any work
+        if not _is_oracle(self.model):
+            try:
+                self._check_classifier(images)
+            except Exception:
+                if not self._copied_since_weights_changed():
+                    raise
+                self._check_classifier(images)
+        self.own = self.plan = self._own_plan(self.own.device_batch)
         self._checked = True
 
-    def _check(self, images: Tensor) -> None:
-        self._find(check_classifier(self._passed, images))  # which looks at its mode first
-        self.clones_input = modifies_input(self._passed, probe_points(images))
+    def _check_classifier(self, images: Tensor) -> None:
+        """Check the model in batches of the first size, or of the largest that it can take."""
+        size = max(2, self.own.device_batch)  # one point alone tells nothing of rows that mix
+        model = as_classifier(self._passed, images)
+        while True:
+            try:
+                self._find(check_classifier(model, images, size, *self._balls))
+            except Exception as error:
+                size = self._smaller(size, error)
+            else:
+                break
+        if self.model is self._passed:
+            self.model = model
+        self._passed, self._largest = model, size
+        self.clones_input = modifies_input(model, probe_points(images))
+
+    def _smaller(self, size: int, error: Exception) -> int:
+        """Halve the first size after a pass of so many points has failed, or raise its error."""
+        if is_out_of_memory(error):
+            self.own.recover(error, size)
+        elif isinstance(error, PassFailedError) and self.device_batch == "auto" and size > 2:
+            self.own.device_batch = size // 2
+        else:
+            raise error
+        return self.own.device_batch
+
+    def _check_batch_size(self, images: Tensor) -> None:
+        """Check the model in batches of the size that was chosen, if none so large was checked."""
+        size = self.plan.device_batch
+        if not _is_oracle(self.model) and size > self._largest:
+            check_batch_size(self._passed, images, size, *self._balls)
+            self._largest = size
 
     def ready(
         self,
@@ -315,6 +359,7 @@ class Engine:
                 self.choice, made = self._found(kind, work, n_gradients)
         self._known_for = self.choice.n_gradients
         self._use(self.choice, work, made)
+        self._check_batch_size(images)
 
     def settle(self, choice: Choice) -> None:
         """Make passes as was found before, and make no more trials.

@@ -40,6 +40,10 @@ STATUSES: Mapping[str, str] = MappingProxyType(
             "A logit or a gradient was infinite or not a number. There is no score, and the "
             "picture counts in no mean."
         ),
+        "no-target": (
+            "The target is the class that the network predicts for the picture, or one that a "
+            "logit of -inf rules out: there is nothing to reach, and the row counts in no minimum."
+        ),
         "error": "The picture could not be read or scored; the row says why.",
     }
 )

@@ -16,7 +16,16 @@ from . import ops
 from .errors import CleverError
 from .findings import Finding
 from .gradients import model_placement
-from .sampling import AUTO, FLOATS, check_clip, check_integer, check_norm, check_radii
+from .images import as_tensor, check_values
+from .sampling import (
+    AUTO,
+    FLOATS,
+    check_clip,
+    check_integer,
+    check_norm,
+    check_radii,
+    default_radius,
+)
 
 #: What a score can be made by.
 ESTIMATORS = ("clever", "steepest")
@@ -24,6 +33,8 @@ ESTIMATORS = ("clever", "steepest")
 DEFAULT_GRADIENTS, FEWEST_GRADIENTS = 2000, 16
 #: What the paper spends on one score: 500 batches of 1,024.
 PAPER_GRADIENTS = 512_000
+#: Values beyond which images are no pixels in [0, 1], normalised or not.
+_FAR_FROM_PIXELS = 16
 #: Batches of a row at the first look, where a tolerance decides how many it gets.
 FIRST_LOOK = 8
 
@@ -170,34 +181,46 @@ class Batch:
     findings: tuple[Finding, ...] = ()  # what was seen of them
 
 
+def _check_range(x: Tensor, settings: Settings) -> list[Finding]:
+    """Refuse images outside the clip, and doubt those that the default radius does not suit."""
+    low, high = settings.clip
+    ends = torch.stack(torch.aminmax(x.flatten(1), dim=1)).double().cpu()
+    # What may be left of a conversion to another type and back, or of a normalisation.
+    slack = 2 * torch.finfo(x.dtype).eps * max(map(abs, (low, high, 1.0)), key=_finite)
+    slack += 1e-4 * (high - low) if math.isfinite(high - low) else 0.0
+    outside = ((ends[0] < low - slack) | (ends[1] > high + slack)).nonzero()
+    if len(outside):
+        n = int(outside[0])
+        raise CleverError(
+            f"image {n} holds values from {float(ends[0, n]):.3g} to {float(ends[1, n]):.3g}, "
+            f"outside clip=({low:g}, {high:g})",
+            "images within clip, in whose range samples are held",
+            "give clip in the units of the images ((0 - mean) / std and (1 - mean) / std where "
+            "they are normalised), or clip=None; or normalise in the model and give pixels",
+        )
+    pairs = zip(settings.norms, settings.radii, strict=True)
+    default = any(radii == (default_radius(p),) for p, radii in pairs)
+    least, most = float(ends[0].min()), float(ends[1].max())
+    if default and max(abs(least), abs(most)) > _FAR_FROM_PIXELS:
+        return [
+            Finding(
+                "units",
+                f"the images reach from {least:.3g} to {most:.3g}, and the radius is the default, "
+                "which suits pixels in [0, 1]",
+                "give radius in the units of the images, or divide the images by 255 and let the "
+                "model multiply",
+            )
+        ]
+    return []
+
+
+def _finite(bound: float) -> float:
+    return bound if math.isfinite(bound) else 0.0
+
+
 def _check_images(images: Any, model: Any, device: Any, dtype: torch.dtype | None) -> Tensor:
-    try:
-        x = images if isinstance(images, Tensor) else torch.as_tensor(images, device="cpu")
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise CleverError(
-            f"images of type {type(images).__name__} are no array: {error}",
-            "a float tensor or array [N, *shape]",
-            "stack the images with torch.stack",
-        ) from error
-    if x.dim() < 2 or x.numel() == 0:
-        raise CleverError(
-            f"images have shape {list(x.shape)}",
-            "[N, *shape] with at least one image",
-            "give a single image as images[None]",
-        )
-    if x.dtype not in FLOATS:
-        raise CleverError(
-            f"images are {x.dtype}",
-            "floating point values in the range that the model takes",
-            "convert them, e.g. images.float() / 255",
-        )
-    bad = (~torch.isfinite(x.detach())).flatten(1).any(dim=1).nonzero()
-    if len(bad):
-        raise CleverError(
-            f"image {int(bad[0])} holds NaN or infinite values",
-            "finite values",
-            "leave it out, or repair it",
-        )
+    x = as_tensor(images)
+    check_values(x)
     model_device, model_dtype = model_placement(model)
     place = check_device(device, model_device, x.device)
     if dtype is not None and dtype not in FLOATS:
@@ -270,8 +293,12 @@ def check_batch(
     model: Any,
     device: Any,
     dtype: torch.dtype | None,
+    settings: Settings | None = None,
 ) -> Batch:
-    """Check the arguments of these names of `clever_score` and bring the images to the model."""
+    """Check the arguments of these names of `clever_score` and bring the images to the model.
+
+    With settings the images' values are checked against them too.
+    """
     x = _check_images(images, model, device, dtype)
     ids = np.arange(len(x)) if image_ids is None else _integers("image_ids", image_ids, len(x))
     if len(np.unique(ids)) < len(ids):
@@ -284,6 +311,7 @@ def check_batch(
         images=x,
         labels=None if labels is None else _integers("labels", labels, len(x)),
         image_ids=ids,
+        findings=() if settings is None else tuple(_check_range(x, settings)),
     )
 
 

@@ -15,8 +15,7 @@ import importlib
 import operator
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from .data import (
 )
 from .data.preprocessing import CropMode, Interpolation
 from .errors import CleverError
+from .findings import Finding
 from .normalisation import Normalisation, Normalized, check_normalisation
 from .weights import READERS, check_file, load_weights, unreadable, weights_digest
 
@@ -53,6 +53,7 @@ class LoadedModel:
         preprocessing: From a picture to its input.
         digest: `weights_digest(model)`.
         class_names: Name of each logit, or None where they are not known.
+        findings: What was seen while it was loaded.
     """
 
     model: nn.Module
@@ -61,6 +62,7 @@ class LoadedModel:
     preprocessing: Preprocessing
     digest: str
     class_names: list[str] | None
+    findings: tuple[Finding, ...] = ()
 
     def words(self) -> str:
         """Say in one line what is done to a picture before the network sees it."""
@@ -136,6 +138,7 @@ class _Source:
     channels: int | None = None
     normalisation: Normalisation | None = None
     class_names: list[str] | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 def load_model(
@@ -160,8 +163,9 @@ def load_model(
         spec: A name in `BUILT_IN`; or `module.path:factory`, a callable without arguments in a
             module that is installed or lies in the current folder; or the path of an exported
             program (.pt2) with a dynamic batch size.
-        weights: File with the state dict, .safetensors, .pt or .pth, for a factory or in place of
-            a built-in network's own. It must fit exactly.
+        weights: File with the state dict or a checkpoint that holds one, .safetensors, .pt, .pth,
+            .bin or .ckpt, for a factory or in place of a built-in network's own. It must fit
+            exactly, but for a prefix of its names.
         image_size: Side of the square input in pixels, or its height and width. Default: the
             built-in network's or the exported program's own, else 224.
         resize: Short side of a picture before the centre crop, or its height and width. Default:
@@ -224,6 +228,7 @@ def load_model(
         preprocessing=preprocessing,
         digest=weights_digest(model),
         class_names=source.class_names,
+        findings=source.findings,
     )
 
 
@@ -231,7 +236,7 @@ def _from_built_in(name: str, weights: Path | None, image_size: Sides | None) ->
     entry = BUILT_IN[name]
     size = image_size or entry.image_size
     model = entry.build(size)
-    load_weights(model, weights or entry.weights())
+    findings = load_weights(model, weights or entry.weights())
     if isinstance(size, int):
         resize: Sides = entry.resize(size)
     else:
@@ -244,29 +249,28 @@ def _from_built_in(name: str, weights: Path | None, image_size: Sides | None) ->
         channels=3,
         normalisation=(entry.mean, entry.std),
         class_names=entry.class_names(),
+        findings=tuple(findings),
     )
 
 
 def _from_factory(spec: str, weights: Path | None, image_size: Sides | None) -> _Source:
     module_name, _, attribute = spec.partition(":")
-    with _current_folder_importable():
-        model = _call(_find(module_name, attribute), spec)
-    if weights is not None:
-        load_weights(model, weights)
+    _make_current_folder_importable()
+    model = _call(_find(module_name, attribute), spec)
+    findings = load_weights(model, weights) if weights is not None else []
     size = image_size or DEFAULT_IMAGE_SIZE
-    return _Source(model=model.eval(), name=spec, image_size=size)
+    return _Source(model=model.eval(), name=spec, image_size=size, findings=tuple(findings))
 
 
-@contextmanager
-def _current_folder_importable() -> Iterator[None]:
-    """Put the current folder first on the path, as `python -m` does, and take it off again."""
+def _make_current_folder_importable() -> None:
+    """Put the current folder first on the path, as `python -m` does.
+
+    It stays there: a model may import other modules of its folder when it is called.
+    """
     folder = str(Path.cwd())
-    sys.path.insert(0, folder)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
 
 
 def _find(module_name: str, attribute: str) -> object:
@@ -318,7 +322,7 @@ def _unknown(spec: str) -> CleverError:
     if suffix in READERS:
         wrong = f"{spec!r} holds weights without their network"
         fix = f"name the network too: `--model module.path:factory --weights {spec}`"
-    elif suffix in (".onnx", ".h5", ".tflite", ".ckpt", ".bin", ".py"):
+    elif suffix in (".onnx", ".h5", ".keras", ".tflite", ".py"):
         wrong = f"{spec!r} ends in {suffix}, which is not read"
         fix = "write a factory that returns the network as a torch.nn.Module"
     else:

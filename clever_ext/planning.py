@@ -13,14 +13,19 @@ import torch
 
 from . import memory
 from .adaptive import half_widths
+from .cost import measure_passes
 from .credible import predicted_fit
 from .drawing import draw
 from .engine import Engine
 from .inputs import FIRST_LOOK, PAPER_GRADIENTS, Settings, check_batch, check_device_batch
-from .subjects import Subjects
+from .maxima import Drawn
+from .progress import duration
+from .subjects import Rows, Subjects
 
-#: Images of the pilot, spread over those that were given.
-_PILOT_IMAGES = 4
+#: Images and targets of the pilot, spread over those that were given.
+_PILOT_IMAGES, _PILOT_TARGETS = 4, 4
+#: Seconds that the pilot may take, and those of a run of which trials may take their share.
+_PILOT_SECONDS, _READY_SECONDS = 4.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,9 @@ class RunPlan:
 
     def __str__(self) -> str:
         return (
-            f"{self.n_gradients:,} gradients for {self.rows:,} rows in about {self.seconds:,.0f} s "
-            f"with {self.memory_bytes / 2**30:.2f} GiB; scores to about {100 * self.tolerance:.1g} "
-            f"% (told by {self.pilot_gradients:,} gradients)"
+            f"{self.n_gradients:,} gradients for {self.rows:,} rows in about "
+            f"{duration(self.seconds)} with {self.memory_bytes / 2**30:.2f} GiB; scores to about "
+            f"{100 * self.tolerance:.1g} % (told by {self.pilot_gradients:,} gradients)"
         )
 
 
@@ -69,9 +74,10 @@ def plan(
     dtype: torch.dtype | None = None,
     prepare: str | Sequence[str] = "auto",
 ) -> RunPlan:
-    """Tell what `clever_score` will take, from a pilot of a few batches of up to four images.
+    """Tell what `clever_score` will take, from a pilot of seconds.
 
-    The half-width of an interval is taken to fall with the root of the number of batches.
+    It draws a few batches of up to four images and targets, of fewer samples where gradients are
+    slow. The half-width of an interval is taken to fall with the root of the number of samples.
 
     Args:
         model: As for `clever_score`, like all that is not named here.
@@ -103,25 +109,17 @@ def plan(
         max_gradients=max_gradients,
     )  # fmt: skip
     engine = Engine(model, prepare, check_device_batch(device_batch))
-    batch = check_batch(images, None, None, model, device, dtype)
+    batch = check_batch(images, None, None, model, device, dtype, pilot_settings)
     with engine.running(batch.images.device):
         engine.check(batch.images, pilot_settings.balls, pilot_settings.clip)
         subjects = Subjects(engine, batch, targets, seed)
         n_images = len(batch.images)
-        pilot = np.unique(np.linspace(0, n_images - 1, min(_PILOT_IMAGES, n_images)).astype(int))
-        of_targets = subjects.targets[pilot]
-        rows = subjects.rows(pilot_settings.balls, of=pilot)
         n_rows = n_images * subjects.n_targets * len(pilot_settings.balls)
-        engine.ready(*subjects.tensors(pilot, of_targets), n_rows * max_gradients)
-        begin = time.perf_counter()
-        drawn = draw(
-            subjects, rows, range(FIRST_LOOK), batch_samples, seed, pilot_settings.clip,
-            lambda _: None,
-        )  # fmt: skip
-        seconds = time.perf_counter() - begin
-    spent = len(rows) * FIRST_LOOK * batch_samples
-    fit = predicted_fit(drawn.maxima, batch_samples, 0.95)
+        drawn, rows, samples, seconds = _pilot(subjects, pilot_settings, n_rows * max_gradients)
+    spent = len(rows) * FIRST_LOOK * samples
+    fit = predicted_fit(drawn.maxima, samples, 0.95)
     width = half_widths(subjects.margins(rows.image, rows.target), rows.radius, fit)
+    width *= math.sqrt(samples / batch_samples)
     each = _batches(width, tolerance, max_gradients // batch_samples) * batch_samples
     n_gradients = round(n_rows * float(each.mean()))
     return RunPlan(
@@ -132,6 +130,41 @@ def plan(
         n_rows,
         spent,
     )
+
+
+def _pilot(
+    subjects: Subjects, settings: Settings, n_gradients: int
+) -> tuple[Drawn, Rows, int, float]:
+    """Draw a few batches of some rows; return them, the samples of each, and the seconds.
+
+    Of few images and targets, and of fewer samples where gradients are slow: a plan is wanted in
+    seconds, and gradients of one kind take one time.
+    """
+    of = subjects.scored if len(subjects.scored) else np.arange(len(subjects.predicted))
+    images = of[np.unique(np.linspace(0, len(of) - 1, min(_PILOT_IMAGES, len(of))).astype(int))]
+    places = np.linspace(0, subjects.n_targets - 1, min(_PILOT_TARGETS, subjects.n_targets))
+    targets = np.ascontiguousarray(subjects.targets[images][:, places.astype(int)])
+    each = max(1e-9, measure_passes(subjects).of(targets.shape[1]) / targets.shape[1])
+    tensors = subjects.tensors(images, targets)
+    subjects.engine.ready(*tensors, min(n_gradients, round(_READY_SECONDS / each)))
+    rows = Rows.concatenate(
+        [
+            Rows(
+                np.repeat(images, targets.shape[1]),
+                targets.ravel(),
+                np.full(targets.size, norm),
+                np.full(targets.size, radius),
+            )
+            for norm, radius in settings.balls
+        ]
+    )
+    affordable = int(_PILOT_SECONDS / each / (len(rows) * FIRST_LOOK))
+    samples = max(1, min(settings.batch_samples, affordable))
+    begin = time.perf_counter()
+    drawn = draw(
+        subjects, rows, range(FIRST_LOOK), samples, settings.seed, settings.clip, lambda _: None
+    )
+    return drawn, rows, samples, time.perf_counter() - begin
 
 
 def _batches(width: Any, tolerance: float | None, limit: int) -> Any:

@@ -146,7 +146,7 @@ class Race:
         with np.errstate(divide="ignore", invalid="ignore"):
             level = np.where(margin > 0, np.log(constant / margin), np.inf)
         against: Floats = np.where(np.isnan(level), np.inf, level)
-        return against
+        return np.where(np.isposinf(margin), -np.inf, against)  # nothing to reach
 
     def probabilities(self) -> Floats:
         """Return for each target the probability that its score is the lowest; they add up to 1."""
@@ -174,7 +174,9 @@ class Race:
         level = self._leading(leader, len(self.maxima[leader]))
         if not math.isfinite(level):  # the leader's score is 0, or no number
             return largest, largest
-        location = self.margin * np.exp(level - deficit)
+        with np.errstate(invalid="ignore"):
+            location = self.margin * np.exp(level - deficit)
+        location = np.where(np.isposinf(self.margin), largest, location)
         return location, location * np.exp(_SURE * deviation)
 
 

@@ -161,8 +161,9 @@ def refine(
         model,
         device,
         dtype,
+        settings,
     )
-    _check_model_and_images(result, engine, batch)
+    _check_model_and_images(result, engine, batch, settings)
     with reporting(progress) as report:
         name = result.metadata["model"]["name"]
         if n_batches is None:
@@ -248,7 +249,9 @@ def _batches_held(known: dict[str, Any], n_batches: int) -> int:
     return done
 
 
-def _check_model_and_images(result: CleverResult, engine: Engine, batch: Batch) -> None:
+def _check_model_and_images(
+    result: CleverResult, engine: Engine, batch: Batch, settings: Settings
+) -> None:
     """Refuse another model, or other images, by digest, shape and margins."""
     metadata, table = result.metadata, result.table
     digest = metadata["model"]["digest"]
@@ -259,16 +262,18 @@ def _check_model_and_images(result: CleverResult, engine: Engine, batch: Batch) 
             "load that model, or score again",
         )
     with engine.running(batch.images.device):
-        engine.check(batch.images)
+        engine.check(batch.images, settings.balls, settings.clip)
         logits = all_logits(engine, batch)
     numbers = table["image_id"].map({u: i for i, u in enumerate(batch.image_ids.tolist())})
     rows = numbers.to_numpy(dtype=np.int64)
     predicted, target = (table[name].to_numpy(dtype=np.int64) for name in ("predicted", "target"))
     margins = logits[rows, predicted] - logits[rows, target]
     before = table["margin"].to_numpy()
-    if not np.allclose(margins, before, rtol=0, atol=_SAME_MARGIN * np.nanmax(np.abs(before)),
-                       equal_nan=True):  # fmt: skip
-        bad = int(table["image_id"].iloc[int(np.nanargmax(np.abs(margins - before)))])
+    known = np.isfinite(before)
+    allowed = _SAME_MARGIN * np.abs(before[known]).max(initial=0.0)
+    moved = np.where(known, np.abs(margins - before), 0.0)
+    if not (moved <= allowed).all():
+        bad = int(table["image_id"].iloc[int(np.argmax(moved))])
         raise CleverError(
             f"image {bad} does not have the margins that the result has for it",
             "the images that were scored, in the order of the result's rows",

@@ -61,6 +61,9 @@ COLUMNS = {
 
 #: Those that hold one value a row: the lists of many rows do not fit into memory.
 SCALARS = tuple(name for name, kind in COLUMNS.items() if kind != "floats")
+#: Status of rows whose target is the predicted class, or has a logit of -inf: their margin is
+#: infinite, and they count in no minimum.
+NO_TARGET = "no-target"
 _NULLABLE_INTEGERS = ("label", "predicted", "target")
 _METADATA_KEY = b"clever_ext"
 #: Files that are read at the same time.
@@ -193,7 +196,8 @@ class CleverResult:
 
         Where a target has rows of several radii, its score is the largest of theirs, since each is
         a bound by itself. Images stand in the order of their first rows. A score that is not a
-        number stays one: an image with such a row, or without a row for the norm, has NaN.
+        number stays one: an image with such a row, or without a row for the norm, has NaN. Rows of
+        the status "no-target" count only where an image has no other.
         """
         images = self.table["image_id"].unique()
         rows = self.table.loc[self._deciding()]
@@ -224,6 +228,7 @@ class CleverResult:
         rows = self.table.loc[best]
         # Of equal scores, as where all are R, the likeliest winner of a race decides.
         likely, lowest = rows["p_lowest"].fillna(0.0), rows["score"].fillna(-1.0)
+        lowest = lowest.mask(rows["status"] == NO_TARGET, np.inf)
         rank = np.empty(len(rows), dtype=np.int64)
         rank[np.lexsort((-likely, lowest))] = np.arange(len(rows))
         ranked = rows[["image_id"]].assign(norm=norm.loc[best], rank=rank)

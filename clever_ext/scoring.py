@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,15 +13,17 @@ import numpy as np
 import torch
 
 from .adaptive import ESTIMATOR, Held, sample_until
+from .cost import gradients_of_row, measure_passes, of_cost
 from .engine import Engine
-from .findings import of_concern, warn
+from .errors import CleverError
+from .findings import Finding, of_concern, warn
 from .fitting import BackgroundFits, Fitted
 from .inputs import Batch, Settings, check_batch, check_candidates, check_device_batch
 from .maxima import Sampling, sample_maxima
 from .progress import Counter, Progress, reporting
 from .racing import race_targets
 from .radii import find_radii
-from .results import CleverResult
+from .results import NO_TARGET, CleverResult
 from .sampling import AUTO
 from .searching import searched
 from .subjects import Rows, Subjects
@@ -30,6 +32,8 @@ from .uneven import collect
 
 #: Batch maxima that are kept on the device at a time, over all images and targets of one norm.
 _MAXIMA_ON_DEVICE = 2**23
+#: Device batches of a run, at least, that is measured before it begins.
+_MEASURED = 300
 #: Images whose samples are drawn in one go.
 _IMAGES_AT_ONCE = 64
 
@@ -131,7 +135,7 @@ def describe(
         },
         "engine": engine.description(),
         "device": _device_name(batch.images.device),
-        "model": {"name": name or type(engine.model).__name__, "digest": engine.digest},
+        "model": {"name": name or engine.name, "digest": engine.digest},
         "versions": {
             "clever_ext": __version__,
             "torch": torch.__version__,
@@ -201,15 +205,18 @@ def clever_score(
     Ctrl-C ends the run with what is finished; `metadata["complete"]` is then False.
 
     Args:
-        model: A torch.nn.Module in evaluation mode or a callable, [B, *shape] -> logits [B, K]; or
-            a `GradientOracle`. Neither its parameters' gradients nor its mode are touched.
-        images: [N, *shape] float tensor or array; scores are in its units.
+        model: A torch.nn.Module in evaluation mode or a callable, [B, *shape] -> logits [B, K], or
+            an output that holds them, such as transformers' and dictionaries; or a
+            `GradientOracle`. Neither its parameters' gradients nor its mode are touched.
+        images: [N, *shape] float tensor or array, or a list of N; scores are in its units.
         norm: p with 1 <= p <= inf, or several; each gets samples of its own.
         radius: R; several, for a curve of scores, a row for each; "auto", the radius where
             margin / L(R) = R, found for each row by at most half as many gradients more; {p: any
             of these}; or None for `default_radius(p)`, which suits pixels in [0, 1].
         targets: "all", "top2" (the runner-up), "top-K" (ranks 2 to K), "random" (one, by seed and
-            image id), "least-likely", class number(s), or [N, T] of them.
+            image id), "least-likely", class number(s) for all images, or [N, T] of them. Where the
+            class is the predicted one, or its logit is -inf, the row has the status "no-target"
+            and counts in no minimum.
         labels: [N] true classes, or None. A misclassified image gets score 0.
         n_batches: N_b, the number of batch maxima.
         batch_samples: N_s, the samples of each; N_b * N_s gradient evaluations per target and norm.
@@ -262,12 +269,18 @@ def clever_score(
         candidates=candidates, tolerance=tolerance, confidence=confidence,
     )  # fmt: skip
     engine = Engine(model, prepare, check_device_batch(device_batch))
-    batch = check_batch(images, labels, image_ids, model, device, dtype)
+    batch = check_batch(images, labels, image_ids, model, device, dtype, settings)
     if candidates is not None:
         batch = replace(batch, candidates=check_candidates(candidates, batch.images))
     with reporting(progress) as report:
-        result = score_batch(engine, batch, settings, report, model_name)
-    warn((*engine.findings, *batch.findings))
+        result = score_batch(engine, batch, settings, report, model_name, tell=warn)
+    if (result.table["status"] == NO_TARGET).all():
+        raise CleverError(
+            f"the target of image {result.table['image_id'].iloc[0]}, and of every other, is the "
+            "class predicted for it, or has a logit of -inf",
+            "targets other than the predicted class",
+            'choose another target, or "top2", "random", "least-likely" or "all"',
+        )
     return result
 
 
@@ -278,11 +291,13 @@ def score_batch(
     progress: Progress,
     model_name: str | None = None,
     held: Held | None = None,
+    tell: Callable[[Iterable[Finding]], None] | None = None,
 ) -> CleverResult:
     """Score checked images with an engine, which keeps what it found out for the next ones.
 
     Ctrl-C ends the run with what is finished; `metadata["complete"]` is then False. A run with a
-    tolerance goes on from what is held.
+    tolerance goes on from what is held. What was found of model, images and cost is told, where
+    somebody is to be told, before the work begins.
 
     Raises:
         CleverError: the model, or its number of classes, is unfit.
@@ -290,10 +305,21 @@ def score_batch(
     with engine.running(batch.images.device):
         engine.check(batch.images, settings.balls, settings.clip)
         subjects = Subjects(engine, batch, settings.targets, settings.seed)
+        if tell is not None:
+            tell((*engine.findings, *batch.findings, *_of_long_run(subjects, settings)))
         table, complete = _scored(subjects, settings, progress, held)
     if not complete:
         warnings.warn("interrupted: the result holds the images finished so far", stacklevel=3)
     return CleverResult(table, describe(engine, batch, settings, model_name, complete))
+
+
+def _of_long_run(subjects: Subjects, settings: Settings) -> list[Finding]:
+    """Measure what a run will take, if it is long enough to be worth the passes."""
+    n_images, size = len(subjects.scored), subjects.engine.own.device_batch
+    points = n_images * len(settings.balls) * gradients_of_row(settings)
+    if points < _MEASURED * size:
+        return []
+    return [of_cost(settings, n_images, subjects.n_targets, measure_passes(subjects))]
 
 
 def _scored(

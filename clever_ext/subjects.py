@@ -89,9 +89,12 @@ class Subjects:
     Attributes:
         predicted: [N] classes.
         scored: Places of the images that are to be scored.
-        skipped: Places of the misclassified ones.
+        skipped: Places of the others: misclassified, or without a target that can be reached.
         targets: [N, T] class numbers.
         logits: [N, K].
+        correct: [N], False for misclassified images.
+        reachable: [N, T], False where the target is the predicted class, or one that a logit of
+            -inf rules out.
     """
 
     def __init__(self, engine: Engine, batch: Batch, targets: Any, seed: int) -> None:
@@ -99,11 +102,14 @@ class Subjects:
         self.logits = all_logits(engine, batch)
         check_labels(batch.labels, self.logits.shape[1])
         self.predicted = np.argmax(self.logits, axis=1).astype(np.int64)
-        correct = np.ones(len(self.logits), dtype=bool)
+        self.targets = resolve_targets(targets, self.logits, seed, batch.image_ids)
+        self.correct = np.ones(len(self.logits), dtype=bool)
         if batch.labels is not None:
-            correct = self.predicted == batch.labels
-        self.scored, self.skipped = np.flatnonzero(correct), np.flatnonzero(~correct)
-        self.targets = resolve_targets(targets, self.logits, seed, batch.image_ids, correct)
+            self.correct = self.predicted == batch.labels
+        ruled_out = np.isneginf(np.take_along_axis(self.logits, self.targets, axis=1))
+        self.reachable = (self.targets != self.predicted[:, None]) & ~ruled_out
+        scored = self.correct & self.reachable.any(axis=1)
+        self.scored, self.skipped = np.flatnonzero(scored), np.flatnonzero(~scored)
 
     @cached_property
     def n_targets(self) -> int:
@@ -111,9 +117,14 @@ class Subjects:
         return int(self.targets.shape[1])
 
     def margins(self, image: Ints, target: Ints) -> Floats:
-        """Return margins at the images, [rows], by places of images and class numbers."""
-        margins: Floats = self.logits[image, self.predicted[image]] - self.logits[image, target]
-        return margins
+        """Return margins at the images, [rows], by places of images and class numbers.
+
+        Where there is nothing to reach, the margin of an image that is right is infinite.
+        """
+        with np.errstate(invalid="ignore"):  # logits that are infinite
+            margins: Floats = self.logits[image, self.predicted[image]] - self.logits[image, target]
+        own = (target == self.predicted[image]) & self.correct[image] & ~np.isnan(margins)
+        return np.where(own, np.inf, margins)
 
     @cached_property
     def _ranges(self) -> Floats:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from .evt import ReverseWeibullFit
 from .found import Steepest
-from .results import COLUMNS, make_table
+from .results import COLUMNS, NO_TARGET, make_table
 from .subjects import Rows, Subjects
 
 if TYPE_CHECKING:
@@ -25,11 +25,16 @@ _PLATEAU = 1e-2
 #: Flags that say that gradients hide what the network does: its score may be undeserved.
 ZERO, VANISHING, PLATEAU = "zero-gradient", "vanishing-gradients", "plateau"
 MASKING = (ZERO, VANISHING, PLATEAU)
-#: What the columns hold where an image is misclassified; all others are missing there.
-_OF_MISCLASSIFIED: dict[str, Any] = {
-    "score": 0.0, "score_low": 0.0, "score_high": 0.0, "capped": False, "flags": "",
-    "status": "misclassified", "n_batches": 0, "batch_samples": 0, "n_gradients": 0,
+#: What the columns hold where an image is not scored; all others are missing there.
+_OF_SKIPPED: dict[str, Any] = {
+    "capped": False, "flags": "", "n_batches": 0, "batch_samples": 0, "n_gradients": 0,
 }  # fmt: skip
+_OF_MISCLASSIFIED: dict[str, Any] = {
+    "score": 0.0,
+    "score_low": 0.0,
+    "score_high": 0.0,
+    "status": "misclassified",
+}
 
 
 def score_columns(
@@ -45,7 +50,7 @@ def score_columns(
 
     All arguments are [rows]; `vanishing` is what `Subjects.vanishing` tells. A location of 0 gives
     R; a margin of 0 gives 0; where a margin or a maximum is not finite the score is NaN and the
-    status "non-finite".
+    status "non-finite", or "no-target" where the margin is infinite.
     """
     finite = np.isfinite(margin) & (fit.status != "non-finite")
     scores = _score(margin, fit.location, radius, finite)
@@ -63,13 +68,13 @@ def score_columns(
         "score_high": _score(margin, fit.ci_low, radius, finite),
         "max_norm": max_norm,
         "norm_at_image": norm_at_image,
-        "nearest_flip": nearest_flip,
+        "nearest_flip": np.where(np.isposinf(margin), np.inf, nearest_flip),
         "shape": fit.shape,
         "scale": fit.scale,
         "ks": fit.ks,
         "p_value": fit.p_value,
         "capped": scores == radius,
-        "status": np.where(finite, fit.status, "non-finite").astype(object),
+        "status": _status(margin, finite, fit.status),
         "flags": _words(flags),
     }
 
@@ -81,7 +86,7 @@ def _signs_of_masking(
 
     A margin of 0 gives a score of 0, which nobody need doubt.
     """
-    seen = (margin > 0) & np.isfinite(max_norm)
+    seen = (margin > 0) & np.isfinite(margin) & np.isfinite(max_norm)
     zero = (max_norm == 0) & (norm_at_image == 0)
     return {
         ZERO: seen & zero,
@@ -94,6 +99,12 @@ def _score(margin: Floats, constant: Floats, radius: Floats, finite: Booleans) -
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(margin > 0, margin / constant, 0.0)
     return np.where(finite, np.minimum(ratio, radius), np.nan)
+
+
+def _status(margin: Floats, finite: Booleans, status: Any) -> npt.NDArray[np.object_]:
+    """Return the status of rows, [rows], or of those among them that have no score."""
+    without = np.where(np.isposinf(margin), NO_TARGET, "non-finite")
+    return np.where(finite, status, without).astype(object)
 
 
 def _words(flags: dict[str, Booleans]) -> npt.NDArray[np.object_]:
@@ -112,7 +123,6 @@ def steepest_columns(
     """
     finite = np.isfinite(margin) & np.isfinite(found.lipschitz)
     scores = _score(margin, found.lipschitz, radius, finite)
-    status = np.where(finite, "ok", "non-finite").astype(object)
     return {
         "radius": radius,
         "margin": margin,
@@ -122,10 +132,10 @@ def steepest_columns(
         "score_high": scores,
         "max_norm": found.max_norm,
         "norm_at_image": norm_at_image,
-        "nearest_flip": found.nearest_flip,
+        "nearest_flip": np.where(np.isposinf(margin), np.inf, found.nearest_flip),
         "n_gradients": found.n_gradients,
         "capped": scores == radius,
-        "status": status,
+        "status": _status(margin, finite, "ok"),
         "flags": _words(_signs_of_masking(margin, found.max_norm, norm_at_image, vanishing)),
         "curve": found.curve,
         "curve_gradients": found.curve_gradients,
@@ -140,12 +150,13 @@ def tabulate(
     columns: dict[str, Any],
     estimator: str,
 ) -> pd.DataFrame:
-    """Build the table: the rows that were scored, and those of misclassified images among them.
+    """Build the table: the rows that were scored, and those of the other images among them.
 
     Args:
         subjects: The images.
-        balls: (norm, radius) of the rows that a misclassified image gets; its score is 0, since it
-            needs no perturbation at all.
+        balls: (norm, radius) of the rows that an image gets that was not scored. That of a
+            misclassified one is 0, since it needs no perturbation at all; that of one without a
+            target that can be reached is NaN.
         rows: Those that were scored, the rows of an image in the order that they shall have.
         columns: Of these rows, all but what the subjects know of them. One that is left out is
             missing.
@@ -153,7 +164,8 @@ def tabulate(
     """
     skipped = subjects.rows(balls, of=subjects.skipped)
     both = Rows.concatenate([rows, skipped])
-    filled = {name: _extended(name, values, len(skipped)) for name, values in columns.items()}
+    wrong = ~subjects.correct[skipped.image]
+    filled = {name: _extended(name, values, wrong) for name, values in columns.items()}
     labels = subjects.batch.labels
     filled |= {
         "estimator": [estimator] * len(both),
@@ -169,9 +181,13 @@ def tabulate(
     return make_table(filled).iloc[order].reset_index(drop=True)
 
 
-def _extended(name: str, values: Any, n: int) -> Any:
-    """Append to a column what n rows of misclassified images hold."""
+def _extended(name: str, values: Any, wrong: Booleans) -> Any:
+    """Append to a column what rows of images hold that are not scored, misclassified or not."""
     if COLUMNS[name] == "floats":
-        return [*values, *[np.empty(0)] * n]
-    more = np.full(n, _OF_MISCLASSIFIED.get(name, np.nan), dtype=np.asarray(values).dtype)
+        return [*values, *[np.empty(0)] * len(wrong)]
+    missing = {"status": NO_TARGET} | _OF_SKIPPED
+    of_right, of_wrong = (
+        each.get(name, np.nan) for each in (missing, _OF_SKIPPED | _OF_MISCLASSIFIED)
+    )
+    more = np.where(wrong, of_wrong, of_right).astype(np.asarray(values).dtype)
     return np.concatenate([values, more])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from . import reference
 from .errors import CleverError
@@ -28,23 +29,38 @@ def _random_targets(classes: Ints, n_classes: int, seed: int, image_ids: Ints) -
     return (classes + offsets)[:, None] % n_classes
 
 
-def _checked(targets: Ints, classes: Ints, n_classes: int, scored: npt.NDArray[np.bool_]) -> Ints:
-    if ((targets < 0) | (targets >= n_classes)).any():
-        bad = int(targets[(targets < 0) | (targets >= n_classes)][0])
+def _given(targets: Any, n: int, n_classes: int) -> Ints:
+    """Read class numbers that were given, as [n, T]."""
+    given = np.asarray(targets.cpu() if isinstance(targets, Tensor) else targets)
+    if given.dtype.kind not in "iu" or given.size == 0:
+        raise CleverError(
+            f"targets={targets!r} are no class numbers",
+            "integers",
+            "give e.g. 3, [[3, 5]] or 'all'",
+        )
+    given = given.astype(np.int64)
+    if given.ndim == 1 and len(given) == n > 1:
+        raise CleverError(
+            f"{n} targets for {n} images may mean one for each image, or all of them for every "
+            "image",
+            f"targets of shape [{n}, 1], or [1, {n}]",
+            "give np.array(targets)[:, None] for one each, np.array(targets)[None] for all of them",
+        )
+    if given.ndim > 2 or (given.ndim == 2 and given.shape[0] not in (1, n)):
+        raise CleverError(
+            f"targets of shape {list(given.shape)} do not fit {n} images",
+            f"a number, numbers for all images as [T] or [1, T], or [{n}, T]",
+            "give one row of targets per image",
+        )
+    if ((given < 0) | (given >= n_classes)).any():
+        bad = int(given[(given < 0) | (given >= n_classes)][0])
         raise CleverError(
             f"target {bad} is out of range",
             f"classes from 0 to {n_classes - 1}",
             "number the classes as the model's logits do",
         )
-    equal = (targets == classes[:, None]) & scored[:, None]
-    if equal.any():
-        row = int(np.argwhere(equal)[0, 0])
-        raise CleverError(
-            f"the target of image {row} is the class predicted for it, {classes[row]}",
-            "targets other than the predicted class",
-            'choose another target, or "top2", "random", "least-likely" or "all"',
-        )
-    return targets
+    rows = given.reshape(-1, given.shape[-1] if given.ndim else 1)
+    return np.ascontiguousarray(np.broadcast_to(rows, (n, rows.shape[1])))
 
 
 def resolve_targets(
@@ -52,30 +68,28 @@ def resolve_targets(
     logits: npt.NDArray[np.floating[Any]],
     seed: int,
     image_ids: Ints,
-    scored: npt.NDArray[np.bool_],
 ) -> Ints:
     """Turn a choice of targets into class numbers.
 
     Args:
         targets: "all" (every class but the predicted one), "top-K" (the classes ranked 2 to K;
             "top2" is the runner-up alone), "random" (one, by seed and image id), "least-likely",
-            one class or several for all images, or [N, T] class numbers.
+            one class or several for all images, or [N, T] class numbers. [1, T] are those of all
+            images where [T] could be taken for one each.
         logits: [N, K] at the images; the largest is the predicted class.
         seed: For "random".
         image_ids: [N].
-        scored: [N], whether an image will be scored: of others (misclassified ones) the target may
-            be the predicted class.
 
     Returns:
-        [N, T] int64.
+        [N, T] int64. Class numbers that were given may be the predicted class of some images.
 
     Raises:
-        CleverError: an unknown name, a class out of range or equal to the predicted one, or an
-            array of another shape.
+        CleverError: an unknown name, a class out of range, an array of another shape, or N > 1
+            numbers for N images.
 
     >>> import numpy as np
     >>> logits = np.array([[0.1, 3.0, 2.0, -1.0]])
-    >>> resolve_targets("top-3", logits, 0, np.array([0]), np.array([True])).tolist()
+    >>> resolve_targets("top-3", logits, 0, np.array([0])).tolist()
     [[2, 0]]
     """
     n, n_classes = logits.shape
@@ -98,29 +112,15 @@ def resolve_targets(
             "numbers, or an [N, T] array of them",
             "choose one of these",
         )
-    given = np.asarray(targets)
-    if given.dtype.kind not in "iu" or given.size == 0:
-        raise CleverError(
-            f"targets={targets!r} are no class numbers", "integers", "give e.g. 3, [3, 5] or 'all'"
-        )
-    given = given.astype(np.int64)
-    if given.ndim <= 1:
-        given = np.broadcast_to(given.reshape(1, -1), (n, given.size))
-    if given.ndim != 2 or given.shape[0] != n:
-        raise CleverError(
-            f"targets of shape {list(np.shape(targets))} do not fit {n} images",
-            f"a number, a sequence of numbers for all images, or [{n}, T]",
-            "give one row of targets per image",
-        )
-    return _checked(np.ascontiguousarray(given), classes, n_classes, scored)
+    return _given(targets, n, n_classes)
 
 
 def parse_targets(text: str | Sequence[int]) -> Any:
     """Read the command line's form of targets: a name, or class numbers joined by commas.
 
     >>> parse_targets("3,5")
-    [3, 5]
+    [[3, 5]]
     """
     if isinstance(text, str) and re.fullmatch(r"\d+(,\d+)*", text):
-        return [int(part) for part in text.split(",")]
+        return [[int(part) for part in text.split(",")]]  # those of all images, however many
     return text

@@ -127,14 +127,16 @@ def test_a_bad_picture_is_a_row(workplace, capsys):
 
 
 @pytest.mark.usefixtures("workplace")
-def test_a_target_that_one_picture_has_already_costs_that_picture_alone():
+def test_a_picture_that_is_its_target_already_has_nothing_to_reach():
     assert score("--out", "first", "--targets", "top2") == 0
     predicted = RunFolder("first").load().table["predicted"]
     assert score("--out", "run", "--targets", str(predicted.iloc[0])) == 0
     table = RunFolder("run").load().table
     assert len(table) == 3
-    assert (table["status"] == "error").sum() == (predicted == predicted.iloc[0]).sum()
-    # The first picture is the refused one; the run's settings are told all the same.
+    its_own = (predicted == predicted.iloc[0]).to_numpy()
+    assert ((table["status"] == "no-target") == its_own).all()
+    assert (table["score"].isna() == its_own).all()
+    # The first picture is such a one; the run's settings are told all the same.
     assert json.loads(Path("run/run.json").read_text())["settings"]["norms"] == ["2"]
 
 

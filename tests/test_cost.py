@@ -1,11 +1,15 @@
 """What scores will take, and what would be cheaper."""
 
+import warnings
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 import torch
 from known_classifiers import small_convolution
 
+import clever_ext as cx
+from clever_ext import scoring
 from clever_ext.cost import Passes, cost_of, measure_passes, of_cost
 from clever_ext.engine import Engine
 from clever_ext.inputs import Settings, check_batch
@@ -73,3 +77,23 @@ def test_passes_are_measured():
     assert passes.forward >= 0
     assert passes.backward >= 0
     assert passes.of(1) > 0
+
+
+def test_a_long_run_is_told_before_its_first_gradient(monkeypatch):
+    monkeypatch.setattr(scoring, "measure_passes", lambda _: SECOND)
+
+    class Begun(Exception):
+        pass
+
+    def begin(done, _):
+        if done:
+            raise Begun
+
+    images, given = torch.rand(3, 3, 6, 6), {"prepare": "none", "device_batch": 4}
+    said = r"4,608,000 gradients.* d .*Fix: .*steepest"
+    with pytest.warns(cx.CleverWarning, match=said), suppress(Begun):
+        cx.clever_score(small_convolution(), images, progress=begin, **given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        few = {"n_batches": 3, "batch_samples": 4}
+        cx.clever_score(small_convolution(), images, **few, **given)

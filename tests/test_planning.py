@@ -44,3 +44,37 @@ def test_bad_arguments_are_refused():
     for given in ({"max_gradients": 100}, {"radius": "auto"}, {"tolerance": 2}):
         with pytest.raises(cx.CleverError):
             told(**given)
+
+
+class Slow(torch.nn.Module):
+    """A thousand classes, and a clock of its own: what passes take is not measured but counted."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(108, 1000))
+        self.rows = 0
+
+    def forward(self, x):
+        self.rows += len(x)
+        return self.inner(x)
+
+
+def test_a_plan_of_a_thousand_targets_looks_at_a_few(monkeypatch):
+    from clever_ext import planning
+    from clever_ext.cost import Passes
+
+    monkeypatch.setattr(planning, "measure_passes", lambda _: Passes(0.005, 0.01))
+    model = Slow().eval()
+    found = cx.plan(model, IMAGES, targets="all", radius=0.5, prepare="none", device_batch=8)
+    assert found.rows == 6 * 999
+    assert found.n_gradients == 6 * 999 * 512_000
+    assert found.pilot_gradients <= 4 / 0.01
+    assert model.rows < 1000
+    assert found.tolerance >= 0
+
+
+def test_images_without_a_target_to_reach_are_planned_too():
+    predicted = network()(IMAGES).argmax(1)
+    own = cx.plan(network(), IMAGES, targets=int(predicted[0]), batch_samples=16, radius=0.5)
+    assert own.rows == 6

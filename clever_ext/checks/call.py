@@ -78,7 +78,7 @@ def check(
         topic = "model"
         engine = Engine(model, prepare, check_device_batch(device_batch))
         topic = "pictures"
-        batch = check_batch(images, labels, None, model, device, dtype)
+        batch = check_batch(images, labels, None, model, device, dtype, settings)
         topic = "model"
         looked = look(engine, _some(batch), settings, len(batch.images))
     except CleverError as error:

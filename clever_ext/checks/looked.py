@@ -52,7 +52,7 @@ def look(
         CleverError: the model cannot be scored, or the settings do not suit it.
     """
     with engine.running(batch.images.device):
-        engine.check(batch.images)
+        engine.check(batch.images, settings.balls, settings.clip)
         unlabelled = replace(batch, labels=None)
         subjects = Subjects(engine, unlabelled, settings.targets, settings.seed)
         passes = measure_passes(subjects)

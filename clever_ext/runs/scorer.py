@@ -51,7 +51,9 @@ class Scorer:
     def engine(self) -> Engine:
         """What makes the passes, for all the pieces."""
         device_batch = check_device_batch(self.device_batch)
-        return Engine(self.model.model, self.prepare, device_batch)
+        engine = Engine(self.model.model, self.prepare, device_batch)
+        engine.findings.extend(self.model.findings)
+        return engine
 
     def first(self, source: ImageSource, loader: Loader) -> Batch:
         """Return the first picture that can be read, as the model gets it.
@@ -103,6 +105,7 @@ class Scorer:
             self.model.model,
             None,
             self.dtype,
+            self.settings,
         )
 
     def _score(self, loaded: Sequence[Loaded], progress: Progress) -> CleverResult:
