@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peers import peer
 from PIL import Image
 from side_by_side import write
-from peers import peer
 from transforms import (
     TimmConfig,
     digest,
     geometry,
     noise,
     of_preset,
-    peer,
     timm_configs,
     torchvision_presets,
     torchvision_transform,

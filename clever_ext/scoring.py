@@ -109,9 +109,14 @@ class _Run:
 
 
 def describe(
-    engine: Engine, batch: Batch, settings: Settings, name: str | None, complete: bool
+    engine: Engine,
+    batch: Batch,
+    settings: Settings,
+    name: str | None,
+    complete: bool,
+    late: Sequence[Finding] = (),
 ) -> dict[str, Any]:
-    """Return what decided the scores of some images, for the metadata of a result."""
+    """Return what decided the scores of some images, for a result's metadata; `late`: what they say."""
     from . import __version__
 
     targets = settings.targets
@@ -142,7 +147,9 @@ def describe(
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
-        "warnings": [each.to_json() for each in of_concern((*engine.findings, *batch.findings))],
+        "warnings": [
+            each.to_json() for each in of_concern((*engine.findings, *batch.findings, *late))
+        ],
         "complete": complete,
     }
 
@@ -307,10 +314,28 @@ def score_batch(
         subjects = Subjects(engine, batch, settings.targets, settings.seed)
         if tell is not None:
             tell((*engine.findings, *batch.findings, *_of_long_run(subjects, settings)))
+        told = len(engine.findings)
         table, complete = _scored(subjects, settings, progress, held)
+    late = _of_scores(table)
+    if tell is not None:
+        tell((*engine.findings[told:], *late))
     if not complete:
         warnings.warn("interrupted: the result holds the images finished so far", stacklevel=3)
-    return CleverResult(table, describe(engine, batch, settings, model_name, complete))
+    return CleverResult(table, describe(engine, batch, settings, model_name, complete, late))
+
+
+def _of_scores(table: Any) -> list[Finding]:
+    """Say where a radius hides how robust images are."""
+    scored = table[table["status"].isin(("ok", "max-fallback", "degenerate"))]
+    if not len(scored) or not scored["capped"].all():
+        return []
+    return [
+        Finding(
+            "units",
+            "every score is the radius: no sample says how much farther an image may be moved",
+            'give a larger radius in the units of the images, or radius="auto"',
+        )
+    ]
 
 
 def _of_long_run(subjects: Subjects, settings: Settings) -> list[Finding]:
