@@ -116,7 +116,10 @@ def describe(
     complete: bool,
     late: Sequence[Finding] = (),
 ) -> dict[str, Any]:
-    """Return what decided the scores of some images, for a result's metadata; `late`: what they say."""
+    """Return what decided the scores of some images, for the metadata of a result.
+
+    Beside what was found before the scores were made stands what was found late, by them.
+    """
     from . import __version__
 
     targets = settings.targets
