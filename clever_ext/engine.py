@@ -82,6 +82,7 @@ class _Trials:
         spent: Seconds so far.
         cut_short: Whether a trial was left out for want of time.
         failed: Why the last trial gave no time, where it was not for want of memory.
+        made: The model as it is to be used, where it was made already.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class _Trials:
         self.n_samples = n_gradients // self.n_targets
         self.oracle_of = oracle_of
         self.spent, self.cut_short, self.failed = 0.0, False, ""
+        self.made: Prepared | None = None
         self.memory_before = memory.resident()
 
     def seconds(self, prepared: Prepared, size: int, batched_backward: bool = False) -> float:
@@ -335,18 +337,18 @@ class Engine:
         if known is not None and known.n_gradients >= n_gradients:
             return known, None
         trials = _Trials(work.images[:1], work.classes, work.targets, n_gradients, self._oracle)
-        self._memory[key], made = self._search(trials, work.points)
-        return self._memory[key], made
+        self._memory[key] = self._search(trials, work.points)
+        return self._memory[key], trials.made
 
-    def _search(self, trials: _Trials, points: Tensor) -> tuple[Choice, Prepared | None]:
+    def _search(self, trials: _Trials, points: Tensor) -> Choice:
         """Find the fastest options, then batch, then backward pass."""
         eager = tuple(name for name in self.asked if name != "compile")
         size, batched = self.plan.device_batch, False
         if not (self.automatic or self.device_batch == "auto"):  # all was asked for by name
-            return Choice(self.asked, size, batched, math.inf), None
+            return Choice(self.asked, size, batched, math.inf)
         first = min(size, int(_FIRST_SHARE * trials.n_samples))
         if first < _FEWEST_POINTS:
-            return Choice(self.asked, size, batched, trials.n_gradients), None
+            return Choice(self.asked, size, batched, trials.n_gradients)
         prepared = self._by_name(eager, points)
         seconds = trials.seconds(prepared, first)
         if self.automatic and not _is_oracle(self.model):
@@ -376,8 +378,8 @@ class Engine:
             batched = self._batched_is_faster(trials, prepared, size, seconds)
         compiled = ("compile",) if "compile" in self.asked else ()
         known_for = _LONGER * trials.n_gradients if trials.cut_short else math.inf
-        choice = Choice(prepared.options + compiled, size, batched, known_for)
-        return choice, None if compiled else prepared
+        trials.made = None if compiled else prepared
+        return Choice(prepared.options + compiled, size, batched, known_for)
 
     def _best_batch(
         self, trials: _Trials, prepared: Prepared, size: int, seconds: float
