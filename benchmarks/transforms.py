@@ -10,7 +10,11 @@ from typing import Any
 from unittest import mock
 
 import torch
+<<<<<<< HEAD
 from peers import peer
+=======
+from peers import peer as peer
+>>>>>>> wt-engine
 from PIL import Image
 
 from clever_ext.data import Preprocessing, scale_size
