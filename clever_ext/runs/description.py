@@ -12,6 +12,7 @@ from ..data import ImageSource
 from ..engine import Choice
 from ..inputs import Batch
 from ..scoring import describe
+from .fingerprint import fingerprint
 from .identity import run_id
 from .pieces import Pieces
 from .scorer import Scorer
@@ -33,7 +34,7 @@ def describe_run(
     description = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "settings": of_call["settings"],
-        "model": of_call["model"],
+        "model": {**of_call["model"], "fingerprint": fingerprint(scorer.engine, first)},
         "preprocessing": vars(scorer.model.preprocessing),
         "data": source.description(),
         "asked": {
@@ -54,6 +55,23 @@ def describe_run(
     }
     found: dict[str, Any] = json.loads(json.dumps(description))  # as a reader of the file gets it
     return {"run_id": run_id(found), **found}
+
+
+def of_parts(description: dict[str, Any]) -> dict[str, Any]:
+    """Return what every part says of its run; all names and logits would fill most of it."""
+    model = {name: description["model"][name] for name in ("name", "digest")}
+    return {**description, "model": model, "class_names": None}
+
+
+def completed(description: dict[str, Any], here: dict[str, Any]) -> dict[str, Any]:
+    """Add to a description that may be from a part what parts leave out.
+
+    Args:
+        description: Of the run that is there.
+        here: Of the run that was asked for.
+    """
+    model = {**here["model"], **description["model"]}
+    return {**description, "model": model, "class_names": here["class_names"]}
 
 
 def choice_to_json(choice: Choice) -> dict[str, Any]:

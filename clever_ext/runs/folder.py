@@ -21,6 +21,9 @@ from .pieces import Pieces
 #: What stands for a run: its result, its folder, or a Parquet file of results.
 Source = CleverResult | str | os.PathLike[str]
 
+#: Which of the files that had a name one after the other: its number and time in nanoseconds.
+Version = tuple[int, int]
+
 #: Seconds in which the processes of a job find together at a run's lock.
 _JOINING = 5.0
 _PART = re.compile(r"part-(\d{5,})\.parquet")
@@ -111,6 +114,20 @@ class RunFolder:
         """Return the parts that are there, in order."""
         return dict(sorted(self._parts()))
 
+    def with_errors(self) -> dict[int, Version]:
+        """Return the parts that have pictures without a score, each as the file that it is now.
+
+        Raises:
+            CleverError: one cannot be read.
+        """
+        found = {}
+        for number, path in self.finished().items():
+            version = version_of(path)
+            rows = CleverResult.load_parts([path], ("image_id", "status")).table
+            if (rows["status"] == "error").any():
+                found[number] = version
+        return found
+
     def add(self, number: int, result: CleverResult) -> None:
         """Write a part.
 
@@ -184,6 +201,12 @@ class RunFolder:
             return not _free(descriptor, fcntl.LOCK_EX)
         finally:
             os.close(descriptor)
+
+
+def version_of(path: Path) -> Version:
+    """Tell a file from the one that replaces it."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
 
 
 def _lock(descriptor: int, path: Path, job: str | None) -> bool:

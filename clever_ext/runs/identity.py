@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import CleverError
+from .fingerprint import difference
 
 #: What must be the same where a run goes on or is joined, since it decides the scores' last bits.
 _SAME = ("settings", "model", "preprocessing", "data", "asked", "machine", "versions")
@@ -39,7 +40,7 @@ def check_same(there: dict[str, Any], here: dict[str, Any]) -> None:
         here: That of the run that was asked for.
 
     Raises:
-        CleverError: they differ; it says in what.
+        CleverError: they differ; it says in what. Or their models do not compute the same.
     """
     # A part is of the run whichever shard made it; a folder is of one shard.
     pair = ({**_identity(d), "shard": d["pieces"]["shard"]} for d in (there, here))
@@ -53,6 +54,22 @@ def check_same(there: dict[str, Any], here: dict[str, Any]) -> None:
             f"the run was made otherwise: {said}",
             "the same pictures, weights, settings and versions",
             "start it with the settings that it was made with, or choose another --out",
+        )
+    _check_same_function(there, here)
+
+
+def _check_same_function(there: dict[str, Any], here: dict[str, Any]) -> None:
+    """Refuse a model that computes something else by the same weights."""
+    a, b = (each["model"].get("fingerprint") for each in (there, here))
+    if a is None or b is None:
+        return
+    share = difference(a, b, here["machine"]["device"], here["settings"]["dtype"])
+    if share is not None:
+        raise CleverError(
+            "the model computes something else than when the run was begun, by the same weights: "
+            f"its logits at the same points differ by {share:.2g} of the largest",
+            "the code of the model as it was",
+            "undo the change of the code, or choose another --out",
         )
 
 

@@ -13,8 +13,8 @@ import torch
 from ..data import ImageSource, resolve
 from ..data.loading import Loader, Pending
 from ..results import CleverResult
-from .description import choice_of, choice_to_json, describe_run
-from .folder import RunFolder
+from .description import choice_of, choice_to_json, completed, describe_run, of_parts
+from .folder import RunFolder, Version, version_of
 from .identity import check_same
 from .log import Log, Tally, facts_of, open_log
 from .meter import Meter, meter
@@ -40,13 +40,13 @@ class Run:
         scorer: Scorer,
         loader: Loader,
         ranks: Ranks,
+        again: dict[int, Version],
     ) -> None:
         self.folder, self.source, self.scorer = folder, source, scorer
         self.loader, self.ranks = loader, ranks
         self.pieces = Pieces.of(description)
-        # Every part says what it belongs to; the names of classes alone would fill most of it.
-        of_run = {**description, "class_names": None}
-        self._of_parts = {"run": of_run, "run_id": of_run["run_id"]}
+        self._again = again  # parts that are there and to be replaced, as they were at the start
+        self._of_parts = {"run": of_parts(description), "run_id": description["run_id"]}
         self._writer = ThreadPoolExecutor(1, "clever_ext writer")
         self._writing: Future[None] | None = None
         self._longest = 0.0  # seconds that a piece took
@@ -67,8 +67,16 @@ class Run:
                 self._piece(number, self._submit(number), log, shown)
                 self._written()
 
+    def _finished(self) -> set[int]:
+        """Return the pieces that need not be scored any more."""
+        return {
+            number
+            for number, path in self.folder.finished().items()
+            if number not in self._again or version_of(path) != self._again[number]
+        }
+
     def _missing(self) -> list[int]:
-        finished = self.folder.finished()
+        finished = self._finished()
         return [number for number in self.pieces.numbers if number not in finished]
 
     def _submit(self, number: int) -> Pending:
@@ -77,7 +85,7 @@ class Run:
     def _ahead(self, stop: Stopper) -> Iterator[tuple[int, Pending]]:
         """Yield pieces while the pictures of the next one are read."""
         before = None
-        for number in first_round(self.ranks, self.pieces.numbers, self.folder.finished()):
+        for number in first_round(self.ranks, self.pieces.numbers, self._finished()):
             following = (number, self._submit(number))
             if before is not None:
                 yield before
@@ -124,6 +132,7 @@ def score_run(
     workers: int = 0,
     shard: tuple[int, int] = (0, 1),
     show: bool = False,
+    retry_errors: bool = False,
 ) -> int:
     """Score pictures into a folder, or go on where that was stopped.
 
@@ -137,6 +146,7 @@ def score_run(
         workers: Processes that load pictures for this one; 0: it does so itself.
         shard: (i, n): score only every n-th piece, from the i-th on.
         show: Whether to show the progress on standard error.
+        retry_errors: Whether finished pieces with pictures that have no score are scored again.
 
     Returns:
         An exit status: 0, or 128 and the signal that stopped the run; what was finished is kept.
@@ -152,12 +162,15 @@ def score_run(
         description, labelled = stack.enter_context(begun)
         log = stack.enter_context(open_log(folder.log))
         log.write("start", job=ranks.job, first=ranks.leader, device=description["device"])
+        again = folder.with_errors() if retry_errors else {}
+        if again and ranks.leader:
+            log.write("retry", pieces=list(again))
         pieces = Pieces.of(description)
         tally = Tally(folder.log)
         tally.update()
         n_images = pieces.images(pieces.numbers)
         shown = stack.enter_context(meter(show and ranks.leader, n_images, tally))
-        run = Run(folder, description, labelled, scorer, loader, ranks)
+        run = Run(folder, description, labelled, scorer, loader, ranks, again)
         try:
             run.score(log, shown, stop)
         except KeyboardInterrupt:
@@ -194,7 +207,7 @@ def _begun(
         """Clear away what is left of earlier processes, while none is at work."""
         ranks.start_over()
         if folder.exists:
-            description = {**recovered(folder), "class_names": here["class_names"]}
+            description = completed(recovered(folder), here)
             check_same(description, here)
             mend(folder, description)
 

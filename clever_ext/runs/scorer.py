@@ -21,6 +21,7 @@ from ..progress import Progress
 from ..results import CleverResult, make_table
 from ..scoring import score_batch
 from ..subjects import Subjects, all_logits
+from .outcome import NothingScoredError
 
 #: Pictures that are loaded at a time, in search of one that can be read.
 _SEARCHED = 16
@@ -57,7 +58,8 @@ class Scorer:
         """Return the first picture that can be read, as the model gets it.
 
         Raises:
-            CleverError: there is none, or the model does not take it.
+            NothingScoredError: there is none.
+            CleverError: the model does not take it.
         """
         why = ""
         for start in range(0, len(source), _SEARCHED):
@@ -66,10 +68,10 @@ class Scorer:
                 if loaded.pixels is not None:
                     return self._batch([loaded], labels=False)
                 why = why or str(loaded.error)
-        raise CleverError(
+        raise NothingScoredError(
             f"none of the {len(source)} pictures can be read; the first: {why}",
             "at least one picture",
-            "check --images",
+            "check --images and the place where they are stored",
         )
 
     def look(self, first: Batch) -> Subjects:

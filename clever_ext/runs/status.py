@@ -82,7 +82,7 @@ def read_status(folder: RunFolder) -> Status:
     tally.update()
     finished = folder.finished()
     # A process may have been killed between a part and its line in the log.
-    for number in finished.keys() - tally.pieces:
+    for number in finished.keys() - tally.pieces.keys():
         rows = CleverResult.load_parts([finished[number]], _SCORES)
         tally.add(number, 0.0, facts_of(rows))
     return Status(description, Pieces.of(description), tally, len(finished), folder.is_locked())

@@ -9,11 +9,13 @@ import torch
 from small_run import assert_same_bits
 
 import clever_ext as cx
+import clever_ext.data.decoding
 from clever_ext import CleverError
 from clever_ext.data import open_images
 from clever_ext.data.loading import Loader
 from clever_ext.engine import Choice, Engine
 from clever_ext.runs.folder import RunFolder
+from clever_ext.runs.status import read_status
 
 
 def test_a_run_holds_what_one_call_would_give(small):
@@ -118,6 +120,82 @@ def test_other_pictures_and_other_weights_are_refused(small):
     next(small.pictures.iterdir()).unlink()
     with pytest.raises(CleverError, match=r"data\.listing_sha256"):
         small.score("other")
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_other_code_with_the_same_weights_is_refused(small, lost):
+    small.score("run")
+    if lost:  # a part does not tell what the model computes
+        small.folder("run").description_file.unlink()
+        small.score("run")
+    small.folder("run").part(2).unlink()
+    tanh, small.model.model[1] = small.model.model[1], torch.nn.ReLU().eval()
+    with pytest.raises(CleverError, match=r"computes something else.*same weights"):
+        small.score("run")
+    small.model.model[1] = tanh
+    small.score("run")
+
+
+@pytest.fixture
+def storage(monkeypatch):
+    """Names of pictures that cannot be read for the moment."""
+    away = set()
+
+    def load(record, preprocessing):
+        if record.name in away:
+            raise CleverError(f"{record.name!r} cannot be read", "a disk that answers", "wait")
+        return clever_ext.data.decoding.load(record, preprocessing)
+
+    monkeypatch.setattr("clever_ext.data.loading.load", load)
+    return away
+
+
+def test_pictures_that_could_not_be_read_are_scored_again_when_asked(small, storage):
+    small.score("whole")
+    storage |= {"p0002_2.png", "p0003_3.png", "p0005_0.png"}
+    small.score("run")
+    folder = small.folder("run")
+    assert list(folder.with_errors()) == [1, 2]
+    assert read_status(folder).tally.errors == 3
+    first = folder.part(0).stat()
+    storage.remove("p0002_2.png")
+    small.score("run")  # finished pieces are left alone
+    assert (small.table("run")["status"] == "error").sum() == 3
+    small.score("run", retry_errors=True)
+    assert small.table("run").query("status == 'error'")["image"].tolist() == [
+        "p0003_3.png",
+        "p0005_0.png",
+    ]
+    assert read_status(folder).tally.errors == 2
+    storage.clear()
+    small.score("run", retry_errors=True)
+    assert_same_bits(small.table("whole"), small.table("run"))
+    assert folder.part(0).stat().st_mtime_ns == first.st_mtime_ns
+    assert read_status(folder).tally.errors == 0
+    whole, told = (read_status(small.folder(name)).tally for name in ("whole", "run"))
+    assert (told.images, told.gradients) == (whole.images, whole.gradients)
+    assert told.scores["2"].mean == pytest.approx(whole.scores["2"].mean)
+    lines = [json.loads(line) for line in folder.log.read_text().splitlines()]
+    assert [each["pieces"] for each in lines if each["event"] == "retry"] == [[1, 2], [1, 2]]
+    small.score("run", retry_errors=True)  # nothing is left to do
+    assert len(folder.log.read_text().splitlines()) == len(lines) + 2
+
+
+def test_what_was_there_stays_until_its_piece_is_scored_again(small, storage, monkeypatch):
+    storage.add("p0002_2.png")
+    small.score("run")
+    before = small.table("run")
+    storage.clear()
+    with monkeypatch.context() as patched:
+
+        def stopped(*_):
+            raise KeyboardInterrupt
+
+        patched.setattr(RunFolder, "add", stopped)
+        assert small.score("run", retry_errors=True) == 130
+    assert_same_bits(before, small.table("run"))
+    small.score("run", retry_errors=True)
+    assert not (small.table("run")["status"] == "error").any()
 
 
 def test_a_second_process_is_kept_out(small):
