@@ -49,9 +49,9 @@ class Comparison:
         """Return all of it as JSON takes it: tables as lists of rows, norms as text, NaN as None.
 
         >>> import clever_ext as cx, json, torch
+        >>> images = torch.rand(3, 4)
         >>> runs = [
-        ...     cx.clever_score(torch.nn.Linear(4, 2).eval(), torch.rand(3, 4), n_batches=4)
-        ...     for _ in range(2)
+        ...     cx.clever_score(torch.nn.Linear(4, 2).eval(), images, n_batches=4) for _ in range(2)
         ... ]
         >>> json.loads(json.dumps(cx.compare(*runs).to_dict()))["pairs"][0]["norm"]
         '2'

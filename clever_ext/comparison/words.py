@@ -185,12 +185,14 @@ def _class_cell(row: Any) -> str:
 
 
 def _moved(rows: pd.DataFrame, title: str) -> Section:
+    import pandas as pd
+
     shown = rows.groupby("norm", sort=False).head(_IMAGES)
     table = [
         [
             _norm(row["norm"]),
             row["image"] or str(row["image_id"]),
-            str(row["label"]) if row["label"] == row["label"] else "",
+            "" if pd.isna(row["label"]) else str(row["label"]),
             _number(row["score_a"]),
             _number(row["score_b"]),
         ]

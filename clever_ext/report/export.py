@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NUMBERS = ("norm", "images", "mean (95 %)", "25 %", "median", "75 %", "score is R")
 #: Columns that only a program can use, and that would be most of a file.
 _BULKY = ("maxima", "witness")
+#: How a cell begins that a spreadsheet takes for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 #: Rows of Markdown: those with the smallest scores.
 _SMALLEST = 10
 
@@ -30,7 +32,17 @@ def write_csv(runs: Sequence[Run], handle: TextIO) -> None:
     for number, run in enumerate(runs):
         table = run.result.table[list(SCALARS)]
         table.insert(0, "run", run.name)
-        table.to_csv(handle, index=False, header=number == 0, lineterminator="\n")
+        without_formulas(table).to_csv(handle, index=False, header=number == 0, lineterminator="\n")
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Put an apostrophe before texts that a spreadsheet would run as a formula."""
+    texts = [name for name in table.columns if table[name].map(type).eq(str).any()]
+    return table.assign(**{name: table[name].map(_no_formula) for name in texts})
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def write_json(runs: Sequence[Run], handle: TextIO) -> None:
