@@ -5,6 +5,7 @@ of its labels. `load` reads one picture; a `Loader` reads many in processes of t
 damaged picture may end without harm.
 """
 
+from .contents import other_contents
 from .decoding import load
 from .labels import read_label_map, read_labels, resolve
 from .loading import Loaded, Loader, Pending
@@ -26,6 +27,7 @@ __all__ = [
     "imagenet_class_names",
     "load",
     "open_images",
+    "other_contents",
     "package_folder",
     "read_label_map",
     "read_labels",

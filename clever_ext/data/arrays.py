@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CleverError
+from .contents import Container
 from .labels import parse_label
-from .records import Container, ImageRecord, Label
+from .records import ImageRecord, Label
 
 ARRAY_ENDINGS = (".npy", ".npz", ".safetensors")
 """Endings of files that hold an array of pictures, in lower case."""

@@ -31,6 +31,14 @@ class FileInFolder:
         """Where the file is."""
         return self.root / self.name
 
+    def look(self) -> tuple[int, int]:
+        """Length of the file and the time when it was written, in nanoseconds; -1, 0 of none."""
+        try:
+            status = self.path.stat()
+        except OSError:  # such as a link that leads nowhere: the picture gets a row with its error
+            return -1, 0
+        return status.st_size, status.st_mtime_ns
+
     def read(self) -> bytes:
         """Read the file.
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, overload
 
 import numpy.typing as npt
 
 from ..errors import CleverError
+from ..findings import Finding
+from .contents import contents
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 """Endings of the files that count as pictures, in lower case."""
@@ -75,40 +76,6 @@ class Unreadable:
         raise self.error
 
 
-@dataclass(frozen=True)
-class Container:
-    """A file that holds many pictures, as it was when they were listed.
-
-    Attributes:
-        path: Where it is.
-        size: Its length in bytes.
-        modified: When it was written last, in nanoseconds.
-    """
-
-    path: Path
-    size: int
-    modified: int
-
-    @classmethod
-    def of(cls, path: Path) -> Container:
-        """Look at a file."""
-        status = path.stat()
-        return cls(path, status.st_size, status.st_mtime_ns)
-
-    def check(self) -> None:
-        """Refuse to read on from a file that is no longer the one that was listed.
-
-        Raises:
-            CleverError: Its length or time of writing is another.
-        """
-        if Container.of(self.path) != self:
-            raise CleverError(
-                f"{str(self.path)!r} has changed since its pictures were listed",
-                "the same file during a whole run",
-                "start again, and leave the file alone meanwhile",
-            )
-
-
 class ImageSource(Sequence[ImageRecord]):
     """Pictures that can be had in any order, made by `open_images`; holds no pixels.
 
@@ -119,6 +86,8 @@ class ImageSource(Sequence[ImageRecord]):
         label_map: Class number of each label in the label map, or None without one.
         classes: The WordNet ids and names among the labels of all the pictures, sorted.
         selection: Arguments of `select` that left some pictures out, or None.
+        labels_from: Where the labels are from, such as "names of the sub-folders"; "" without any.
+        findings: What was seen of the pictures and their labels: what was left out, and why.
 
     Raises:
         CleverError: If two pictures share an id, or some have a label and others none.
@@ -132,14 +101,19 @@ class ImageSource(Sequence[ImageRecord]):
         arguments: dict[str, Any],
         label_map: dict[str, int] | None = None,
         facts: Sequence[str] = (),
+        labels_from: str = "",
+        findings: Sequence[Finding] = (),
     ) -> None:
         self.kind = kind
         self.path = path
         self.arguments = arguments
         self.label_map = label_map
         self.selection: dict[str, int] | None = None
+        self.labels_from = labels_from
+        self.findings = list(findings)
         self._records = records
         self._facts = facts
+        self._readings: Mapping[str, Mapping[int, int | None]] = {}
         _check_distinct(records)
         _check_labels(records)
         self.classes = sorted({r.label for r in records if isinstance(r.label, str)})
@@ -162,6 +136,26 @@ class ImageSource(Sequence[ImageRecord]):
         other._records = records
         other.selection = selection or self.selection
         return other
+
+    def contents(self, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Tell the contents of the files that the pictures lie in, as JSON; see `contents`.
+
+        Args:
+            known: What it returned before: nothing is read where the files look as they did.
+        """
+        return contents(((record.name, record.place) for record in self), known)
+
+    def readings(self) -> dict[str, list[int | None]]:
+        """Return the class numbers that the labels may mean, once `resolve` has been called.
+
+        Returns:
+            The class number of each picture by the name of each reading. The first is the one that
+            is used: its numbers are the labels of the records.
+        """
+        return {
+            name: [numbers[record.image_id] for record in self]
+            for name, numbers in self._readings.items()
+        }
 
     def description(self) -> dict[str, Any]:
         """Tell what was opened, as JSON.

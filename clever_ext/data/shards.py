@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CleverError
+from .contents import Container
 from .labels import parse_label
 from .records import (
     EXTENSIONS,
     MAX_BYTES,
-    Container,
     ImageRecord,
     Label,
     Place,

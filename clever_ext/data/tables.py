@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CleverError
+from .contents import Container
 from .labels import parse_label
-from .records import Container, ImageRecord, Label, distinct_names
+from .records import ImageRecord, Label, distinct_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
