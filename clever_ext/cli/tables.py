@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..glossary import MEANING
-from .terminal import Column, say, sentence, show, table, terminal_width
+from .terminal import Column, print_findings, say, sentence, show, table, terminal_width
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,12 +76,15 @@ def print_run(path: Path, result: CleverResult | None) -> None:
         path: The run's folder.
         result: Its rows, without lists; None if no piece is finished.
     """
+    from ..runs.description import findings_of
+
     if result is None:
         say("No piece is finished yet: the same command goes on.")
         return
     if result.table["image_id"].nunique() <= _FEW:
         print_scores(result, result.metadata["class_names"])
     print_summary(result)
+    print_findings(findings_of(result.metadata))
     say(f"Results: {path}")
 
 

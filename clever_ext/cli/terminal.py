@@ -167,8 +167,12 @@ def facts(pairs: Iterable[tuple[str, str]], width: int) -> list[str]:
 
 
 def say(text: str, file: TextIO | None = None) -> None:
-    """Print a sentence."""
-    show(sentence(text, terminal_width()), file)
+    """Print a sentence: in lines that fit a terminal, in one line elsewhere."""
+    show(sentence(text, _width_of(file)), file)
+
+
+def _width_of(file: TextIO | None) -> int:
+    return terminal_width() if (file or sys.stdout).isatty() else sys.maxsize
 
 
 def show(lines: Iterable[str], file: TextIO | None = None) -> None:
@@ -180,4 +184,4 @@ def show(lines: Iterable[str], file: TextIO | None = None) -> None:
 def print_findings(findings: Iterable[Finding], file: TextIO | None = None) -> None:
     """Print those findings that ask for something to be done, each once."""
     for each in of_concern(findings):
-        show(sentence(str(each), terminal_width(), f"{each.topic}: ", "    "), file)
+        show(sentence(str(each), _width_of(file), f"{each.topic}: ", "    "), file)

@@ -37,7 +37,7 @@ def write_csv(runs: Sequence[Run], handle: TextIO) -> None:
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
     """Put an apostrophe before texts that a spreadsheet would run as a formula."""
-    texts = [name for name in table.columns if table[name].map(type).eq(str).any()]
+    texts = [name for name in table.columns if table[name].dtype in (object, "string")]
     return table.assign(**{name: table[name].map(_no_formula) for name in texts})
 
 

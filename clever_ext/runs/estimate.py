@@ -11,8 +11,9 @@ from ..data.loading import Loaded, Loader
 from ..errors import CleverError
 from ..inputs import FEWEST_GRADIENTS, FIRST_LOOK
 from ..progress import silent
+from .cost import Cost
 from .meter import duration
-from .pieces import Pieces, gradients_per_image, piece_size
+from .pieces import Pieces, piece_size
 from .scorer import Scorer
 
 #: Pictures that are read for the measurement, those that are scored, and gradients of their rows.
@@ -26,33 +27,30 @@ class Estimate:
     """What a run will take; printing it tells all.
 
     Attributes:
-        images: Pictures.
-        rows: Of the result.
-        gradients: At most; a race or a tolerance spends fewer.
-        at_most: Whether that is a bound.
+        cost: Pictures, rows and gradients.
         gradients_per_second: Measured, of one process.
         images_per_second: That the loading of pictures measured, in this process alone.
-        seconds: Of one process.
         bytes: Of the run's folder.
     """
 
-    images: int
-    rows: int
-    gradients: int
-    at_most: bool
+    cost: Cost
     gradients_per_second: float
     images_per_second: float
-    seconds: float
     bytes: int
 
+    @property
+    def seconds(self) -> float:
+        """Of one process."""
+        scoring = self.cost.gradients / self.gradients_per_second
+        return max(scoring, self.cost.images / self.images_per_second)
+
     def __str__(self) -> str:
-        most = "at most " if self.at_most else ""
         return (
-            f"{self.images:,} pictures, {self.rows:,} rows, {most}{self.gradients:,} gradients\n"
+            f"{self.cost}\n"
             f"{self.gradients_per_second:,.0f} gradients/s by one process, measured; pictures are "
             f"read at {self.images_per_second:,.0f}/s\n"
-            f"{most}{duration(self.seconds)} by one process, n processes with a GPU of their own "
-            f"take an n-th\n{self.bytes / 2**20:,.1f} MiB in the run's folder"
+            f"{self.cost.at_most}{duration(self.seconds)} by one process, n processes with a GPU "
+            f"of their own take an n-th\n{self.bytes / 2**20:,.1f} MiB in the run's folder"
         )
 
 
@@ -74,28 +72,20 @@ def estimate(
     first = scorer.first(source, loader)
     subjects = scorer.look(first)
     resolve(source, subjects.logits.shape[1], scorer.model.class_names)
-    settings, n_targets = scorer.settings, subjects.n_targets
+    settings = scorer.settings
     pieces = Pieces(len(source), piece_size(subjects, settings), shard)
-    images = pieces.images(pieces.numbers)
-    rows = images * n_targets * len(settings.balls)
-    gradients = images * gradients_per_image(settings, n_targets)
-    scorer.choose(subjects, max(1, gradients))
+    cost = Cost(pieces.images(pieces.numbers), subjects.n_targets, settings)
+    scorer.choose(subjects, max(1, cost.gradients))
 
     begin = time.monotonic()
     loaded = loader.submit(source[:: max(1, len(source) // _READ)][:_READ]).result()
     images_per_second = len(loaded) / (time.monotonic() - begin)
-    rate = _rate(scorer, loaded)
-    limited = settings.tolerance is not None or settings.race or "auto" in settings.radii
     n_maxima = 0 if settings.estimator == "steepest" else settings.n_batches
     return Estimate(
-        images=images,
-        rows=rows,
-        gradients=gradients,
-        at_most=limited,
-        gradients_per_second=rate,
+        cost=cost,
+        gradients_per_second=_rate(scorer, loaded),
         images_per_second=images_per_second,
-        seconds=max(gradients / rate, images / images_per_second),
-        bytes=rows * (_ROW_BYTES + 8 * n_maxima) + len(pieces.numbers) * _PART_BYTES,
+        bytes=cost.rows * (_ROW_BYTES + 8 * n_maxima) + len(pieces.numbers) * _PART_BYTES,
     )
 
 

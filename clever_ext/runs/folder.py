@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import durable
 from ..errors import CleverError
@@ -27,6 +27,13 @@ Version = tuple[int, int]
 #: Seconds in which the processes of a job find together at a run's lock.
 _JOINING = 5.0
 _PART = re.compile(r"part-(\d{5,})\.parquet")
+
+
+class Failed(NamedTuple):
+    """A part with errors: which file it is, and how many of its pictures have none but an error."""
+
+    version: Version
+    pictures: int
 
 
 class RunFolder:
@@ -114,8 +121,8 @@ class RunFolder:
         """Return the parts that are there, in order."""
         return dict(sorted(self._parts()))
 
-    def with_errors(self) -> dict[int, Version]:
-        """Return the parts that have pictures without a score, each as the file that it is now.
+    def with_errors(self) -> dict[int, Failed]:
+        """Return the parts that have pictures with errors, each as the file that it is now.
 
         Raises:
             CleverError: one cannot be read.
@@ -124,8 +131,9 @@ class RunFolder:
         for number, path in self.finished().items():
             version = version_of(path)
             rows = CleverResult.load_parts([path], ("image_id", "status")).table
-            if (rows["status"] == "error").any():
-                found[number] = version
+            pictures = int((rows["status"] == "error").sum())
+            if pictures:
+                found[number] = Failed(version, pictures)
         return found
 
     def add(self, number: int, result: CleverResult) -> None:

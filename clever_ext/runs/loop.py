@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from ..data import ImageSource, resolve
 from ..data.loading import Loader, Pending
+from ..findings import Finding
 from ..results import CleverResult
-from .description import choice_of, choice_to_json, completed, describe_run, of_parts
-from .folder import RunFolder, Version, version_of
+from ..subjects import Subjects
+from .cost import Cost
+from .description import (
+    choice_of,
+    choice_to_json,
+    completed,
+    describe_run,
+    findings_of,
+    of_parts,
+)
+from .folder import Failed, RunFolder, Version, version_of
 from .identity import check_same
 from .log import Log, Tally, facts_of, open_log
 from .meter import Meter, meter
-from .pieces import Pieces, gradients_per_image, piece_size
+from .pieces import Pieces, piece_size
 from .ranks import Ranks, first_round, left_over
 from .repair import mend, recovered
 from .scorer import Scorer
 from .stopping import Stopper, stopper
+from .unchanged import check_pictures
+
+#: What the first process has to say before it begins.
+Tell = Callable[[str | Finding], None]
+#: What a run without labels does not know.
+NO_LABELS = (
+    "There are no labels: a picture that the model gets wrong is scored as if it were right."
+)
 
 
 class Run:
@@ -131,7 +151,7 @@ def score_run(
     ranks: Ranks,
     workers: int = 0,
     shard: tuple[int, int] = (0, 1),
-    show: bool = False,
+    tell: Tell | None = None,
     retry_errors: bool = False,
 ) -> int:
     """Score pictures into a folder, or go on where that was stopped.
@@ -145,8 +165,9 @@ def score_run(
         ranks: The processes that share the work.
         workers: Processes that load pictures for this one; 0: it does so itself.
         shard: (i, n): score only every n-th piece, from the i-th on.
-        show: Whether to show the progress on standard error.
-        retry_errors: Whether finished pieces with pictures that have no score are scored again.
+        tell: Called by the first process with what the run will take and what was found, before the
+            first gradient; the progress is then shown on standard error. None: nothing is.
+        retry_errors: Whether finished pieces with pictures that have an error are scored again.
 
     Returns:
         An exit status: 0, or 128 and the signal that stopped the run; what was finished is kept.
@@ -155,22 +176,23 @@ def score_run(
         CleverError: the model cannot be scored, the folder holds another run, others are at work
             there, or a file cannot be written.
     """
+    tell = tell if ranks.leader else None
     with ExitStack() as stack:
         stop = stack.enter_context(stopper())
         loader = stack.enter_context(Loader(source, scorer.model.preprocessing, workers))
-        begun = _begun(folder, source, scorer, loader, ranks, shard)
-        description, labelled = stack.enter_context(begun)
+        start = _Start(folder, source, scorer, loader, ranks, shard, tell, retry_errors)
+        description = stack.enter_context(start.begun())
         log = stack.enter_context(open_log(folder.log))
         log.write("start", job=ranks.job, first=ranks.leader, device=description["device"])
-        again = folder.with_errors() if retry_errors else {}
+        again = {n: each.version for n, each in start.failed.items()} if retry_errors else {}
         if again and ranks.leader:
             log.write("retry", pieces=list(again))
         pieces = Pieces.of(description)
         tally = Tally(folder.log)
         tally.update()
         n_images = pieces.images(pieces.numbers)
-        shown = stack.enter_context(meter(show and ranks.leader, n_images, tally))
-        run = Run(folder, description, labelled, scorer, loader, ranks, again)
+        shown = stack.enter_context(meter(tell is not None, n_images, tally))
+        run = Run(folder, description, start.source, scorer, loader, ranks, again)
         try:
             run.score(log, shown, stop)
         except KeyboardInterrupt:
@@ -180,47 +202,93 @@ def score_run(
         return stop.status
 
 
-@contextmanager
-def _begun(
-    folder: RunFolder,
-    source: ImageSource,
-    scorer: Scorer,
-    loader: Loader,
-    ranks: Ranks,
-    shard: tuple[int, int],
-) -> Iterator[tuple[dict[str, Any], ImageSource]]:
-    """Begin a run or take up one that was begun, and hold its lock.
+@dataclass
+class _Start:
+    """The beginning of a run, or of its going on: what can fail, before the first gradient.
 
-    Yields:
-        What `run.json` says, and the pictures with the numbers of their classes.
+    The attributes are the arguments of `score_run`.
     """
-    earlier = recovered(folder) if folder.exists else None
-    if earlier is not None and scorer.threads is None:
-        torch.set_num_threads(earlier["machine"]["threads"] or torch.get_num_threads())
-    first = scorer.first(source, loader)
-    subjects = scorer.look(first)
-    source = resolve(source, subjects.logits.shape[1], scorer.model.class_names)
-    size = piece_size(subjects, scorer.settings) if earlier is None else Pieces.of(earlier).size
-    here = describe_run(scorer, source, first, Pieces(len(source), size, shard))
 
-    def take_up() -> None:
-        """Clear away what is left of earlier processes, while none is at work."""
-        ranks.start_over()
-        if folder.exists:
-            description = completed(recovered(folder), here)
-            check_same(description, here)
-            mend(folder, description)
+    folder: RunFolder
+    source: ImageSource
+    scorer: Scorer
+    loader: Loader
+    ranks: Ranks
+    shard: tuple[int, int]
+    tell: Tell | None
+    retry_errors: bool
 
-    folder.make()
-    with folder.locked(ranks.job, take_up):
-        if not ranks.leader:
-            ranks.wait_until_begun()
-        elif not folder.exists:
-            n_gradients = gradients_per_image(scorer.settings, subjects.n_targets) * len(source)
-            choice = scorer.choose(subjects, max(1, n_gradients // shard[1]))
-            folder.describe({**here, "engine": choice_to_json(choice)})
-        ranks.begun()
-        description = folder.read()
-        check_same(description, here)
-        scorer.engine.settle(choice_of(description))
-        yield description, source
+    @contextmanager
+    def begun(self) -> Iterator[dict[str, Any]]:
+        """Begin a run or take up one that was begun, and hold its lock.
+
+        Yields:
+            What `run.json` says; the pictures have the numbers of their classes then.
+        """
+        folder, scorer, ranks = self.folder, self.scorer, self.ranks
+        earlier = recovered(folder) if folder.exists else None
+        if earlier is not None and scorer.threads is None:
+            torch.set_num_threads(earlier["machine"]["threads"] or torch.get_num_threads())
+        first = scorer.first(self.source, self.loader)
+        subjects = scorer.look(first)
+        self.source = resolve(self.source, subjects.logits.shape[1], scorer.model.class_names)
+        size = piece_size(subjects, scorer.settings) if earlier is None else Pieces.of(earlier).size
+        pieces = Pieces(len(self.source), size, self.shard)
+        here = describe_run(scorer, self.source, first, pieces, earlier)
+
+        def take_up() -> None:
+            """Clear away what is left of earlier processes, while none is at work."""
+            ranks.start_over()
+            if folder.exists:
+                description = completed(recovered(folder), here)
+                check_same(description, here, contents=not self.retry_errors)
+                mend(folder, description)
+                check_pictures(folder, description, self.source, scorer, self.loader)
+
+        folder.make()
+        with folder.locked(ranks.job, take_up):
+            cost = self._said(here, pieces, subjects)
+            n_gradients = max(1, cost.gradients)
+            if not ranks.leader:
+                ranks.wait_until_begun()
+            elif not folder.exists:
+                choice = scorer.choose(subjects, n_gradients)
+                folder.describe({**here, "engine": choice_to_json(choice)})
+            ranks.begun()
+            description = folder.read()
+            check_same(description, here, contents=not self.retry_errors)
+            scorer.engine.settle(choice_of(description))
+            if self.tell and cost.measurable:
+                scorer.choose(subjects, n_gradients)  # as it is settled
+                rate = scorer.speed(subjects)
+                self.tell(cost.time(rate))
+                for each in cost.findings(rate):
+                    self.tell(each)
+            yield description
+
+    @cached_property
+    def failed(self) -> dict[int, Failed]:
+        """The parts with errors, as they are at the start."""
+        return self.folder.with_errors()
+
+    def _said(self, here: dict[str, Any], pieces: Pieces, subjects: Subjects) -> Cost:
+        """Say what there is to do, and what was found; return it."""
+        finished = set(self.folder.finished())
+        errors = sum(each.pictures for each in self.failed.values()) if self.tell else 0
+        if self.retry_errors:
+            finished -= self.failed.keys()
+        left = [number for number in pieces.numbers if number not in finished]
+        cost = Cost(pieces.images(left), subjects.n_targets, self.scorer.settings)
+        if self.tell:
+            if self.folder.exists:
+                n_images = pieces.images(pieces.numbers)
+                self.tell(
+                    f"Going on: {n_images - cost.images:,} of {n_images:,} pictures are finished."
+                )
+            if errors and not self.retry_errors:
+                self.tell(f"{errors:,} pictures have errors: --retry-errors scores them again.")
+            labelled = any(record.label is not None for record in self.source)
+            self.tell(f"{cost}." if labelled else f"{cost}. {NO_LABELS}")
+            for found in findings_of(here):
+                self.tell(found)
+        return cost

@@ -13,18 +13,21 @@ import torch
 
 from ..data import ImageRecord, ImageSource
 from ..data.loading import Loaded, Loader
-from ..engine import Choice, Engine
+from ..engine import Choice, Engine, pass_seconds
 from ..errors import CleverError
 from ..inputs import Batch, Settings, check_batch, check_device_batch
 from ..models import LoadedModel
 from ..progress import Progress
 from ..results import CleverResult, make_table
+from ..sampling import as_layout
 from ..scoring import score_batch
 from ..subjects import Subjects, all_logits
 from .outcome import NothingScoredError
 
 #: Pictures that are loaded at a time, in search of one that can be read.
 _SEARCHED = 16
+#: Points, and targets, of a pass that tells the speed: at most so many.
+_TRIED = 8
 
 
 @dataclass
@@ -66,7 +69,7 @@ class Scorer:
             records = [source[n] for n in range(start, min(start + _SEARCHED, len(source)))]
             for loaded in loader.submit(records).result():
                 if loaded.pixels is not None:
-                    return self._batch([loaded], labels=False)
+                    return self.batch([loaded], labels=False)
                 why = why or str(loaded.error)
         raise NothingScoredError(
             f"none of the {len(source)} pictures can be read; the first: {why}",
@@ -96,7 +99,21 @@ class Scorer:
         assert engine.choice is not None
         return engine.choice
 
-    def _batch(self, loaded: Sequence[Loaded], labels: bool = True) -> Batch:
+    def speed(self, subjects: Subjects) -> float:
+        """Measure gradients per second, by two small passes like those to come."""
+        engine, these = self.engine, np.array([0])
+        with engine.running(subjects.batch.images.device):
+            image, classes, targets = subjects.tensors(these, subjects.targets[these, :_TRIED])
+            n = engine.plan.device_batch
+            n = n if engine.plan.fixed_batch else min(n, _TRIED)
+            points = as_layout(image.expand(n, *image.shape[1:]), engine.memory_format)
+            of_points = classes.expand(n), targets.expand(n, -1)
+            oracle = engine.plan.oracle
+            seconds = min(pass_seconds(oracle, points, *of_points) for _ in range(2))
+        return n * targets.shape[1] / max(seconds, 1e-9)
+
+    def batch(self, loaded: Sequence[Loaded], labels: bool = True) -> Batch:
+        """Return pictures that were read as the model gets them."""
         of_records = [each.record.label for each in loaded] if labels else [None]
         return check_batch(
             torch.stack([each.pixels for each in loaded if each.pixels is not None]),
@@ -109,7 +126,7 @@ class Scorer:
 
     def _score(self, loaded: Sequence[Loaded], progress: Progress) -> CleverResult:
         """Score pictures of which all are labelled or none."""
-        batch = self._batch(loaded)
+        batch = self.batch(loaded)
         with warnings.catch_warnings():
             # What an interrupted call keeps is of no use here: a piece is whole or it is not.
             warnings.filterwarnings("ignore", message="interrupted")

@@ -21,7 +21,9 @@ def test_a_line_now_and_then_where_there_is_no_terminal(tmp_path, monkeypatch, c
     assert "10 of 100 pictures" in said
     last = said.strip().splitlines()[-1]
     assert re.fullmatch(
-        r"20 of 100 pictures; [\d,.]+ pictures/s [\d,]+ gradients/s  l2 0\.5 ± \d\S*; .* left", last
+        r"20 of 100 pictures \(20\.000%\); [\d,.]+ pictures/s [\d,]+ gradients/s  "
+        r"l2 0\.5 ± \d\S*; .* left",
+        last,
     )
 
 
