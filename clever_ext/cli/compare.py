@@ -15,6 +15,8 @@ from .terminal import Column, sentence, show, table, terminal_width
 if TYPE_CHECKING:
     from ..comparison import Comparison
 
+#: Columns of tables that hold names, which may be cut.
+_NAMES = ("model", "image", "class")
 #: Columns of the terminal where the output goes to a file.
 _WIDTH = 100
 
@@ -81,7 +83,10 @@ def _lines(found: Comparison, width: int) -> Iterator[str]:
             yield from sentence(line, width)
         if part.rows:
             yield ""
-            columns = [Column(name, right=number > 0) for number, name in enumerate(part.head)]
+            columns = [
+                Column(name, right=number > 0, cut=name in _NAMES)
+                for number, name in enumerate(part.head)
+            ]
             yield from table(columns, part.rows, width)
 
 

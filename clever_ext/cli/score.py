@@ -46,7 +46,8 @@ def add(commands: Any) -> None:
         "--race", action="store_true", help="drop targets that cannot have the smallest score"
     )
     how.add_argument(
-        "--targets", default="top-10", help="all, top-K, random, least-likely or class numbers"
+        "--targets",
+        help="all, top-K, random, least-likely or class numbers; default: top-10, or all of fewer",
     )
     how.add_argument("--n-batches", type=int, default=500, help="N_b, the number of batch maxima")
     how.add_argument("--batch-samples", type=int, default=1024, help="N_s, the samples of each")
@@ -141,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings.check(
         norm=args.norm,
         radius=_radii(args.radius, args.norm),
-        targets=parse_targets(args.targets),
+        targets=None if args.targets is None else parse_targets(args.targets),
         n_batches=args.n_batches,
         batch_samples=args.batch_samples,
         clip=args.clip,

@@ -38,13 +38,13 @@ def print_scores(result: CleverResult, class_names: Sequence[str] | None = None)
     """
     name = _name_of(class_names)
     columns = [
-        Column("picture"),
-        Column("predicted", spare=2),
-        Column("target"),
+        Column("picture", cut=True),
+        Column("predicted", cut=True, spare=2),
+        Column("target", cut=True),
         Column("norm", spare=1),
         Column("margin", right=True, spare=3),
         Column("score (95 %)"),
-        Column("status"),
+        Column("status", cut=True),
     ]
     rows = []
     for row in result.smallest():

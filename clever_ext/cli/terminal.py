@@ -16,7 +16,7 @@ from rich.cells import cell_len, set_cell_size
 
 from ..findings import Finding, of_concern
 
-#: Texts longer than the first are names, which may be cut down to it, or at worst to the second.
+#: Texts that may be cut get so many columns at least, or at worst so many.
 _NAME, _SHORT_NAME = 24, 12
 _GAP = "  "
 #: What stands for a sign that the terminal's encoding lacks; for all others, a question mark.
@@ -76,12 +76,18 @@ class Column:
     Attributes:
         name: Its heading.
         right: Whether its cells stand at the right, as numbers do.
+        cut: Whether its cells may be cut: names and words, never numbers.
         spare: The larger, the sooner it is left out where there is no room; 0: never.
     """
 
     name: str
     right: bool = False
+    cut: bool = False
     spare: int = 0
+
+    def least(self, natural: int, text: int) -> int:
+        """Return how many columns it needs, where a text that may be cut gets so many."""
+        return min(natural, max(text, cell_len(self.name))) if self.cut else natural
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[str]:
@@ -100,12 +106,16 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) 
         max(cell_len(cell) for cell in (column.name, *(row[n] for row in cells)))
         for n, column in enumerate(columns)
     ]
+    names, worst = (
+        [column.least(n, text) for column, n in zip(columns, natural, strict=True)]
+        for text in (_NAME, _SHORT_NAME)
+    )
     kept = list(range(len(columns)))
-    while not _room(kept, natural, width, _NAME) and any(columns[n].spare for n in kept):
+    while not _fit(kept, names, width) and any(columns[n].spare for n in kept):
         kept.remove(max(kept, key=lambda n: columns[n].spare))
     lines = []
-    for block in _blocks(kept, natural, width):
-        widths = _widths(block, natural, width)
+    for block in _blocks(kept, worst, width):
+        widths = _widths(block, natural, worst, width)
         lines += [_line([columns[n].name for n in block], block, widths, columns)]
         lines += [_GAP.join("─" * size for size in widths)]
         lines += [_line([row[n] for n in block], block, widths, columns) for row in cells] + [""]
@@ -115,32 +125,32 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) 
     return lines
 
 
-def _room(which: Sequence[int], natural: Sequence[int], width: int, name: int) -> bool:
-    return sum(min(natural[n], name) for n in which) + len(_GAP) * (len(which) - 1) <= width
+def _fit(which: Sequence[int], sizes: Sequence[int], width: int) -> bool:
+    return sum(sizes[n] for n in which) + len(_GAP) * (len(which) - 1) <= width
 
 
-def _blocks(kept: Sequence[int], natural: Sequence[int], width: int) -> list[list[int]]:
+def _blocks(kept: Sequence[int], worst: Sequence[int], width: int) -> list[list[int]]:
     """Divide columns among tables; each has the first, and as many others as there is room for."""
     first, *others = kept
     blocks = [[first]]
     for n in others:
-        if len(blocks[-1]) > 1 and not _room([*blocks[-1], n], natural, width, _SHORT_NAME):
+        if len(blocks[-1]) > 1 and not _fit([*blocks[-1], n], worst, width):
             blocks.append([first])
         blocks[-1].append(n)
     return blocks
 
 
-def _widths(block: Sequence[int], natural: Sequence[int], width: int) -> list[int]:
-    """Cut the longest names, evenly, until there is room."""
-    widths = [natural[n] for n in block]
-    over = sum(widths) + len(_GAP) * (len(block) - 1) - width
-    while over > 0:
-        longest = max(range(len(block)), key=lambda place: widths[place])
-        if widths[longest] <= _SHORT_NAME:
+def _widths(
+    block: Sequence[int], natural: Sequence[int], worst: Sequence[int], width: int
+) -> list[int]:
+    """Cut the longest of the texts that may be, until there is room."""
+    sizes = {n: natural[n] for n in block}
+    while not _fit(block, [sizes.get(n, 0) for n in range(len(natural))], width):
+        longer = [n for n in block if sizes[n] > worst[n]]
+        if not longer:
             break
-        widths[longest] -= 1
-        over -= 1
-    return widths
+        sizes[max(longer, key=lambda n: sizes[n])] -= 1
+    return list(sizes.values())
 
 
 def _line(

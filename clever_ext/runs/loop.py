@@ -286,9 +286,10 @@ class _Start:
                     f"Going on: {n_images - cost.images:,} of {n_images:,} pictures are finished."
                 )
             if errors and not self.retry_errors:
-                self.tell(f"{errors:,} pictures have errors: --retry-errors scores them again.")
+                self.tell(f"Pictures with errors: {errors:,}. --retry-errors scores them again.")
             labelled = any(record.label is not None for record in self.source)
-            self.tell(f"{cost}." if labelled else f"{cost}. {NO_LABELS}")
+            if cost.images:
+                self.tell(f"{cost}." if labelled else f"{cost}. {NO_LABELS}")
             for found in findings_of(here):
                 self.tell(found)
         return cost

@@ -26,8 +26,10 @@ from .outcome import NothingScoredError
 
 #: Pictures that are loaded at a time, in search of one that can be read.
 _SEARCHED = 16
-#: Points, and targets, of a pass that tells the speed: at most so many.
-_TRIED = 8
+#: Ranks of classes, the predicted one first, whose targets are scored where none are named.
+_RANKS = 10
+#: Of a pass that tells the speed: points at first, and targets, at most; seconds at least.
+_TRIED, _ENOUGH = 8, 0.1
 
 
 @dataclass
@@ -80,6 +82,8 @@ class Scorer:
     def look(self, first: Batch) -> Subjects:
         """Check the model, and the settings against it, by one picture.
 
+        Targets that were left open are those of the ranks 2 to 10, or all of fewer classes.
+
         Raises:
             CleverError: the model cannot be scored, or a setting does not suit it.
         """
@@ -87,7 +91,11 @@ class Scorer:
             self.engine.check(first.images)
             # As if it were misclassified: a target that is its class concerns this picture alone.
             logits = all_logits(self.engine, first)
-            wrong = (logits.argmax(axis=1) + 1) % logits.shape[1]
+            n_classes = logits.shape[1]
+            if self.settings.targets is None:
+                targets = "all" if n_classes <= _RANKS else f"top-{_RANKS}"
+                self.settings = replace(self.settings, targets=targets)
+            wrong = (logits.argmax(axis=1) + 1) % n_classes
             other = replace(first, labels=wrong)
             return Subjects(self.engine, other, self.settings.targets, self.settings.seed)
 
@@ -100,17 +108,19 @@ class Scorer:
         return engine.choice
 
     def speed(self, subjects: Subjects) -> float:
-        """Measure gradients per second, by two small passes like those to come."""
+        """Measure gradients per second, by passes like those to come, of a tenth of a second."""
         engine, these = self.engine, np.array([0])
         with engine.running(subjects.batch.images.device):
             image, classes, targets = subjects.tensors(these, subjects.targets[these, :_TRIED])
-            n = engine.plan.device_batch
-            n = n if engine.plan.fixed_batch else min(n, _TRIED)
-            points = as_layout(image.expand(n, *image.shape[1:]), engine.memory_format)
-            of_points = classes.expand(n), targets.expand(n, -1)
-            oracle = engine.plan.oracle
-            seconds = min(pass_seconds(oracle, points, *of_points) for _ in range(2))
-        return n * targets.shape[1] / max(seconds, 1e-9)
+            most, oracle = engine.plan.device_batch, engine.plan.oracle
+            n = most if engine.plan.fixed_batch else min(most, _TRIED)
+            while True:
+                points = as_layout(image.expand(n, *image.shape[1:]), engine.memory_format)
+                how = oracle, points, classes.expand(n), targets.expand(n, -1)
+                seconds = min(pass_seconds(*how) for _ in range(2))
+                if n == most or seconds > _ENOUGH:
+                    return n * targets.shape[1] / max(seconds, 1e-9)
+                n = min(4 * n, most)
 
     def batch(self, loaded: Sequence[Loaded], labels: bool = True) -> Batch:
         """Return pictures that were read as the model gets them."""
