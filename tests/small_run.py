@@ -104,12 +104,13 @@ class SmallRun:
         ranks: Any = None,
         shard: tuple[int, int] = (0, 1),
         retry_errors: bool = False,
+        tell: Any = None,
         **changes: Any,
     ) -> int:
         """Score in this process."""
         folder = RunFolder(self.path / out)
         source = open_images(self.pictures)
-        how = {"shard": shard, "retry_errors": retry_errors}
+        how = {"shard": shard, "retry_errors": retry_errors, "tell": tell}
         return score_run(folder, source, self.scorer(**changes), ranks or Alone(), **how)
 
     def folder(self, out: str) -> RunFolder:

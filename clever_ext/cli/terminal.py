@@ -158,7 +158,7 @@ def _line(
 ) -> str:
     cells = []
     for text, n, size in zip(texts, block, widths, strict=True):
-        cut = text if cell_len(text) <= size else set_cell_size(text, size - 1) + "…"
+        cut = text if cell_len(text) <= size else set_cell_size(text, size - 1).rstrip() + "…"
         blank = " " * (size - cell_len(cut))
         cells.append(blank + cut if columns[n].right else cut + blank)
     return _GAP.join(cells).rstrip()

@@ -174,6 +174,15 @@ def of_search(a: Side, b: Side, estimator: str, norm: float) -> list[Caution]:
     return found
 
 
+def of_labels(pair: Paired) -> list[Caution]:
+    """Say where it is not known which answers are right."""
+    n = int((pair.labels < 0).sum())
+    if n == 0:
+        return []
+    text = f"{n} images have no label: a model that gets one wrong counts as right there."
+    return [Caution("labels", text)]
+
+
 def of_scores(pair: Paired, names: tuple[str, str]) -> list[Caution]:
     """Say what the rows themselves tell against two models' scores.
 

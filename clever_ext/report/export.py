@@ -92,6 +92,8 @@ def write_markdown(runs: Sequence[Run], handle: TextIO) -> None:
     parts = ["# CLEVER scores\n", f"{glossary.MEANING} {glossary.NO_CERTIFICATE}\n"]
     for run, summary in zip(runs, summaries, strict=True):
         parts += [f"## {_cell(run.name)}\n", _counts(summary), _numbers(summary)]
+        if summary.warnings:
+            parts += ["### Warnings\n", "".join(f"- {_cell(each)}\n" for each in summary.warnings)]
         parts += ["The smallest scores:\n", _smallest(run)]
         said = facts(run.result).items()
         parts.append(table_of(["setting", "value"], [[name, value] for name, value in said]))
@@ -122,11 +124,13 @@ def _cell(text: str) -> str:
 
 
 def _counts(summary: RunSummary) -> str:
-    right = "" if summary.accuracy is None else f" Accuracy: {summary.accuracy:.1%}."
-    return (
-        f"{summary.images} images: {summary.scored} scored, {summary.misclassified} "
-        f"misclassified, {summary.errors} with errors.{right}\n"
-    )
+    counts = [f"{summary.scored} scored", f"{summary.errors} with errors"]
+    if summary.accuracy is None:
+        right = "No labels: a wrong answer is scored as if it were right."
+    else:
+        counts.insert(1, f"{summary.misclassified} misclassified")
+        right = f"Accuracy: {summary.accuracy:.1%}."
+    return f"{summary.images} images: {', '.join(counts)}. {right}\n"
 
 
 def _numbers(summary: RunSummary) -> str:

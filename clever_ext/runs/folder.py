@@ -207,6 +207,8 @@ class RunFolder:
             return False
         try:
             return not _free(descriptor, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks, where no run can be at work
+            return False
         finally:
             os.close(descriptor)
 

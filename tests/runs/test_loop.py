@@ -2,19 +2,24 @@
 
 import functools
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from small_run import assert_same_bits
 
 import clever_ext as cx
 import clever_ext.data.decoding
 from clever_ext import CleverError
-from clever_ext.data import open_images
+from clever_ext.data import ImageSource, open_images
 from clever_ext.data.loading import Loader
 from clever_ext.engine import Choice, Engine
+from clever_ext.findings import Finding
+from clever_ext.runs.description import findings_of, threads_and_cpus
 from clever_ext.runs.folder import RunFolder
+from clever_ext.runs.merge import merge
 from clever_ext.runs.status import read_status
 
 
@@ -120,6 +125,84 @@ def test_other_pictures_and_other_weights_are_refused(small):
     next(small.pictures.iterdir()).unlink()
     with pytest.raises(CleverError, match=r"data\.listing_sha256"):
         small.score("other")
+
+
+def test_an_array_of_the_same_shape_with_other_values_is_refused(small):
+    small.pictures = small.path / "pictures.npy"
+    values = np.random.default_rng(0).random((6, 3, 8, 8), dtype=np.float32)
+    np.save(small.pictures, values)
+    small.score("run")
+    small.folder("run").part(2).unlink()
+    np.save(small.pictures, values[::-1])
+    with pytest.raises(CleverError, match="the pictures are other data"):
+        small.score("run")
+    np.save(small.pictures, values)  # written later, and the same
+    small.score("run")
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_picture_of_the_same_size_with_another_content_is_refused(small, later):
+    for path in sorted(small.pictures.iterdir()):
+        Image.open(path).save(path.with_suffix(".bmp"))  # all of one length
+        path.unlink()
+    small.score("run")
+    small.folder("run").part(2).unlink()
+    first, *_, last = sorted(small.pictures.iterdir())
+    before = first.stat()
+    whole = first.read_bytes()
+
+    def put(contents):
+        first.write_bytes(contents)
+        if not later:  # as copies that keep the time of writing
+            os.utime(first, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    put(last.read_bytes())
+    for retry in (False, True):
+        with pytest.raises(CleverError, match=r"changed since they were scored: p0000_0\.bmp"):
+            small.score("run", retry_errors=retry)
+    put(whole)
+    small.score("run")
+    assert sorted(small.folder("run").finished()) == [0, 1, 2]
+
+
+def test_shards_of_other_pictures_or_other_code_are_not_merged(small):
+    small.score("0", shard=(0, 2))
+    first = sorted(small.pictures.iterdir())[0]
+    whole = first.read_bytes()
+    first.write_bytes(whole + b"more")
+    small.score("1", shard=(1, 2))
+    with pytest.raises(CleverError, match="other data"):
+        merge(small.path / "whole", [small.path / "0", small.path / "1"])
+    first.write_bytes(whole)
+    small.model.model[1] = torch.nn.ReLU().eval()
+    small.score("2", shard=(1, 2))
+    with pytest.raises(CleverError, match="computes something else"):
+        merge(small.path / "whole", [small.path / "0", small.path / "2"])
+
+
+def test_findings_are_kept(small, monkeypatch):
+    found = [Finding("labels", "all labels are 0", "give others"), Finding("pictures", "well")]
+    describe = ImageSource.__init__
+
+    def with_findings(self, *arguments, **named):
+        describe(self, *arguments, **named)
+        self.findings = [*self.findings, *found]
+
+    monkeypatch.setattr(ImageSource, "__init__", with_findings)
+    monkeypatch.setattr("clever_ext.container.cpus", lambda: 0.5)
+    told = []
+    small.score("run", tell=told.append)
+    kept = findings_of(cx.load_run(small.path / "run").metadata)
+    assert [each.topic for each in kept] == ["labels", "place"]
+    assert kept[0] == found[0]
+    assert kept[1].fix == "give --threads 1"
+    assert [each for each in told if isinstance(each, Finding)] == kept
+
+
+def test_threads_that_a_container_has_cpus_for_are_well():
+    assert threads_and_cpus(2, 2.0) == []
+    assert threads_and_cpus(64, float("inf")) == []
+    assert "64 threads share the 2.5 CPUs" in threads_and_cpus(64, 2.5)[0].said
 
 
 @pytest.mark.parametrize("lost", [False, True])
