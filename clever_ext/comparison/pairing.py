@@ -179,7 +179,7 @@ def paired(
         drop(missing, side, _why_missing(side.runs[estimator], missing))
     for column, what in (("label", "label"), ("image", "name"), ("input_digest", "picture")):
         for side, own in zip(sides[1:], rows[1:], strict=True):
-            if column != "input_digest" or _fed_alike(sides[0], side, estimator):
+            if column != "input_digest" or fed_alike(sides[0], side, estimator):
                 reason = f"another {what} than in {sides[0].name}"
                 drop(*_unlike(rows[0], own, column, side, reason))
     ids = keep.index[keep].to_numpy()
@@ -200,7 +200,7 @@ def _why_missing(result: CleverResult, ids: pd.Index[Any]) -> list[str]:
     return [f"error: {errors[u]}" if u in errors else "not scored" for u in ids]
 
 
-def _fed_alike(a: Side, b: Side, estimator: str) -> bool:
+def fed_alike(a: Side, b: Side, estimator: str) -> bool:
     """Tell whether two models get the same values of the same picture."""
     how = [
         (each.get("preprocessing"), each["settings"].get("shape"), each["settings"].get("dtype"))

@@ -61,6 +61,8 @@ class Status:
             ("estimator", f"{settings['estimator']}, norms {', '.join(settings['norms'])}"),
             ("mean scores", self.tally.means() or "none yet"),
         ]
+        if self.tally.errors:
+            facts.append(("errors", "the same command with --retry-errors scores them again"))
         busy = sum(self.tally.seconds.get(name, 0.0) for name in ("waited", "scored"))
         if busy:
             waited = self.tally.seconds["waited"] / busy
