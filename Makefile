@@ -37,11 +37,12 @@ test: install ## run the whole test suite
 test-faults: install ## kill, damage and fill up runs, and feed them broken pictures (12 minutes)
 	$(BIN)/python -m pytest -m faults -s tests/faults
 
-lint: install ## check style, types and the benchmarks' tables
+lint: install ## check style, types, the benchmarks' tables and the page of messages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python benchmarks/tables.py --check
+	$(BIN)/python tools/messages.py --check
 	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs $(BIN)/clang-format --dry-run --Werror
 
 test-cuda: install ## build, link, load and emulate the CUDA half (needs nvcc, no GPU; ARCH=all for all GPUs)

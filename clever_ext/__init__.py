@@ -17,10 +17,12 @@ __version__ = version("clever_ext")
 
 if TYPE_CHECKING:
     from . import plot
+    from .checks import Checked, check
     from .comparison.compare import compare
     from .comparison.comparison import Comparison
     from .errors import CleverError
     from .evt import ReverseWeibullFit, fit_reverse_weibull
+    from .findings import CleverWarning
     from .gradients import GradientOracle, TorchOracle
     from .maxima import grad_norm_max
     from .planning import RunPlan, plan
@@ -32,13 +34,16 @@ if TYPE_CHECKING:
     from .scoring import clever_score
 
 __all__ = [
+    "Checked",
     "CleverError",
     "CleverResult",
+    "CleverWarning",
     "Comparison",
     "GradientOracle",
     "ReverseWeibullFit",
     "RunPlan",
     "TorchOracle",
+    "check",
     "clever_score",
     "compare",
     "default_radius",
@@ -56,13 +61,16 @@ __all__ = [
 #: Where the names are from. torch takes seconds to import: the command line's help, and Ctrl-C
 #: before it has begun, shall not have to wait for it.
 _HOMES = {
+    "Checked": "checks",
     "CleverError": "errors",
     "CleverResult": "results",
+    "CleverWarning": "findings",
     "Comparison": "comparison.comparison",
     "GradientOracle": "gradients",
     "ReverseWeibullFit": "evt",
     "RunPlan": "planning",
     "TorchOracle": "gradients",
+    "check": "checks",
     "clever_score": "scoring",
     "compare": "comparison.compare",
     "default_radius": "sampling",
@@ -80,6 +88,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """Import what is asked for the first time: a name of `__all__`, or a module of the package."""
     if name in _HOMES:
+        importlib.import_module(".ops", __name__)  # it says what to do where its half is missing
         found = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
         globals()[name] = found
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -77,7 +78,7 @@ def check_classifier(model: Any, images: Tensor) -> list[Finding]:
     x = probe_points(images)
     with torch.enable_grad():
         leaf = x.clone().requires_grad_()
-        logits = _run(model, leaf)
+        logits = _run(model, leaf.clone())
         if not logits.requires_grad:
             raise CleverError(
                 "the model's logits do not depend on its input through torch operations",
@@ -87,7 +88,7 @@ def check_classifier(model: Any, images: Tensor) -> list[Finding]:
             )
         (gradient,) = torch.autograd.grad(logits[0].sum(), leaf)
     with torch.no_grad():
-        again, alone = _run(model, x), _run(model, x[:1])
+        again, alone = _run(model, x.clone()), _run(model, x[:1].clone())
     torch.random.set_rng_state(rng)
     tolerance = _ROUNDING.get(logits.dtype, 1e-3) * float(logits.detach().abs().max().nan_to_num())
     if not torch.allclose(again, logits.detach(), rtol=0, atol=tolerance, equal_nan=True):
@@ -105,3 +106,25 @@ def check_classifier(model: Any, images: Tensor) -> list[Finding]:
             "batch",
         )
     return []
+
+
+def modifies_input(model: Any, x: Tensor) -> bool:
+    """Tell whether a model writes to the points that it is given; `x` [B, *shape] are some.
+
+    It then needs a copy of them in each pass. What it raises is left to `check_classifier`.
+    """
+    given = x.clone()
+    version = given._version
+    with torch.no_grad(), suppress(Exception):
+        model(given)
+    if given._version != version or not torch.equal(given, x):
+        return True
+    leaf = given.requires_grad_()  # of which a model may take another way
+    try:
+        with torch.enable_grad():
+            model(leaf)
+    except RuntimeError as error:
+        return "leaf Variable" in str(error) and "in-place" in str(error)
+    except Exception:
+        return False
+    return leaf._version != version or not torch.equal(leaf.detach(), x)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from .errors import CleverError
 
 #: What a finding is about, in the order in which they are shown.
-TOPICS = ("model", "pictures", "labels", "units", "cost", "place")
-
 Topic = Literal["model", "pictures", "labels", "units", "cost", "place"]
+TOPICS: tuple[Topic, ...] = get_args(Topic)
 
 
 class CleverWarning(UserWarning):
@@ -30,11 +31,13 @@ class Finding:
         topic: What it is about.
         said: What was seen, in one sentence without a full stop.
         fix: What to do about it; empty where all is well.
+        refused: Whether nothing can be scored until that is done.
     """
 
     topic: Topic
     said: str
     fix: str = ""
+    refused: bool = False
 
     @property
     def well(self) -> bool:
@@ -43,6 +46,11 @@ class Finding:
 
     def __str__(self) -> str:
         return self.said if self.well else f"{self.said}. Fix: {self.fix}."
+
+    @classmethod
+    def of(cls, error: CleverError, topic: Topic) -> Finding:
+        """Say what a refusal says."""
+        return cls(topic, f"{error.wrong}; expected: {error.expected}", error.fix, refused=True)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a result's metadata has it."""

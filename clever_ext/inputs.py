@@ -180,7 +180,7 @@ class Batch:
 
 def _check_images(images: Any, model: Any, device: Any, dtype: torch.dtype | None) -> Tensor:
     try:
-        x = torch.as_tensor(images)
+        x = images if isinstance(images, Tensor) else torch.as_tensor(images, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise CleverError(
             f"images of type {type(images).__name__} are no array: {error}",
@@ -214,12 +214,15 @@ def _check_images(images: Any, model: Any, device: Any, dtype: torch.dtype | Non
             "float32, float64, float16 or bfloat16",
             "leave it out for the model's own",
         )
-    return x.detach().to(place, dtype or model_dtype or x.dtype)
+    with torch.inference_mode(False):  # a tensor of inference mode has no gradient
+        x = x.clone() if x.is_inference() else x
+        return x.detach().to(place, dtype or model_dtype or x.dtype)
 
 
 def check_candidates(candidates: Any, images: Tensor) -> Tensor:
     """Return points [N, M, *shape] as the images [N, *shape] are."""
-    points = torch.as_tensor(candidates)
+    given = isinstance(candidates, Tensor)
+    points = candidates if given else torch.as_tensor(candidates, device="cpu")
     shape = [len(images), "M", *images.shape[1:]]
     same = points.dim() == images.dim() + 1 and points.shape[:1] + points.shape[2:] == images.shape
     if not same or points.shape[1] == 0 or not bool(torch.isfinite(points).all()):

@@ -105,7 +105,7 @@ def plan(
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(images, None, None, model, device, dtype)
     with engine.running(batch.images.device):
-        engine.check(batch.images)
+        engine.check(batch.images, pilot_settings.balls, pilot_settings.clip)
         subjects = Subjects(engine, batch, targets, seed)
         n_images = len(batch.images)
         pilot = np.unique(np.linspace(0, n_images - 1, min(_PILOT_IMAGES, n_images)).astype(int))

@@ -1,4 +1,4 @@
-"""A progress bar that counts gradient evaluations."""
+"""How far work has come: a bar that counts gradient evaluations, and times in words."""
 
 from __future__ import annotations
 
@@ -71,3 +71,21 @@ def reporting(progress: bool | Progress) -> Iterator[Progress]:
             yield bar
     else:
         yield progress if callable(progress) else silent
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words: 12 s, 5 min, 3 h 20 min, 2 d 4 h.
+
+    >>> duration(4000)
+    '67 min'
+    """
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if minutes < 120:
+        return f"{minutes} min"
+    if hours < 48:
+        return f"{minutes // 60} h {minutes % 60} min"
+    if hours < 24 * 365:
+        return f"{hours // 24} d {hours % 24} h"
+    return f"{seconds / (365 * 86400):,.0f} years"

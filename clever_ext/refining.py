@@ -235,7 +235,7 @@ def _batches_held(known: dict[str, Any], n_batches: int) -> int:
         raise CleverError(
             f"n_batches={n_batches!r} for a result whose rows have different numbers of batches",
             "a tolerance",
-            "refine it by tolerance=...",
+            "refine it by a tolerance",
         )
     done = int(known["n_batches"])
     wanted = check_integer("n_batches", n_batches, 1, 2**31 - 1)

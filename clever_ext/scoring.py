@@ -288,7 +288,7 @@ def score_batch(
         CleverError: the model, or its number of classes, is unfit.
     """
     with engine.running(batch.images.device):
-        engine.check(batch.images)
+        engine.check(batch.images, settings.balls, settings.clip)
         subjects = Subjects(engine, batch, settings.targets, settings.seed)
         table, complete = _scored(subjects, settings, progress, held)
     if not complete:

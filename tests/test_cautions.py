@@ -170,3 +170,13 @@ def test_pictures_of_the_same_names_that_are_other_data():
         {},
     ):
         assert cautions(same)[1] == []
+
+
+def test_pictures_seen_by_other_crop_modes_are_told():
+    a, b = (
+        run(x, n, {"preprocessing": {"image_size": 8, "resize": [9, 9], "crop_mode": mode}})
+        for x, n, mode in ((LOW, "a", "squash"), (HIGH, "b", "border"))
+    )
+    cautions = " ".join(only(cx.compare(a, b))["cautions"])
+    assert "a: squashed to 9 x 9 (bicubic)" in cautions
+    assert "b: shape kept, to fit into 9 x 9" in cautions

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from clever_ext.classifier import check_classifier
+import clever_ext as cx
+from clever_ext.classifier import check_classifier, modifies_input
 from clever_ext.errors import CleverError
 
 IMAGES = torch.rand(2, 3, 4, 4)
@@ -75,3 +76,46 @@ def test_one_image_is_enough_to_find_rows_that_mix():
 
 def test_nan_logits_are_no_sign_of_mixing_rows():
     check_classifier(lambda x: x.flatten(1)[:, :3] * float("nan"), IMAGES)
+
+
+def shifted(x):
+    x -= 0.5
+    return x.flatten(1)[:, :3] ** 2
+
+
+def shifted_data(x):
+    x.data.sub_(0.5)
+    return x.flatten(1)[:, :3] ** 2
+
+
+def shifted_in_numpy(x):
+    x.detach().numpy()[:] -= 0.5
+    return x.flatten(1)[:, :3] ** 2
+
+
+def shifted_where_differentiated(x):
+    return shifted(x) if x.requires_grad else shifted(x.clone())
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        shifted, shifted_data, shifted_in_numpy, shifted_where_differentiated,
+        nn.Sequential(nn.ReLU(inplace=True), network()).eval(),
+        nn.Sequential(nn.Hardtanh(inplace=True), network()).eval(),
+    ],
+)  # fmt: skip
+def test_a_model_that_modifies_its_input_is_scored_and_images_stay_as_they_are(model):
+    images = IMAGES * 4 - 1
+    before = images.clone()
+    assert modifies_input(model, images)
+    found = cx.clever_score(model, images, n_batches=4, batch_samples=8)
+    assert torch.equal(images, before)
+    expected = cx.clever_score(lambda x: model(x.clone()), images, n_batches=4, batch_samples=8)
+    assert found.scores[2].tolist() == expected.scores[2].tolist()
+
+
+def test_other_models_get_their_points_without_a_copy():
+    assert not modifies_input(network(), IMAGES)
+    assert not modifies_input(lambda x: x.detach(), IMAGES)
+    assert not modifies_input(nn.Linear(7, 3), IMAGES)  # which it does not take

@@ -35,13 +35,16 @@ def score(place: SmallRun, *more: str) -> int:
 def test_status_0_and_what_a_run_will_take_first_and_last(place, capsys):
     assert score(place) == 0
     said = capsys.readouterr()
-    assert "6 pictures, 24 rows, 576 gradients. There are no labels" in said.err
+    assert "6 pictures, 24 rows, 576 gradients at most." in said.err
+    assert "labels: the pictures have no labels" in said.err
     assert "no labels" in said.out
     assert score(place) == 0
     assert "Going on: 6 of 6 pictures are finished" in capsys.readouterr().err
+    assert main([*place.command[2:], "--out", "other", "--labels", "none"]) == 0
+    assert "There are no labels" in capsys.readouterr().err
     assert main([*place.command[2:], "--out", "labelled", "--label-pattern", r"_(\d)\.png"]) == 0
     said = capsys.readouterr()
-    assert "labels" not in said.err + said.out
+    assert "no labels" not in said.err + said.out
 
 
 def test_status_3_until_the_picture_is_there(place, capsys):
@@ -196,3 +199,14 @@ def test_one_message_says_what_is_wrong(capsys):
         cx.load_run("nowhere")
     assert main(["status", "[bold]nowhere[/bold]"]) == 2
     assert capsys.readouterr().err.startswith("clever-ext: [bold]nowhere[/bold] holds no run")
+
+
+def test_a_long_run_says_first_what_it_takes_and_what_would_be_cheaper(place, capsys, monkeypatch):
+    monkeypatch.setattr("clever_ext.runs.scorer.Scorer.speed", lambda *_: 0.1)
+    assert score(place, "--n-batches", "100", "--targets", "all") == 0
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cost: ")]
+    assert "9,600 gradients" in told
+    assert "about 26 h 40 min" in told
+    assert "Fix: " in told
+    assert score(place, "--n-batches", "100", "--targets", "all") == 0
+    assert "cost" not in capsys.readouterr().err  # nothing is left to do

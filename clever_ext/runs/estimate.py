@@ -6,14 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ..cost import Cost, Passes, cost_of
 from ..data import ImageSource, resolve
 from ..data.loading import Loaded, Loader
 from ..errors import CleverError
 from ..inputs import FEWEST_GRADIENTS, FIRST_LOOK
-from ..progress import silent
-from .cost import Cost
-from .meter import duration
-from .pieces import Pieces, piece_size
+from ..progress import duration, silent
+from .pieces import Pieces, gradients_per_image, piece_size
 from .scorer import Scorer
 
 #: Pictures that are read for the measurement, those that are scored, and gradients of their rows.
@@ -27,29 +26,31 @@ class Estimate:
     """What a run will take; printing it tells all.
 
     Attributes:
-        cost: Pictures, rows and gradients.
-        gradients_per_second: Measured, of one process.
+        images: Pictures.
+        cost: Rows, gradients and the time of one process, by a measurement.
         images_per_second: That the loading of pictures measured, in this process alone.
         bytes: Of the run's folder.
     """
 
+    images: int
     cost: Cost
-    gradients_per_second: float
     images_per_second: float
     bytes: int
 
     @property
     def seconds(self) -> float:
         """Of one process."""
-        scoring = self.cost.gradients / self.gradients_per_second
-        return max(scoring, self.cost.images / self.images_per_second)
+        return max(self.cost.seconds, self.images / self.images_per_second)
 
     def __str__(self) -> str:
+        most = "at most " if self.cost.at_most else ""
+        rate = self.cost.gradients / self.cost.seconds
         return (
-            f"{self.cost}\n"
-            f"{self.gradients_per_second:,.0f} gradients/s by one process, measured; pictures are "
+            f"{self.images:,} pictures, {self.cost.rows:,} rows, "
+            f"{most}{self.cost.gradients:,} gradients\n"
+            f"{rate:,.0f} gradients/s by one process, measured; pictures are "
             f"read at {self.images_per_second:,.0f}/s\n"
-            f"{self.cost.at_most}{duration(self.seconds)} by one process, n processes with a GPU "
+            f"{most}{duration(self.seconds)} by one process, n processes with a GPU "
             f"of their own take an n-th\n{self.bytes / 2**20:,.1f} MiB in the run's folder"
         )
 
@@ -74,16 +75,17 @@ def estimate(
     resolve(source, subjects.logits.shape[1], scorer.model.class_names)
     settings = scorer.settings
     pieces = Pieces(len(source), piece_size(subjects, settings), shard)
-    cost = Cost(pieces.images(pieces.numbers), subjects.n_targets, settings)
-    scorer.choose(subjects, max(1, cost.gradients))
+    images, n_targets = pieces.images(pieces.numbers), subjects.n_targets
+    scorer.choose(subjects, max(1, images * gradients_per_image(settings, n_targets)))
 
     begin = time.monotonic()
     loaded = loader.submit(source[:: max(1, len(source) // _READ)][:_READ]).result()
     images_per_second = len(loaded) / (time.monotonic() - begin)
+    cost = cost_of(settings, images, n_targets, Passes(0.0, 1 / _rate(scorer, loaded)))
     n_maxima = 0 if settings.estimator == "steepest" else settings.n_batches
     return Estimate(
+        images=images,
         cost=cost,
-        gradients_per_second=_rate(scorer, loaded),
         images_per_second=images_per_second,
         bytes=cost.rows * (_ROW_BYTES + 8 * n_maxima) + len(pieces.numbers) * _PART_BYTES,
     )

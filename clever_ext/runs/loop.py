@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
+from ..cost import Passes, of_cost
 from ..data import ImageSource, resolve
 from ..data.loading import Loader, Pending
 from ..findings import Finding
 from ..results import CleverResult
 from ..subjects import Subjects
-from .cost import Cost
 from .description import (
     choice_of,
     choice_to_json,
@@ -30,13 +30,15 @@ from .folder import Failed, RunFolder, Version, version_of
 from .identity import check_same
 from .log import Log, Tally, facts_of, open_log
 from .meter import Meter, meter
-from .pieces import Pieces, piece_size
+from .pieces import Pieces, gradients_per_image, piece_size
 from .ranks import Ranks, first_round, left_over
 from .repair import mend, recovered
 from .scorer import Scorer
 from .stopping import Stopper, stopper
 from .unchanged import check_pictures
 
+#: Gradients below which it is not worth a measurement how long they take.
+_SHORT = 2000
 #: What the first process has to say before it begins.
 Tell = Callable[[str | Finding], None]
 #: What a run without labels does not know.
@@ -247,23 +249,22 @@ class _Start:
 
         folder.make()
         with folder.locked(ranks.job, take_up):
-            cost = self._said(here, pieces, subjects)
-            n_gradients = max(1, cost.gradients)
+            n_images = self._said(here, pieces, subjects)
+            n_gradients = n_images * gradients_per_image(scorer.settings, subjects.n_targets)
             if not ranks.leader:
                 ranks.wait_until_begun()
             elif not folder.exists:
-                choice = scorer.choose(subjects, n_gradients)
+                choice = scorer.choose(subjects, max(1, n_gradients))
                 folder.describe({**here, "engine": choice_to_json(choice)})
             ranks.begun()
             description = folder.read()
             check_same(description, here, contents=not self.retry_errors)
             scorer.engine.settle(choice_of(description))
-            if self.tell and cost.measurable:
+            if self.tell and n_gradients >= _SHORT:
                 scorer.choose(subjects, n_gradients)  # as it is settled
-                rate = scorer.speed(subjects)
-                self.tell(cost.time(rate))
-                for each in cost.findings(rate):
-                    self.tell(each)
+                passes = Passes(0.0, 1 / scorer.speed(subjects))
+                told = of_cost(scorer.settings, n_images, subjects.n_targets, passes)
+                self.tell(told.said if told.well else told)
             yield description
 
     @cached_property
@@ -271,25 +272,29 @@ class _Start:
         """The parts with errors, as they are at the start."""
         return self.folder.with_errors()
 
-    def _said(self, here: dict[str, Any], pieces: Pieces, subjects: Subjects) -> Cost:
-        """Say what there is to do, and what was found; return it."""
+    def _said(self, here: dict[str, Any], pieces: Pieces, subjects: Subjects) -> int:
+        """Say what there is to do, and what was found; return how many pictures are left."""
         finished = set(self.folder.finished())
-        errors = sum(each.pictures for each in self.failed.values()) if self.tell else 0
         if self.retry_errors:
             finished -= self.failed.keys()
-        left = [number for number in pieces.numbers if number not in finished]
-        cost = Cost(pieces.images(left), subjects.n_targets, self.scorer.settings)
-        if self.tell:
-            if self.folder.exists:
-                n_images = pieces.images(pieces.numbers)
-                self.tell(
-                    f"Going on: {n_images - cost.images:,} of {n_images:,} pictures are finished."
-                )
+        n_images = pieces.images(pieces.numbers)
+        left = pieces.images([number for number in pieces.numbers if number not in finished])
+        if self.tell is None:
+            return left
+        if self.folder.exists:
+            self.tell(f"Going on: {n_images - left:,} of {n_images:,} pictures are finished.")
+            errors = sum(each.pictures for each in self.failed.values())
             if errors and not self.retry_errors:
                 self.tell(f"Pictures with errors: {errors:,}. --retry-errors scores them again.")
-            labelled = any(record.label is not None for record in self.source)
-            if cost.images:
-                self.tell(f"{cost}." if labelled else f"{cost}. {NO_LABELS}")
-            for found in findings_of(here):
-                self.tell(found)
-        return cost
+        findings = findings_of(here)
+        if left:
+            settings, n_targets = self.scorer.settings, subjects.n_targets
+            rows = left * n_targets * len(settings.balls)
+            n_gradients = left * gradients_per_image(settings, n_targets)
+            self.tell(f"{left:,} pictures, {rows:,} rows, {n_gradients:,} gradients at most.")
+            unlabelled = all(record.label is None for record in self.source)
+            if unlabelled and all(each.topic != "labels" for each in findings):
+                self.tell(NO_LABELS)
+        for found in findings:
+            self.tell(found)
+        return left

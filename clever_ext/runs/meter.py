@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
+from ..progress import duration
 from .log import Tally
 
 if TYPE_CHECKING:
@@ -108,18 +109,6 @@ def time_left(tally: Tally, n_images: int) -> str:
         return "unknown time"
     each = (tally.last - tally.since) / tally.recent_images
     return duration(max(0, n_images - tally.images) * each)
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words: 12 s, 5 min, 3 h 20 min, 2 d 4 h."""
-    minutes, hours = round(seconds / 60), round(seconds / 3600)
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if minutes < 120:
-        return f"{minutes} min"
-    if hours < 48:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{hours // 24} d {hours % 24} h"
 
 
 @contextmanager

@@ -88,7 +88,7 @@ class Scorer:
             CleverError: the model cannot be scored, or a setting does not suit it.
         """
         with self.engine.running(first.images.device):
-            self.engine.check(first.images)
+            self.engine.check(first.images, self.settings.balls, self.settings.clip)
             # As if it were misclassified: a target that is its class concerns this picture alone.
             logits = all_logits(self.engine, first)
             n_classes = logits.shape[1]

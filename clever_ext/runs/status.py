@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..progress import duration
 from ..results import CleverResult
 from .folder import RunFolder
 from .log import Tally, facts_of
-from .meter import duration, speeds, time_left
+from .meter import speeds, time_left
 from .pieces import Pieces
 
 #: The columns that a tally needs.

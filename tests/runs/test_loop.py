@@ -70,7 +70,9 @@ def test_passes_are_made_as_the_run_began_them(small, monkeypatch):
     """What trials chose is part of the run: a process that goes on does not choose again."""
     chosen = []
     monkeypatch.setattr(
-        Engine, "_search", lambda *_: chosen.append(1) or Choice((), 7, batched_backward=False)
+        Engine,
+        "_search",
+        lambda *_: chosen.append(1) or (Choice((), 7, batched_backward=False), None),
     )
     small.score("run")
     assert chosen == [1]
@@ -193,9 +195,9 @@ def test_findings_are_kept(small, monkeypatch):
     told = []
     small.score("run", tell=told.append)
     kept = findings_of(cx.load_run(small.path / "run").metadata)
-    assert [each.topic for each in kept] == ["labels", "place"]
-    assert kept[0] == found[0]
-    assert kept[1].fix == "give --threads 1"
+    assert found[0] in kept
+    assert found[1] not in kept  # there is nothing to do
+    assert kept[-1].fix == "give --threads 1"
     assert [each for each in told if isinstance(each, Finding)] == kept
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from clever_ext.progress import duration
 from clever_ext.runs.log import Moments, Tally, open_log
-from clever_ext.runs.meter import duration
 from clever_ext.runs.status import read_status
 
 

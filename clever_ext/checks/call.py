@@ -1,0 +1,106 @@
+"""`check`: what `clever_score` would be given, looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..cost import of_cost
+from ..engine import Engine
+from ..errors import CleverError
+from ..findings import Finding, Topic
+from ..inputs import Batch, Settings, check_batch, check_device_batch
+from .labels import of_labels
+from .looked import Looked, look
+from .model import of_model
+from .report import Checked
+from .units import of_units
+
+#: Images that are looked at, spread over those that were given.
+SAMPLE = 64
+
+
+def check(
+    model: Any,
+    images: Any,
+    norm: float | str | Sequence[float | str] = 2,
+    radius: Any = None,
+    targets: Any = "all",
+    labels: Any = None,
+    n_batches: int = 500,
+    batch_samples: int = 1024,
+    clip: tuple[float, float] | None = None,
+    device: Any = None,
+    device_batch: int | str = "auto",
+    dtype: torch.dtype | None = None,
+    **how: Any,
+) -> Checked:
+    """Look at what `clever_score` would be given, without one sample, in seconds.
+
+    Told are: the model's output, whether it can be scored and in what precision; the range of the
+    images; how many of up to 64 images it classifies right, against chance and against other
+    readings of the labels; what the scores will take and, where that is long, what would be
+    cheaper. Nothing is raised for what `clever_score` refuses: it is a finding too.
+
+    Args:
+        model: As for `clever_score`, like all arguments.
+        images: [N, *shape].
+        norm: p, or several.
+        radius: R.
+        targets: Classes.
+        labels: [N] true classes, or None.
+        n_batches: N_b.
+        batch_samples: N_s.
+        clip: (low, high) of valid data.
+        device: Where to run.
+        device_batch: How many points go through the model at once.
+        dtype: Of images and samples.
+        how: estimator, max_gradients, race, tolerance, confidence, seed and prepare.
+
+    Returns:
+        The findings; `print` shows them as a table.
+
+    >>> import torch
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)).eval()
+    >>> told = check(model, torch.rand(20, 3, 2, 2), n_batches=20)
+    >>> told.refused, [each.topic for each in told.concerns]
+    (False, ['labels'])
+    """
+    prepare, seed = how.pop("prepare", "auto"), how.pop("seed", 0)
+    topic: Topic = "cost"
+    try:
+        settings = Settings.check(
+            norm, radius, targets, n_batches, batch_samples, clip, seed, **how
+        )
+        topic = "model"
+        engine = Engine(model, prepare, check_device_batch(device_batch))
+        topic = "pictures"
+        batch = check_batch(images, labels, None, model, device, dtype)
+        topic = "model"
+        looked = look(engine, _some(batch), settings, len(batch.images))
+    except CleverError as error:
+        return Checked([Finding.of(error, topic)])
+    return Checked(list(findings_of(looked)))
+
+
+def findings_of(looked: Looked) -> Iterator[Finding]:
+    """Yield what a few images show, topic after topic."""
+    topics: tuple[Callable[[Looked], Iterator[Finding]], ...] = (of_model, of_labels, of_units)
+    for topic in topics:
+        yield from topic(looked)
+    yield of_cost(looked.settings, looked.n_images, looked.subjects.n_targets, looked.passes)
+
+
+def _some(batch: Batch) -> Batch:
+    """Return images spread over a batch."""
+    n = len(batch.images)
+    places = np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(int))
+    return Batch(
+        batch.images[torch.from_numpy(places).to(batch.images.device)],
+        None if batch.labels is None else batch.labels[places],
+        batch.image_ids[places],
+        findings=batch.findings,
+    )

@@ -1,0 +1,59 @@
+"""What a few images show of a model, its labels and what scores will take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..cost import Passes, measure_passes
+from ..engine import Engine
+from ..inputs import Batch, Settings
+from ..subjects import Ints, Subjects
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A model's passes at some of the images.
+
+    Attributes:
+        settings: Of the scores.
+        subjects: The images and their logits; none counts as misclassified.
+        labels: [n] true classes, or None.
+        readings: Other classes [n] that the labels may stand for, by a name for the reading.
+        n_images: Of the whole, from which these were taken.
+        passes: What the passes take.
+    """
+
+    settings: Settings
+    subjects: Subjects
+    labels: Ints | None
+    readings: Mapping[str, Ints]
+    n_images: int
+    passes: Passes
+
+
+def look(
+    engine: Engine,
+    batch: Batch,
+    settings: Settings,
+    n_images: int,
+    readings: Mapping[str, Ints] | None = None,
+) -> Looked:
+    """Check the model by some images, and time its passes there.
+
+    Args:
+        engine: Of the model.
+        batch: Some of the images, with their labels where they have some.
+        settings: Of the scores.
+        n_images: Of the whole.
+        readings: See `Looked`.
+
+    Raises:
+        CleverError: the model cannot be scored, or the settings do not suit it.
+    """
+    with engine.running(batch.images.device):
+        engine.check(batch.images)
+        unlabelled = replace(batch, labels=None)
+        subjects = Subjects(engine, unlabelled, settings.targets, settings.seed)
+        passes = measure_passes(subjects)
+    return Looked(settings, subjects, batch.labels, readings or {}, n_images, passes)

@@ -1,0 +1,127 @@
+"""What scores will take, told before the work begins, and what would be cheaper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from .engine import pass_seconds
+from .findings import Finding
+from .inputs import DEFAULT_GRADIENTS, Settings
+from .progress import duration
+from .subjects import Subjects
+
+#: Seconds from which a user is told what would be cheaper.
+_LONG = 600.0
+#: Of a suggestion, the share of the time that it may take.
+_CHEAPER = 0.5
+#: Targets to which fewer are suggested, and the tolerance that is.
+_FEW_TARGETS, _TOLERANCE = 10, 0.05
+#: Batches of a tolerance's prediction that most rows are content with: docs/adaptive.md.
+_TOLERANCE_GRADIENTS = 25_600
+#: Passes of one measurement: the first is not counted.
+_PASSES = 3
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Seconds that a point's passes take: the forward one, and the backward one of each target."""
+
+    forward: float
+    backward: float
+
+    def of(self, n_targets: int) -> float:
+        """Return the seconds of one point with so many targets."""
+        return self.forward + n_targets * self.backward
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What scores will take.
+
+    Attributes:
+        rows: Of the result.
+        gradients: Gradient evaluations.
+        at_most: Whether fewer may do, as with a race or a tolerance.
+        seconds: Of one process, by passes of the model as it was given.
+    """
+
+    rows: int
+    gradients: int
+    at_most: bool
+    seconds: float
+
+    def __str__(self) -> str:
+        most = "at most " if self.at_most else ""
+        return (
+            f"{most}{self.gradients:,} gradients for {self.rows:,} rows: "
+            f"about {duration(self.seconds)}"
+        )
+
+
+def measure_passes(subjects: Subjects) -> Passes:
+    """Time a few passes of the model as it was given, at the images."""
+    engine, oracle = subjects.engine, subjects.engine.own.oracle
+    device = subjects.batch.images.device
+    size = min(engine.own.device_batch, len(subjects.batch.images))
+    images = subjects.batch.images[:size]
+    classes = torch.from_numpy(subjects.predicted[:size]).to(device)
+    other = (classes + 1) % subjects.logits.shape[1]
+    seconds = []
+    for n_targets in (1, 2):
+        targets = other[:, None].expand(-1, n_targets).contiguous()
+        times = [pass_seconds(oracle, images, classes, targets) for _ in range(_PASSES)]
+        seconds.append(min(times[1:]) / size)
+    backward = max(seconds[1] - seconds[0], 0.0)
+    return Passes(max(seconds[0] - backward, 0.0), backward)
+
+
+def gradients_of_row(settings: Settings) -> int:
+    """Return the most gradients that one image, target and (norm, radius) takes."""
+    limited = settings.estimator == "steepest" or settings.tolerance is not None
+    return settings.max_gradients if limited else settings.n_batches * settings.batch_samples
+
+
+def cost_of(settings: Settings, n_images: int, n_targets: int, passes: Passes) -> Cost:
+    """Tell what the scores of so many images take."""
+    points = n_images * len(settings.balls) * gradients_of_row(settings)
+    limited = settings.tolerance is not None or settings.race or "auto" in settings.radii
+    return Cost(
+        rows=n_images * n_targets * len(settings.balls),
+        gradients=points * n_targets,
+        at_most=limited,
+        seconds=points * passes.of(n_targets),
+    )
+
+
+def of_cost(settings: Settings, n_images: int, n_targets: int, passes: Passes) -> Finding:
+    """Say what the scores take and, where that is long, what would be cheaper."""
+    cost = cost_of(settings, n_images, n_targets, passes)
+    if cost.seconds < _LONG:
+        return Finding("cost", str(cost))
+    ways = []
+    for name, (cheaper, targets) in _cheaper(settings, n_targets).items():
+        seconds = cost_of(cheaper, n_images, targets, passes).seconds
+        if seconds < _CHEAPER * cost.seconds:
+            ways.append(f"{name} (some {duration(seconds)})")
+    return Finding("cost", str(cost), "; or ".join(ways) or "score fewer images")
+
+
+def _cheaper(settings: Settings, n_targets: int) -> dict[str, tuple[Settings, int]]:
+    """Other settings and numbers of targets, by what a user would ask for."""
+    few = min(n_targets, _FEW_TARGETS - 1)
+    targets = f"targets top-{_FEW_TARGETS}"
+    ways = {targets: (settings, few)}
+    if settings.estimator != "clever" or settings.race or "auto" in settings.radii:
+        return ways
+    others = {
+        f"tolerance {_TOLERANCE}": replace(
+            settings, tolerance=_TOLERANCE, max_gradients=_TOLERANCE_GRADIENTS
+        ),
+        "estimator steepest": replace(
+            settings, estimator="steepest", max_gradients=DEFAULT_GRADIENTS, tolerance=None
+        ),
+    }
+    both = f"{targets} and " if few < n_targets else ""
+    return ways | {both + name: (other, few) for name, other in others.items()}

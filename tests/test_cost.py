@@ -1,0 +1,75 @@
+"""What scores will take, and what would be cheaper."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from known_classifiers import small_convolution
+
+from clever_ext.cost import Passes, cost_of, measure_passes, of_cost
+from clever_ext.engine import Engine
+from clever_ext.inputs import Settings, check_batch
+from clever_ext.subjects import Subjects
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SECOND = Passes(forward=0.25, backward=0.75)
+
+
+def settings(**changes):
+    given = {"norm": 2, "radius": None, "targets": "all", "n_batches": 500, "batch_samples": 1024}
+    return Settings.check(**given | {"clip": None, "seed": 0} | changes)
+
+
+def test_gradients_of_a_point_share_its_forward_pass():
+    cost = cost_of(settings(n_batches=2, batch_samples=10), 3, 4, SECOND)
+    assert (cost.rows, cost.gradients, cost.at_most) == (12, 240, False)
+    assert cost.seconds == pytest.approx(60 * (0.25 + 4 * 0.75))
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows", "gradients", "at_most"),
+    [
+        ({"norm": [1, 2]}, 24, 24 * 512_000, False),
+        ({"radius": [1, 2]}, 24, 24 * 512_000, False),
+        ({"radius": "auto"}, 12, 12 * 512_000, True),
+        ({"race": True}, 12, 12 * 512_000, True),
+        ({"tolerance": 0.05, "max_gradients": 10_000}, 12, 120_000, True),
+        ({"estimator": "steepest"}, 12, 24_000, False),
+    ],
+)
+def test_what_each_way_to_spend_takes(changes, rows, gradients, at_most):
+    cost = cost_of(settings(**changes), 3, 4, SECOND)
+    assert (cost.rows, cost.gradients, cost.at_most) == (rows, gradients, at_most)
+
+
+def test_a_short_run_is_told_and_no_more():
+    told = of_cost(settings(n_batches=2, batch_samples=10), 3, 4, SECOND)
+    assert told.well
+    assert told.said == "240 gradients for 12 rows: about 3 min"
+
+
+def test_a_long_run_is_told_what_would_be_cheaper():
+    told = of_cost(settings(), 20, 999, SECOND)
+    assert "10,229,760,000 gradients" in told.said
+    assert told.fix.startswith("targets top-10 (some ")
+    assert "targets top-10 and estimator steepest (some " in told.fix
+
+
+def test_nothing_is_suggested_that_is_no_cheaper():
+    few = replace(settings(n_batches=10), targets="top2")
+    told = of_cost(few, 20, 1, SECOND)
+    assert told.fix.startswith("estimator steepest (some ")
+    assert "tolerance" not in told.fix
+    steepest = settings(estimator="steepest")
+    assert of_cost(steepest, 1000, 1, SECOND).fix == "score fewer images"
+
+
+def test_passes_are_measured():
+    model = small_convolution()
+    engine = Engine(model, "none", 4)
+    batch = check_batch(torch.rand(3, 3, 6, 6), None, None, model, None, None)
+    engine.check(batch.images)
+    passes = measure_passes(Subjects(engine, batch, "all", 0))
+    assert passes.forward >= 0
+    assert passes.backward >= 0
+    assert passes.of(1) > 0
