@@ -10,11 +10,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-<<<<<<< HEAD
-from peers import peer
-=======
 from peers import peer as peer
->>>>>>> wt-engine
 from PIL import Image
 
 from clever_ext.data import Preprocessing, scale_size

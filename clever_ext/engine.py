@@ -32,6 +32,7 @@ from .findings import Finding
 from .folding import Folded
 from .gradients import GradientOracle, TorchOracle, as_module
 from .maxima import Plan
+from .memory import is_out_of_memory
 from .preparation import (
     AUTOMATIC,
     CannotPrepareError,
@@ -49,16 +50,11 @@ from .weights import weights_digest
 #: Elements of a device batch of points before any trial: on a CPU about what its caches hold of the
 #: first layers' activations, on a GPU what keeps one busy.
 _FIRST_ELEMENTS = {"cpu": 2**17, "cuda": 2**25}
-<<<<<<< HEAD
 #: Elements of the eight points that a batch has at least: of larger ones it has fewer, since the
 #: activations of a few large pictures take all the memory.
 _LEAST_ELEMENTS = 2**22
-#: Share of a run's time that trials may take, and of its samples that one pass of the first takes.
-_TRIAL_SHARE, _FIRST_SHARE = 0.05, 0.004
-=======
 #: Share of a run's samples that one pass of the first trial takes.
 _FIRST_SHARE = 0.004
->>>>>>> wt-engine
 #: A change is made when it is faster by this factor at least.
 _WORTHWHILE = 1.03
 #: Points of a trial at least: fewer say nothing of the rest.

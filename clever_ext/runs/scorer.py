@@ -13,7 +13,7 @@ import torch
 
 from ..data import ImageRecord, ImageSource
 from ..data.loading import Loaded, Loader
-from ..engine import Choice, Engine, pass_seconds
+from ..engine import Choice, Engine
 from ..errors import CleverError
 from ..inputs import Batch, Settings, check_batch, check_device_batch
 from ..models import LoadedModel
@@ -22,6 +22,7 @@ from ..results import CleverResult, make_table
 from ..sampling import as_layout
 from ..scoring import score_batch
 from ..subjects import Subjects, all_logits
+from ..trials import pass_seconds
 from .outcome import NothingScoredError
 
 #: Pictures that are loaded at a time, in search of one that can be read.
