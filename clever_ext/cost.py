@@ -61,12 +61,12 @@ class Cost:
 
 
 def measure_passes(subjects: Subjects) -> Passes:
-    """Time a few passes of the model as it was given, at the images."""
-    engine, oracle = subjects.engine, subjects.engine.own.oracle
-    device = subjects.batch.images.device
-    size = min(engine.own.device_batch, len(subjects.batch.images))
-    images = subjects.batch.images[:size]
-    classes = torch.from_numpy(subjects.predicted[:size]).to(device)
+    """Time a few passes of the model as it was given, at the images, in batches of its size."""
+    plan, images = subjects.engine.own, subjects.batch.images
+    oracle, size = plan.oracle, plan.device_batch
+    of_row = torch.arange(size) % len(images)
+    images = images[of_row.to(images.device)]
+    classes = torch.from_numpy(subjects.predicted)[of_row].to(images.device)
     other = (classes + 1) % subjects.logits.shape[1]
     seconds = []
     for n_targets in (1, 2):

@@ -8,13 +8,36 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
+from .. import container, memory
 from ..durable import cannot_write
 from ..errors import CleverError
 from ..findings import Finding
+from ..runs.description import threads_and_cpus
 from ..runs.folder import RunFolder
 
 #: Of the free bytes of a disk, the share that a run may be expected to take.
 _SHARE = 0.8
+#: Bytes below which a network of ordinary size may not run.
+_MEMORY = 2**30
+
+
+def of_machine(device: torch.device) -> Iterator[Finding]:
+    """Tell what the machine, or the container, lets the process have."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        yield Finding("place", f"{free / 2**30:,.1f} of {total / 2**30:,.1f} GiB free on {device}")
+        return
+    threads, cpus = torch.get_num_threads(), container.cpus()
+    crowded = threads_and_cpus(threads, cpus)
+    yield from crowded or [Finding("place", f"{threads} threads")]
+    left = memory.available()
+    said = f"{left / 2**30:,.1f} GiB of memory may be taken"
+    if left < _MEMORY:
+        yield Finding("place", said, "give the process more memory, or a smaller --device-batch")
+    else:
+        yield Finding("place", said)
 
 
 def of_place(out: str | os.PathLike[str], expected: int) -> Iterator[Finding]:

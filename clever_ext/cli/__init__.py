@@ -13,13 +13,13 @@ from typing import Any
 
 from .. import __version__
 from ..errors import CleverError
-from . import bench, compare, doctor, merge, report, score, status
+from . import bench, check, compare, doctor, merge, report, score, status
 from .terminal import accept_any_sign, close_output, say
 
 __all__ = ["main"]
 
 #: In the order of the help. Each has `add`, which describes the command and says what runs it.
-_COMMANDS = (score, status, merge, compare, report, bench, doctor)
+_COMMANDS = (check, score, status, merge, compare, report, bench, doctor)
 #: Arguments that are paths: a shell does not replace the ~ of --out=~/run, nor a script's.
 _PATHS = ("out", "images", "labels", "label_map", "model", "weights", "folder", "runs")
 #: Exit statuses of what a signal ends, as a shell has them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,14 @@ from .records import ImageRecord
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 """What a file may hold, whatever its ending. Pillow's other decoders stay shut: some are seldom
 used and little tested, and one hands the file to another program."""
+
+
+class Stored(NamedTuple):
+    """Width and height of a picture in its file, in pixels, and Pillow's name for its colours."""
+
+    width: int
+    height: int
+    mode: str
 
 
 def load(record: ImageRecord, preprocessing: Preprocessing) -> torch.Tensor:
@@ -41,13 +49,19 @@ def load(record: ImageRecord, preprocessing: Preprocessing) -> torch.Tensor:
             pixels (`PIL.Image.MAX_IMAGE_PIXELS`), which guards the memory against small files that
             decode to huge pictures; or if floating-point pixels leave [0, 1].
     """
+    return decode(record, preprocessing)[0]
+
+
+def decode(record: ImageRecord, preprocessing: Preprocessing) -> tuple[torch.Tensor, Stored | None]:
+    """Read one picture, as `load` does, and tell how it was stored; None of an array's."""
     try:
         found = record.place.read()
         if isinstance(found, np.ndarray):
-            return _from_array(found, record.name, preprocessing)
+            return _from_array(found, record.name, preprocessing), None
         with Image.open(io.BytesIO(found), formats=FORMATS) as image:
             check_pixels(*image.size, repr(record.name))
-            return preprocessing(image)
+            stored = Stored(*image.size, image.mode)
+            return preprocessing(image), stored
     except CleverError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:

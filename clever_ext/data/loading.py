@@ -28,7 +28,7 @@ from types import TracebackType
 import torch
 
 from ..errors import CleverError
-from .decoding import load
+from .decoding import Stored, decode
 from .preprocessing import Preprocessing
 from .records import ImageRecord, ImageSource
 
@@ -52,11 +52,13 @@ class Loaded:
         record: Which one.
         pixels: What `load` returned, or None.
         error: Why there are no pixels, or None.
+        stored: How it was stored, where it is a file.
     """
 
     record: ImageRecord
     pixels: torch.Tensor | None
     error: CleverError | None
+    stored: Stored | None = None
 
 
 class Pending:
@@ -206,8 +208,8 @@ class _Worker:
 
     def load(self, record: ImageRecord) -> Loaded:
         self._pipe.send(record)
-        pixels, error = self._pipe.recv()
-        return Loaded(record, None if pixels is None else torch.from_numpy(pixels), error)
+        pixels, error, stored = self._pipe.recv()
+        return Loaded(record, None if pixels is None else torch.from_numpy(pixels), error, stored)
 
     def kill(self) -> None:
         self._process.kill()
@@ -257,7 +259,7 @@ def _serve(pipe: Connection, preprocessing: Preprocessing, memory: int, seconds:
             signal.setitimer(signal.ITIMER_REAL, 0)
             # Not the tensor: torch would pass it through shared memory, by file descriptor.
             pixels = None if loaded.pixels is None else loaded.pixels.numpy()
-            pipe.send((pixels, loaded.error))
+            pipe.send((pixels, loaded.error, loaded.stored))
 
 
 def _limit_memory(memory: int) -> None:
@@ -269,7 +271,8 @@ def _limit_memory(memory: int) -> None:
 
 def _load(record: ImageRecord, preprocessing: Preprocessing) -> Loaded:
     try:
-        return Loaded(record, load(record, preprocessing), None)
+        pixels, stored = decode(record, preprocessing)
+        return Loaded(record, pixels, None, stored)
     except CleverError as error:
         return Loaded(record, None, error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -28,6 +29,7 @@ def describe_run(
     first: Batch,
     pieces: Pieces,
     earlier: dict[str, Any] | None = None,
+    found: Sequence[Finding] = (),
 ) -> dict[str, Any]:
     """Describe a run that is to begin, all but how its passes will be made.
 
@@ -37,11 +39,12 @@ def describe_run(
         first: One of them, as the model gets it.
         pieces: How they are cut up.
         earlier: The description of the run that goes on.
+        found: What was seen besides.
     """
     known = None if earlier is None else earlier["data"]["contents"]
     of_call = describe(scorer.engine, first, scorer.settings, scorer.model.name, True)
     gpu = first.images.is_cuda
-    findings = [*source.findings, *findings_of(of_call)]
+    findings = [*source.findings, *findings_of(of_call), *found]
     findings += [] if gpu else threads_and_cpus(torch.get_num_threads(), container.cpus())
     description = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -66,8 +69,8 @@ def describe_run(
         "class_names": scorer.model.class_names,
         "warnings": [each.to_json() for each in of_concern(findings)],
     }
-    found: dict[str, Any] = json.loads(json.dumps(description))  # as a reader of the file gets it
-    return {"run_id": run_id(found), **found}
+    as_read: dict[str, Any] = json.loads(json.dumps(description))
+    return {"run_id": run_id(as_read), **as_read}
 
 
 def _contents(source: ImageSource, known: dict[str, Any] | None) -> dict[str, Any]:

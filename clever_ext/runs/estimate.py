@@ -10,7 +10,7 @@ from ..cost import Cost, Passes, cost_of
 from ..data import ImageSource, resolve
 from ..data.loading import Loaded, Loader
 from ..errors import CleverError
-from ..inputs import FEWEST_GRADIENTS, FIRST_LOOK
+from ..inputs import FEWEST_GRADIENTS, FIRST_LOOK, Settings
 from ..progress import duration, silent
 from .pieces import Pieces, gradients_per_image, piece_size
 from .scorer import Scorer
@@ -82,13 +82,18 @@ def estimate(
     loaded = loader.submit(source[:: max(1, len(source) // _READ)][:_READ]).result()
     images_per_second = len(loaded) / (time.monotonic() - begin)
     cost = cost_of(settings, images, n_targets, Passes(0.0, 1 / _rate(scorer, loaded)))
-    n_maxima = 0 if settings.estimator == "steepest" else settings.n_batches
     return Estimate(
         images=images,
         cost=cost,
         images_per_second=images_per_second,
-        bytes=cost.rows * (_ROW_BYTES + 8 * n_maxima) + len(pieces.numbers) * _PART_BYTES,
+        bytes=run_bytes(settings, cost.rows, len(pieces.numbers)),
     )
+
+
+def run_bytes(settings: Settings, n_rows: int, n_pieces: int) -> int:
+    """Return about how many bytes a run writes."""
+    n_maxima = 0 if settings.estimator == "steepest" else settings.n_batches
+    return n_rows * (_ROW_BYTES + 8 * n_maxima) + n_pieces * _PART_BYTES
 
 
 def _rate(scorer: Scorer, loaded: Sequence[Loaded]) -> float:

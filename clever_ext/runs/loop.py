@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -41,6 +41,8 @@ from .unchanged import check_pictures
 _SHORT = 2000
 #: What the first process has to say before it begins.
 Tell = Callable[[str | Finding], None]
+#: What looks at pictures by a loader of them.
+Look = Callable[[Loader], Sequence[Finding]]
 #: What a run without labels does not know.
 NO_LABELS = (
     "There are no labels: a picture that the model gets wrong is scored as if it were right."
@@ -155,6 +157,7 @@ def score_run(
     shard: tuple[int, int] = (0, 1),
     tell: Tell | None = None,
     retry_errors: bool = False,
+    look: Look | None = None,
 ) -> int:
     """Score pictures into a folder, or go on where that was stopped.
 
@@ -170,6 +173,7 @@ def score_run(
         tell: Called by the first process with what the run will take and what was found, before the
             first gradient; the progress is then shown on standard error. None: nothing is.
         retry_errors: Whether finished pieces with pictures that have an error are scored again.
+        look: Called by the first process before anything is written; what it finds is told, kept.
 
     Returns:
         An exit status: 0, or 128 and the signal that stopped the run; what was finished is kept.
@@ -182,7 +186,7 @@ def score_run(
     with ExitStack() as stack:
         stop = stack.enter_context(stopper())
         loader = stack.enter_context(Loader(source, scorer.model.preprocessing, workers))
-        start = _Start(folder, source, scorer, loader, ranks, shard, tell, retry_errors)
+        start = _Start(folder, source, scorer, loader, ranks, shard, tell, retry_errors, look)
         description = stack.enter_context(start.begun())
         log = stack.enter_context(open_log(folder.log))
         log.write("start", job=ranks.job, first=ranks.leader, device=description["device"])
@@ -219,6 +223,7 @@ class _Start:
     shard: tuple[int, int]
     tell: Tell | None
     retry_errors: bool
+    look: Look | None
 
     @contextmanager
     def begun(self) -> Iterator[dict[str, Any]]:
@@ -236,7 +241,8 @@ class _Start:
         self.source = resolve(self.source, subjects.logits.shape[1], scorer.model.class_names)
         size = piece_size(subjects, scorer.settings) if earlier is None else Pieces.of(earlier).size
         pieces = Pieces(len(self.source), size, self.shard)
-        here = describe_run(scorer, self.source, first, pieces, earlier)
+        found = self.look(self.loader) if self.look and ranks.leader else ()
+        here = describe_run(scorer, self.source, first, pieces, earlier, found)
 
         def take_up() -> None:
             """Clear away what is left of earlier processes, while none is at work."""

@@ -1,0 +1,114 @@
+"""What a run would be given, looked at before it begins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from ..cost import cost_of, of_cost
+from ..data import ImageSource, resolve
+from ..data.loading import Loader
+from ..errors import CleverError
+from ..findings import Finding, Topic
+from ..runs.estimate import run_bytes
+from ..runs.pieces import Pieces, piece_size
+from ..runs.scorer import Scorer
+from ..subjects import Ints
+from .call import SAMPLE
+from .labels import of_labels
+from .looked import Looked, look
+from .model import of_model
+from .pictures import of_pictures
+from .place import of_machine, of_place
+from .report import Checked
+from .units import of_units
+
+#: Values of the pictures that are looked at, at most.
+_VALUES = 2**26
+
+
+def check_run(
+    source: ImageSource,
+    scorer: Scorer,
+    loader: Loader,
+    out: str | os.PathLike[str],
+    shard: tuple[int, int] = (0, 1),
+) -> Checked:
+    """Look at what a run would be given; nothing is written.
+
+    Args:
+        source: The pictures.
+        scorer: Model and settings.
+        loader: Of those pictures.
+        out: The run's folder, which need not be there.
+        shard: As for the run.
+    """
+    found: list[Finding] = []
+    topic: Topic = "pictures"
+    try:
+        first = scorer.first(source, loader)
+        places = _places(len(source), first.images.numel())
+        tried = loader.submit([source[place] for place in places]).result()
+        found += of_pictures(source, scorer.model, tried)
+        topic = "model"
+        size = piece_size(scorer.look(first), scorer.settings)
+        good = [each for each in tried if each.pixels is not None]
+        batch = scorer.batch(good, labels=False) if good else first
+        looked = look(scorer.engine, batch, scorer.settings, len(source))
+        found += [*of_model(looked), *of_units(looked), *of_machine(batch.images.device)]
+        found += _of_cost_and_place(looked, Pieces(len(source), size, shard), out)
+        topic = "labels"
+        found += _of_labels(source, scorer, looked)
+    except CleverError as error:
+        found += [*source.findings, Finding.of(error, topic)]
+    return Checked(found)
+
+
+def look_at_run(
+    source: ImageSource,
+    scorer: Scorer,
+    out: str | os.PathLike[str],
+    shard: tuple[int, int],
+    loader: Loader,
+) -> list[Finding]:
+    """Return what `check_run` finds that a run which begins all the same does not say by itself."""
+    concerns = check_run(source, scorer, loader, out, shard).concerns
+    return [each for each in concerns if each.topic != "cost" and not each.refused]
+
+
+def _places(n_images: int, values: int) -> Ints:
+    """Places of pictures that are looked at, spread over all."""
+    n = max(1, min(n_images, SAMPLE, _VALUES // max(1, values)))
+    return np.unique(np.linspace(0, n_images - 1, n).astype(np.int64))
+
+
+def _of_cost_and_place(
+    looked: Looked, pieces: Pieces, out: str | os.PathLike[str]
+) -> Iterator[Finding]:
+    how = looked.settings, pieces.images(pieces.numbers), looked.subjects.n_targets, looked.passes
+    yield of_cost(*how)
+    yield from of_place(out, run_bytes(looked.settings, cost_of(*how).rows, len(pieces.numbers)))
+
+
+def _of_labels(source: ImageSource, scorer: Scorer, looked: Looked) -> Iterator[Finding]:
+    """Tell where labels are from, and hold them against the model's answers."""
+    n_classes = looked.subjects.logits.shape[1]
+    resolved = resolve(source, n_classes, scorer.model.class_names)
+    yield from resolved.findings
+    if all(record.label is None for record in resolved):
+        return
+    place = {record.image_id: n for n, record in enumerate(resolved)}
+    ids = looked.subjects.batch.image_ids.tolist()
+    readings = {
+        f"{name!r} (label-order {name})": _numbers([labels[place[u]] for u in ids])
+        for name, labels in resolved.readings().items()
+    }
+    used, *_ = readings
+    yield from of_labels(replace(looked, labels=readings.pop(used), readings=readings))
+
+
+def _numbers(labels: list[int | None]) -> Ints:
+    return np.array([-1 if label is None else label for label in labels], dtype=np.int64)

@@ -1,0 +1,52 @@
+"""`clever-ext check`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .images import add_images, open_from
+from .options import add_machine, add_model, load
+from .settings import add_settings, scorer_of, shard_of
+from .terminal import sentence, show, terminal_width
+
+_STATUSES = """exit status:
+  0  nothing to say
+  1  something to look at: scores could be made, and may not be what was meant
+  2  something is refused: nothing would be scored"""
+
+
+def add(commands: Any) -> None:
+    """Describe the command."""
+    check = commands.add_parser(
+        "check",
+        help="tell what can be known before a run: model, pictures, labels, units, cost, place",
+        epilog=_STATUSES,
+    )
+    check.set_defaults(run=run)
+    add_model(check)
+    add_images(check)
+    add_settings(check)
+    add_machine(check)
+    check.add_argument("--out", default=".", help="folder in which the run would be kept")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look, and print."""
+    from ..checks.run import check_run
+    from ..data.loading import Loader
+
+    shard = shard_of(args.shard)
+    model = load(args)
+    source = open_from(args)
+    scorer = scorer_of(args, model)
+    with Loader(source, model.preprocessing, args.workers) as loader:
+        checked = check_run(source, scorer, loader, args.out, shard)
+    width = terminal_width()
+    for sign, topic, said, fix in checked.rows:
+        first = f"{sign} {topic:<8}  "
+        show(sentence(said, width, first, " " * len(first)))
+        if fix:
+            rest = " " * len(first)
+            show(sentence(f"Fix: {fix}.", width, rest, rest))
+    return 2 if checked.refused else int(not checked.well)

@@ -1,0 +1,129 @@
+"""Options that say how pictures are scored, for the commands that score them or look beforehand."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CleverError
+from .options import dtype_of, read_device_batch
+
+if TYPE_CHECKING:
+    from ..models import LoadedModel
+    from ..runs.scorer import Scorer
+
+
+def add_settings(command: argparse.ArgumentParser) -> None:
+    """Add what decides scores besides the model and the pictures."""
+    how = command.add_argument_group("score")
+    how.add_argument("--norm", nargs="+", default=["2"], help="1, 2, inf or any p between")
+    how.add_argument(
+        "--radius",
+        nargs="+",
+        help="one for each norm, or one for all: a number, several joined by commas, or auto; "
+        "default: 2 for l2, and about as long a way in the others",
+    )
+    how.add_argument(
+        "--race", action="store_true", help="drop targets that cannot have the smallest score"
+    )
+    how.add_argument(
+        "--targets",
+        help="all, top-K, random, least-likely or class numbers; default: top-10, or all of fewer",
+    )
+    how.add_argument("--n-batches", type=int, default=500, help="N_b, the number of batch maxima")
+    how.add_argument("--batch-samples", type=int, default=1024, help="N_s, the samples of each")
+    how.add_argument("--estimator", default="clever", help="clever, or steepest")
+    how.add_argument(
+        "--tolerance",
+        type=float,
+        help="add batches until intervals are this narrow, e.g. 0.05; default: --n-batches of them",
+    )
+    how.add_argument(
+        "--max-gradients",
+        type=int,
+        help="of a row; default: 2000 for the steepest estimator, 512000 with a tolerance",
+    )
+    how.add_argument(
+        "--clip",
+        nargs=2,
+        type=float,
+        default=(0.0, 1.0),
+        metavar=("LOW", "HIGH"),
+        help="samples stay within",
+    )
+    how.add_argument("--no-clip", dest="clip", action="store_const", const=None)
+    how.add_argument("--seed", type=int, default=0, help="of the samples")
+    how.add_argument(
+        "--shard", default="0/1", metavar="I/N", help="score every N-th piece from the I-th on"
+    )
+
+
+def scorer_of(args: argparse.Namespace, model: LoadedModel) -> Scorer:
+    """Return a model and how to score with it.
+
+    Raises:
+        CleverError: an option is something else than it should be.
+    """
+    from ..inputs import Settings
+    from ..runs.scorer import Scorer
+    from ..targets import parse_targets
+
+    settings = Settings.check(
+        norm=args.norm,
+        radius=_radii(args.radius, args.norm),
+        targets=None if args.targets is None else parse_targets(args.targets),
+        n_batches=args.n_batches,
+        batch_samples=args.batch_samples,
+        clip=args.clip,
+        seed=args.seed,
+        race=args.race,
+        estimator=args.estimator,
+        tolerance=args.tolerance,
+        max_gradients=args.max_gradients,
+    )
+    return Scorer(
+        model,
+        settings,
+        device_batch=read_device_batch(args.device_batch),
+        dtype=dtype_of(args.dtype),
+        prepare=args.prepare,
+        threads=args.threads,
+    )
+
+
+def _radii(given: Sequence[str] | None, norms: Sequence[str]) -> Any:
+    if given is None:
+        return None
+    radii = [_radius(text) for text in given]
+    if len(radii) == 1:
+        return radii[0]
+    if len(radii) != len(norms):
+        raise CleverError(
+            f"--radius has {len(radii)} numbers for {len(norms)} norms",
+            "one value, or one for each norm; several radii of one norm are joined by commas",
+            "give as many as --norm has",
+        )
+    return dict(zip(norms, radii, strict=True))
+
+
+def _radius(text: str) -> Any:
+    """Read auto, a number, or numbers joined by commas; what is none is refused later."""
+    try:
+        radii = [float(part) for part in text.split(",")]
+    except ValueError:
+        return text
+    return radii if len(radii) > 1 else radii[0]
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """Read i/n."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not int(match[1]) < int(match[2]):
+        raise CleverError(
+            f"--shard {text} is no shard",
+            "i/n with 0 <= i < n, such as 0/4 to 3/4",
+            "number the shards from 0",
+        )
+    return int(match[1]), int(match[2])
