@@ -30,7 +30,6 @@ from torch import Tensor
 
 from clever_ext import ops
 from clever_ext.engine import Engine
-from clever_ext.gradients import frozen
 from clever_ext.maxima import Sampling, sample_maxima
 from clever_ext.preparation import apply
 from clever_ext.sampling import as_layout, default_radius, dual_exponent
@@ -158,7 +157,7 @@ def loop(name: str, options: tuple[str, ...], device: str, rounds: int) -> dict[
     """Measure our loop beside the bare captured passes."""
     torch.manual_seed(0)
     network, size = NETWORKS[name], LOOPS[name]
-    model = network.build().to(device)
+    model = network.build().to(device).requires_grad_(False)
     image = torch.rand(1, *network.shape, device=device)
     engine = Engine(model, options, size)
     zero, one = torch.tensor([0], device=device), torch.tensor([[1]], device=device)
@@ -184,7 +183,7 @@ def loop(name: str, options: tuple[str, ...], device: str, rounds: int) -> dict[
             drawn()
         return seconds_between(begin, end) / STEPS
 
-    with engine.running(image.device), frozen(like.model):
+    with engine.running(image.device):
         bare = bare_graph(like.model, as_layout(points, engine.memory_format))
         found = interleaved({"bare": timed(bare, STEPS), "ours": ours}, rounds)
     dtype = next((n for n in options if n in ("bfloat16", "float16", "tf32")), "float32")

@@ -4,7 +4,7 @@ EfficientNet-Lite0 at 3 x 224 x 224, one image, one target, device batch 8. A bu
 batch of points takes: 8 x 3 x 224 x 224 floats, 4.6 MiB. Two peaks are compared, that of
 
 - the model's own passes: forward, margin, backward to the input of one fixed batch, over and over,
-  parameters frozen, on the CPU with freed memory held as clever_score holds it;
+  on the CPU with freed memory held as clever_score holds it;
 - clever_score of N_b x N_s gradients, all of it: checks, sampling, fit and table; prepare="none",
   since the model that "auto" makes takes less memory for its own passes.
 
@@ -35,7 +35,6 @@ from torch.autograd.profiler import profile
 
 import clever_ext as cx
 from clever_ext import memory
-from clever_ext.gradients import frozen
 
 #: (N_b, N_s) of a score, or None for the model's own passes.
 Work: TypeAlias = tuple[int, int] | None
@@ -50,7 +49,7 @@ PASSES = 16
 def passes(model: nn.Module, image: Tensor) -> None:
     """Differentiate one device batch, over and over."""
     x = image.expand(DEVICE_BATCH, -1, -1, -1).contiguous()
-    with frozen(model), memory.held() if DEVICE == "cpu" else nullcontext():
+    with memory.held() if DEVICE == "cpu" else nullcontext():
         for _ in range(PASSES):
             leaf = x.detach().requires_grad_()
             logits = model(leaf)

@@ -14,6 +14,7 @@ and memory format. Three figures for each network and norm:
 
 from __future__ import annotations
 
+import copy
 import math
 import statistics
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 
 from clever_ext import memory
 from clever_ext.engine import Engine
-from clever_ext.gradients import TorchOracle, frozen
+from clever_ext.gradients import TorchOracle
 from clever_ext.maxima import Plan, Sampling, sample_maxima
 from clever_ext.sampling import as_layout
 
@@ -92,7 +93,8 @@ def measure(case: Case, p: float, rounds: int) -> list[dict[str, Any]]:
         engine.check(x)
         engine.ready(x, torch.tensor([0]), torch.tensor([[1]]), 512_000)
     auto_x = as_layout(x, engine.memory_format)
-    like = case.model()  # the model itself in the memory format that auto chose
+    bare_model = copy.deepcopy(model).requires_grad_(False)
+    like = copy.deepcopy(bare_model)  # in the memory format that auto chose
     like.to(memory_format=engine.memory_format)  # type: ignore[call-overload]
 
     def loop(model: nn.Module, x: Tensor, steps: int) -> Callable[[], None]:
@@ -102,17 +104,16 @@ def measure(case: Case, p: float, rounds: int) -> list[dict[str, Any]]:
         return lambda: ours(engine.plan, auto_x, steps, p)
 
     steps = case.steps
-    with frozen(model), frozen(like):
-        found = interleaved(
-            {
-                "bare": loop(model, x, steps),
-                "ours": lambda: ours(plain, x, steps, p),
-                "bare_like_auto": loop(like, auto_x, steps),
-                "bare_held": held(loop(like, auto_x, steps), loop(like, auto_x, 1)),
-                "auto": held(auto(steps), auto(1)),
-            },
-            rounds,
-        )
+    found = interleaved(
+        {
+            "bare": loop(bare_model, x, steps),
+            "ours": lambda: ours(plain, x, steps, p),
+            "bare_like_auto": loop(like, auto_x, steps),
+            "bare_held": held(loop(like, auto_x, steps), loop(like, auto_x, 1)),
+            "auto": held(auto(steps), auto(1)),
+        },
+        rounds,
+    )
     gradients = case.batch * steps
     more = {
         "device_batch": case.batch,

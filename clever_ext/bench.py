@@ -17,7 +17,7 @@ from .engine import Engine, first_device_batch, pass_seconds
 from .errors import CleverError
 from .evt import fit_reverse_weibull
 from .gradients import TorchOracle
-from .maxima import Sampling, grad_norm_max, is_out_of_memory, sample_maxima
+from .maxima import Sampling, grad_norm_max, sample_maxima
 from .preparation import CannotPrepareError, Prepared, apply
 from .sampling import as_layout, default_radius, dual_exponent, sample_lp_ball
 
@@ -85,22 +85,25 @@ class _Bench:
 
     def best_bare(self, sizes: list[int]) -> tuple[str, int, Callable[[], float]]:
         """Find the memory format and batch at which the model's own passes are fastest."""
-        model = self.engine.model
-        found = []
+        model, clones = self.engine.model, self.engine.clones_input
+        found: list[tuple[float, str, int, Callable[[], float]]] = []
+        failed: Exception = RuntimeError("no pass was made")
         for name in ("contiguous", "channels_last"):
             try:
                 options = [] if name == "contiguous" else [name]
                 prepared = apply(model, options, self.image.expand(3, *self.image.shape[1:]))
             except CannotPrepareError:
                 continue
+            oracle = TorchOracle(prepared.model, clone_input=clones)
             for size in sizes:
-                one = self.passes(prepared, TorchOracle(prepared.model), size)
+                one = self.passes(prepared, oracle, size)
                 try:
                     one()
                     found.append((min(one(), one()), name, size, one))
-                except RuntimeError as error:
-                    if not is_out_of_memory(error):
-                        raise
+                except Exception as error:  # whatever a model's own code raises at this size
+                    failed = error
+        if not found:
+            raise failed
         return min(found, key=lambda each: each[0])[1:]
 
     def bandwidth(self) -> float:
@@ -177,7 +180,7 @@ def measure(
     engine = Engine(model, prepare, device_batch)
     bench = _Bench(engine, image, p, n_targets)
     with engine.running(image.device):
-        engine.check(image)
+        engine.check(image, [(p, default_radius(p))])
         n_classes = engine.own.oracle.logits(image).shape[1]
         if n_targets >= n_classes:
             raise CleverError(

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from .errors import CleverError
 from .gradients import GradientOracle, as_module
-from .maxima import is_out_of_memory
+from .memory import is_out_of_memory
 from .outputs import logits_of
 
 #: Packages whose models torch cannot differentiate.

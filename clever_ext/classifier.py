@@ -6,7 +6,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from .calling import called, check_eval_mode, check_logits, mixing
 from .doubts import doubts_of
 from .errors import CleverError
 from .findings import Finding
-from .maxima import is_out_of_memory
+from .memory import is_out_of_memory
 from .outputs import LogitsAlone, is_named, logits_of
 from .sampling import default_radius, sample_lp_ball
 
@@ -165,7 +165,7 @@ def _gradient(leaf: Tensor, logits: Tensor, rows: Tensor) -> Tensor:
     """Return the gradient [B, *shape] of some rows' logits, rows [B] boolean."""
     if not logits.requires_grad:
         raise _cut_off()
-    weights = torch.linspace(1, 2, logits.shape[1], dtype=torch.float64)
+    weights = torch.linspace(1, 2, logits.shape[1], dtype=torch.float64, device="cpu")
     signs = (rows[:, None] * weights).to(logits)
     try:
         (gradient,) = torch.autograd.grad(logits, leaf, signs, allow_unused=True)
@@ -285,7 +285,7 @@ def check_batch_size(
     Raises:
         CleverError: they do.
     """
-    half = torch.arange(device_batch) % 2 == 0
+    half = torch.arange(device_batch, device="cpu") % 2 == 0
     with own_randomness():
         points = points_of_balls(images, device_batch, balls or [], clip)
         _checked_rows(model, points, [half, ~half])
@@ -298,7 +298,9 @@ def _masks(n: int) -> list[Tensor]:
     """
     size = next(size for size in itertools.count(2) if math.comb(size, size // 2) >= n)
     codes = list(itertools.islice(itertools.combinations(range(size), size // 2), n))
-    return [torch.tensor([choice in code for code in codes]) for choice in range(size)]
+    return [
+        torch.tensor([choice in code for code in codes], device="cpu") for choice in range(size)
+    ]
 
 
 def _checked_rows(model: Any, points: Tensor, masks: list[Tensor]) -> _Seen:
@@ -306,8 +308,8 @@ def _checked_rows(model: Any, points: Tensor, masks: list[Tensor]) -> _Seen:
 
     Every other pass has the rows at other places, and among other points.
     """
-    n, place = len(points), torch.arange(len(points)).roll(len(points) // 2)
-    kept = torch.arange(n) % 2 == 0
+    n, rows = len(points), torch.arange(len(points), device="cpu")
+    place, kept = rows.roll(n // 2), rows % 2 == 0
     moved = points[place]
     if n > 2:
         moved[~kept] = points[0] + 0.25 * (moved[~kept] - points[0])
@@ -326,3 +328,25 @@ def _checked_rows(model: Any, points: Tensor, masks: list[Tensor]) -> _Seen:
     for part in [slice(k, k + 1) for k in range(min(n, _ALONE))] + [slice(0, 2)]:
         seen.refuse(seen.differs(_tracked(model, points[part])[1], part))
     return seen
+
+
+def modifies_input(model: Any, x: Tensor) -> bool:
+    """Tell whether a model writes to the points that it is given; `x` [B, *shape] are some.
+
+    It then needs a copy of them in each pass. What it raises is left to `check_classifier`.
+    """
+    given = x.clone()
+    version = given._version
+    with torch.no_grad(), suppress(Exception):
+        model(given)
+    if given._version != version or not torch.equal(given, x):
+        return True
+    leaf = given.requires_grad_()  # of which a model may take another way
+    try:
+        with torch.enable_grad():
+            model(leaf)
+    except RuntimeError as error:
+        return "leaf Variable" in str(error) and "in-place" in str(error)
+    except Exception:
+        return False
+    return leaf._version != version or not torch.equal(leaf.detach(), x)

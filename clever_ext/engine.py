@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import threading
 import time
 import warnings
+import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,19 +21,32 @@ from torch import Tensor
 
 from . import memory
 from .calling import check_kind
-from .classifier import as_classifier, check_batch_size, check_classifier, probe_points
+from .classifier import (
+    as_classifier,
+    check_batch_size,
+    check_classifier,
+    modifies_input,
+    probe_points,
+)
 from .errors import CleverError
 from .findings import Finding
-from .gradients import GradientOracle, TorchOracle, frozen
-from .maxima import Plan, is_out_of_memory
+from .folding import Folded
+from .gradients import GradientOracle, TorchOracle, as_module
+from .maxima import Plan
+from .memory import is_out_of_memory
 from .preparation import (
     AUTOMATIC,
     CannotPrepareError,
     Prepared,
     apply,
     check_options,
+    compare_batched,
+    compared_points,
+    in_short,
+    precision,
     process_settings,
 )
+from .surroundings import undisturbed, usable, weight_versions
 from .weights import weights_digest
 
 #: Elements of a device batch of points before any trial: on a CPU about what its caches hold of the
@@ -45,6 +61,11 @@ _TRIAL_SHARE, _FIRST_SHARE = 0.05, 0.004
 _WORTHWHILE = 1.03
 #: Points of a trial at least: fewer say nothing of the rest.
 _FEWEST_POINTS = 4
+_CHANGED = Finding(
+    "model",
+    "the model's weights changed while it was scored",
+    "score it while nobody trains it, or give a copy",
+)
 #: Trials that a run had no time for are made by one with more than so many times its gradients.
 _LONGER = 2.0
 
@@ -66,32 +87,44 @@ def pass_seconds(oracle: GradientOracle, points: Tensor, classes: Tensor, target
 
 
 class _Trials:
-    """Times passes like those of the work to come, as long as that is worth it."""
+    """Times passes like those of the work to come, as long as that is worth it.
 
-    def __init__(self, image: Tensor, classes: Tensor, targets: Tensor, n_gradients: int) -> None:
+    Attributes:
+        spent: Seconds so far.
+        cut_short: Whether a trial was left out for want of time.
+        failed: Why the last trial gave no time, where it was not for want of memory.
+    """
+
+    def __init__(
+        self,
+        image: Tensor,
+        classes: Tensor,
+        targets: Tensor,
+        n_gradients: int,
+        oracle_of: Callable[[Any, bool], GradientOracle],
+    ) -> None:
         self.image, self.classes, self.targets = image, classes, targets
         self.n_targets, self.n_gradients = targets.shape[1], n_gradients
         self.n_samples = n_gradients // self.n_targets
-        self.spent = 0.0
-        self.cut_short = False  # whether a trial was left out for want of time
+        self.oracle_of = oracle_of
+        self.spent, self.cut_short, self.failed = 0.0, False, ""
         self.memory_before = memory.resident()
 
     def seconds(self, prepared: Prepared, size: int, batched_backward: bool = False) -> float:
-        """Return the time of one gradient in batches of some size; infinite without the memory.
+        """Return the time of one gradient in batches of some size; infinite where passes fail.
 
         The better of two passes, after one that is not counted.
         """
-        oracle = _oracle(prepared.model, batched_backward)
-        points = self.image.expand(size, *self.image.shape[1:])
-        points = points.contiguous(memory_format=prepared.memory_format)
-        classes, targets = self.classes.expand(size), self.targets.expand(size, -1)
-        times = []
+        times, self.failed = [], ""
         try:
+            oracle = self.oracle_of(prepared.model, batched_backward)
+            points = self.image.expand(size, *self.image.shape[1:])
+            points = points.contiguous(memory_format=prepared.memory_format)
+            classes, targets = self.classes.expand(size), self.targets.expand(size, -1)
             for _ in range(3):
                 times.append(pass_seconds(oracle, points, classes, targets))
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
+        except Exception as error:  # whatever a model's own code raises, at this size or ever
+            self.failed = "" if is_out_of_memory(error) else in_short(error)
             return math.inf
         finally:
             self.spent += sum(times)
@@ -112,11 +145,14 @@ class _Trials:
         return taken * size / tried < 0.5 * memory.available()
 
 
-def _oracle(model: Any, batched_backward: bool) -> GradientOracle:
-    if _is_oracle(model):
-        oracle: GradientOracle = model
-        return oracle
-    return TorchOracle(model, batched_backward=batched_backward)
+@dataclass(frozen=True)
+class _Work:
+    """What passes are to be made ready for: images, classes [1], targets [1, T], and points."""
+
+    images: Tensor
+    classes: Tensor
+    targets: Tensor
+    points: Tensor
 
 
 def _is_oracle(model: Any) -> bool:
@@ -135,6 +171,8 @@ class Choice:
 
 #: What trials found for each model, by the kind of work: to score it again takes no new ones.
 _remembered: WeakKeyDictionary[Any, dict[Any, Choice]] = WeakKeyDictionary()
+#: Held while trials are made: threads that measure at a time would measure each other.
+_measuring = threading.Lock()
 
 
 class Engine:
@@ -152,15 +190,15 @@ class Engine:
         own: How passes at the images themselves are made: through the model as it was given.
         plan: How the passes of the loop are made.
         memory_format: How the points should lie in memory.
-        options: The names of what was done to the model.
         choice: How the passes of the loop are made, once that is known.
-        findings: What the checks of the model saw.
+        findings: What was seen of the model and of the process.
+        clones_input: Whether the model modifies its input, so that each pass gets a copy.
     """
 
     def __init__(self, model: Any, prepare: Any, device_batch: int | str) -> None:
         check_kind(model)
-        self.model = model
         self.name = type(model).__name__
+        self.model = self._passed = usable(model)  # passes may come to go through a copy
         self.asked, self.automatic = check_options(prepare)
         if _is_oracle(model) and self.asked:
             raise CleverError(
@@ -172,9 +210,12 @@ class Engine:
         self.choice: Choice | None = None
         self.findings: list[Finding] = []
         self._settled = False
-        self.options: tuple[str, ...] = ()
         self.memory_format = torch.contiguous_format
-        self.own = self.plan = Plan(_oracle(model, False), 1)
+        self._device = torch.device("cpu")
+        self.clones_input = False
+        self._memory: dict[Any, Choice] = {}
+        self._weights: tuple[int, ...] = ()
+        self.own = self.plan = self._own_plan(1)
         self._checked, self._largest = False, 0
         self._ready_for: Any = None
         self._known_for = 0.0
@@ -190,12 +231,29 @@ class Engine:
             self.findings.append(Finding("model", error.wrong, error.fix))
             return None
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The names of what was done to the model for the passes of the loop."""
+        return self.plan.options
+
     @contextmanager
     def running(self, device: torch.device) -> Iterator[None]:
-        """Set the process up for passes, and back again."""
+        """Set the process up for passes, and back again; the model itself is left alone."""
         holding = memory.held() if device.type == "cpu" else nullcontext()
-        with frozen(self.model), process_settings(self.asked), holding:
-            yield
+        self._device, self._weights = device, weight_versions(self.model)
+        with undisturbed(device) as found, process_settings(self.asked, device), holding:
+            self._find(found)
+            try:
+                yield
+            finally:
+                if self._weights_changed():
+                    self._find([_CHANGED])
+
+    def _find(self, findings: Sequence[Finding]) -> None:
+        self.findings += [each for each in findings if each not in self.findings]
+
+    def _weights_changed(self) -> bool:
+        return weight_versions(self.model) != self._weights
 
     def check(
         self,
@@ -215,39 +273,58 @@ class Engine:
         """
         if self._checked:
             return
+        self._balls = balls or [], clip
         size = self.device_batch
         if not isinstance(size, int):
             size = first_device_batch(images.shape[1:], images.device)
-        self.own = self.plan = Plan(_oracle(self.model, False), size)
+        self.own = self.plan = self._own_plan(size)
         _ = self.digest  # of the model as it was given, before any work
         if not _is_oracle(self.model):
-            self._balls = balls, clip
-            self._check_classifier(images)
-        self.plan = self.own = Plan(_oracle(self.model, False), self.own.device_batch)
+            try:
+                self._check(images)
+            except Exception:
+                if not self._copied_since_weights_changed():
+                    raise
+                self._check(images)
+        self.own = self.plan = self._own_plan(self.own.device_batch)
         self._checked = True
 
-    def _check_classifier(self, images: Tensor) -> None:
+    def _check(self, images: Tensor) -> None:
         """Check the model in batches of the first size, smaller ones where memory runs out."""
         size = max(2, self.own.device_batch)  # one point alone tells nothing of rows that mix
         while True:
             try:
-                model = as_classifier(self.model, images)
-                self.findings += check_classifier(model, images, size, *self._balls)
-            except RuntimeError as error:
-                self.own.recover(error, size)
-                size = self.own.device_batch
+                passed = as_classifier(self._passed, images)
+                self._find(check_classifier(passed, images, size, *self._balls))
+            except Exception as error:
+                # A model may take few points only; a batch that was asked for is refused then.
+                automatic = self.device_batch == "auto" and size > _FEWEST_POINTS
+                of_size = automatic and error.__cause__ is not None
+                if size == 1 or not (is_out_of_memory(error) or of_size):
+                    raise
+                size //= 2
+                self.own.device_batch = size
             else:
-                self.model, self._largest = model, size
-                return
+                break
+        if self._passed is self.model:
+            self.model = passed
+        self._passed, self._largest = passed, size
+        self.clones_input = modifies_input(passed, probe_points(images))
 
     def _check_batch_size(self, images: Tensor) -> None:
         """Check the model in batches of the size that was chosen, if none so large was checked."""
         size = self.plan.device_batch
         if not _is_oracle(self.model) and size > self._largest:
-            check_batch_size(self.model, images, size, *self._balls)
+            check_batch_size(self._passed, images, size, *self._balls)
             self._largest = size
 
-    def ready(self, images: Tensor, classes: Tensor, targets: Tensor, n_gradients: int) -> None:
+    def ready(
+        self,
+        images: Tensor,
+        classes: Tensor,
+        targets: Tensor,
+        n_gradients: int,
+    ) -> None:
         """Prepare the model and find the fastest way of making its passes, by a few trials.
 
         Nothing is done if the last call was for the same kind of work, and for about as much.
@@ -265,11 +342,19 @@ class Engine:
         if self._ready_for == kind and n_gradients <= self._known_for:
             return
         self._ready_for = kind
-        self.plan = Plan(self.own.oracle, self.own.device_batch)
+        self.plan = self._own_plan(self.own.device_batch)
+        work = _Work(
+            images,
+            classes[:1],
+            targets[:1],
+            compared_points(images, *self._balls, self.plan.device_batch),
+        )
+        made: Prepared | None = None
         if self.choice is None or not self._settled:
-            self.choice = self._found(kind, images, classes, targets, n_gradients)
+            with _measuring:
+                self.choice, made = self._found(kind, work, n_gradients)
         self._known_for = self.choice.n_gradients
-        self._use(self.choice, images)
+        self._use(self.choice, work, made)
         self._check_batch_size(images)
 
     def settle(self, choice: Choice) -> None:
@@ -280,40 +365,43 @@ class Engine:
         """
         self.choice, self._settled, self._ready_for = choice, True, None
 
-    def _found(
-        self, kind: Any, images: Tensor, classes: Tensor, targets: Tensor, n_gradients: int
-    ) -> Choice:
+    def _found(self, kind: Any, work: _Work, n_gradients: int) -> tuple[Choice, Prepared | None]:
         """Remember what trials found for the model, or make them."""
         key = (*kind, self.asked, self.automatic, self.device_batch)
         try:
-            memory_of_model = _remembered.setdefault(self.model, {})
+            self._memory = _remembered.setdefault(self.model, {})
         except TypeError:  # a callable that cannot be remembered
-            memory_of_model = {}
-        if key not in memory_of_model or memory_of_model[key].n_gradients < n_gradients:
-            trials = _Trials(images[:1], classes[:1], targets[:1], n_gradients)
-            memory_of_model[key] = self._search(trials, probe_points(images))
-        return memory_of_model[key]
+            self._memory = {}
+        known = self._memory.get(key)
+        if known is not None and known.n_gradients >= n_gradients:
+            return known, None
+        trials = _Trials(work.images[:1], work.classes, work.targets, n_gradients, self._oracle)
+        self._memory[key], made = self._search(trials, work.points)
+        return self._memory[key], made
 
-    def _search(self, trials: _Trials, points: Tensor) -> Choice:
+    def _search(self, trials: _Trials, points: Tensor) -> tuple[Choice, Prepared | None]:
         """Find the fastest options, then batch, then backward pass."""
         eager = tuple(name for name in self.asked if name != "compile")
         size, batched = self.plan.device_batch, False
         if not (self.automatic or self.device_batch == "auto"):  # all was asked for by name
-            return Choice(self.asked, size, batched, math.inf)
+            return Choice(self.asked, size, batched, math.inf), None
         first = min(size, int(_FIRST_SHARE * trials.n_samples))
         if first < _FEWEST_POINTS:
-            return Choice(self.asked, size, batched, trials.n_gradients)
-        prepared = self._prepared(eager, points)
+            return Choice(self.asked, size, batched, trials.n_gradients), None
+        prepared = self._by_name(eager, points)
         seconds = trials.seconds(prepared, first)
         if self.automatic and not _is_oracle(self.model):
             for name in AUTOMATIC:
                 if name in eager or not trials.worth(first, seconds):
                     continue
+                begin = time.perf_counter()
                 try:
-                    candidate = apply(self.model, (*prepared.options, name), points)
+                    candidate = apply(self._passed, (*prepared.options, name), points)
                 except CannotPrepareError as error:
                     self.plan.notes[name] = str(error)
                     continue
+                finally:
+                    trials.spent += time.perf_counter() - begin
                 found = trials.seconds(candidate, first)
                 if trials.worth(2 * first, seconds):  # both once more: a machine's speed drifts
                     seconds = min(seconds, trials.seconds(prepared, first))
@@ -321,7 +409,7 @@ class Engine:
                 if found * _WORTHWHILE < seconds:
                     prepared, seconds = candidate, found
                 else:
-                    self.plan.notes[name] = "no faster"
+                    self.plan.notes[name] = trials.failed or "no faster"
         trials.cut_short |= first < size
         if self.device_batch == "auto" and first == size:
             size, seconds = self._best_batch(trials, prepared, size, seconds)
@@ -329,13 +417,14 @@ class Engine:
             batched = self._batched_is_faster(trials, prepared, size, seconds)
         compiled = ("compile",) if "compile" in self.asked else ()
         known_for = _LONGER * trials.n_gradients if trials.cut_short else math.inf
-        return Choice(prepared.options + compiled, size, batched, known_for)
+        choice = Choice(prepared.options + compiled, size, batched, known_for)
+        return choice, None if compiled else prepared
 
     def _best_batch(
         self, trials: _Trials, prepared: Prepared, size: int, seconds: float
     ) -> tuple[int, float]:
-        """Double the batch while that is faster; else halve it while that is."""
-        for factor in (2.0, 0.5):
+        """Double the batch while that is faster; else halve it while that is, or passes fail."""
+        for factor in (2.0, 0.5) if math.isfinite(seconds) else (0.5,):
             first = size
             while True:
                 other = int(size * factor)
@@ -343,7 +432,7 @@ class Engine:
                 if small or not (trials.worth(other, seconds) and trials.room(other, first)):
                     break
                 found = trials.seconds(prepared, other)
-                if found * _WORTHWHILE >= seconds:
+                if math.isfinite(seconds) and found * _WORTHWHILE >= seconds:
                     break
                 size, seconds = other, found
             if size != first:
@@ -355,51 +444,146 @@ class Engine:
     ) -> bool:
         if not (trials.worth(size, seconds) and trials.room(size * trials.n_targets, size)):
             return False
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of operators that are batched by a slow loop
-                found = trials.seconds(prepared, size, batched_backward=True)
-        except RuntimeError as error:
-            self.plan.notes["batched_backward"] = str(error).splitlines()[0]
-            return False
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of operators that are batched by a slow loop
+            found = trials.seconds(prepared, size, batched_backward=True)
+        if trials.failed:
+            self.plan.notes["batched_backward"] = trials.failed
         return found * _WORTHWHILE < seconds
 
-    def _prepared(self, options: tuple[str, ...], points: Tensor) -> Prepared:
+    def _by_name(self, options: tuple[str, ...], points: Tensor) -> Prepared:
+        """Apply options that were asked for."""
         if _is_oracle(self.model):
             return Prepared(self.model)
         try:
-            return apply(self.model, options, points)
+            return apply(self._passed, options, points)
         except CannotPrepareError as error:
+            if self._passed is self.model and self._copied_since_weights_changed():
+                return self._by_name(options, points)  # they may have changed on the way
             raise CleverError(
                 f"the model cannot be prepared by {', '.join(options)}: {error}",
                 "options that suit the model",
                 'leave it out of prepare, or write prepare="auto"',
             ) from error
 
-    def _use(self, found: Choice, images: Tensor) -> None:
-        points = probe_points(images)
+    def _use(self, found: Choice, work: _Work, made: Prepared | None) -> None:
+        """Make the passes by a choice, as far as it suits the model at these points."""
+        plan, points = self.plan, work.points
         if "compile" in found.options:  # for one size of batch alone
             points = points[torch.arange(found.device_batch, device=points.device) % len(points)]
-        prepared = self._prepared(found.options, points)
-        plan = self.plan
-        plan.oracle = _oracle(prepared.model, found.batched_backward)
+        prepared = made or self._applied(found.options, points)
+        offered = set(prepared.options) - set(self.asked)
+        batched = found.batched_backward and self._batched_agrees(prepared, work)
+        plan.oracle = self._oracle(prepared.model, batched)
         plan.device_batch, plan.fixed_batch = found.device_batch, prepared.fixed_batch
         graph = self.automatic or "cuda_graph" in self.asked
-        plan.capture = images.is_cuda and graph and not _is_oracle(self.model)
-        self.memory_format, self.options = prepared.memory_format, prepared.options
+        plan.capture = points.is_cuda and graph and not _is_oracle(self.model)
+        plan.options, self.memory_format = prepared.options, prepared.memory_format
         for name in ("tf32", "cuda_graph"):
-            if name in self.asked and not images.is_cuda:
+            if name in self.asked and not points.is_cuda:
                 plan.notes[name] = "nothing to do on a CPU"
+        if offered or batched:
+            self._points = points
+            plan.otherwise = self._if_there("_as_asked")
+
+    def _applied(self, options: tuple[str, ...], points: Tensor) -> Prepared:
+        """Apply a choice, without what is not asked for and does not suit the model here."""
+        offered = tuple(name for name in options if name not in self.asked)
+        reason = ""
+        for without in ((), *((name,) for name in offered), offered):
+            some = tuple(name for name in options if name not in without)
+            try:
+                alone = without == offered
+                made = self._by_name(some, points) if alone else apply(self._passed, some, points)
+            except CannotPrepareError as error:
+                reason = reason or str(error)
+            else:
+                self.plan.notes.update(dict.fromkeys(without, reason))
+                return made
+        raise AssertionError("what was asked for is done or refused")
+
+    def _batched_agrees(self, prepared: Prepared, work: _Work) -> bool:
+        points = work.points.contiguous(memory_format=prepared.memory_format)
+        try:
+            with _measuring, warnings.catch_warnings():  # which are those of all threads
+                warnings.simplefilter("ignore")
+                compare_batched(
+                    prepared.model,
+                    points,
+                    work.classes,
+                    work.targets,
+                    clone_input=self.clones_input,
+                )
+        except CannotPrepareError as error:
+            self.plan.notes["batched_backward"] = str(error)
+            return False
+        return True
+
+    def _oracle(self, model: Any, batched_backward: bool) -> GradientOracle:
+        if _is_oracle(model):
+            oracle: GradientOracle = model
+            return oracle
+        return TorchOracle(model, batched_backward=batched_backward, clone_input=self.clones_input)
+
+    def _own_plan(self, size: int) -> Plan:
+        """Passes through the model as it is."""
+        otherwise = self._if_there("_through_a_copy")
+        return Plan(self._oracle(self._passed, False), size, otherwise=otherwise)
+
+    def _if_there(self, name: str) -> Callable[[Plan, Exception], GradientOracle | None]:
+        """Return a method for a plan, which must not keep the engine, and its copies, in memory."""
+        of = weakref.ref(self)
+        return lambda plan, error: getattr(of(), name)(plan, error)
+
+    def _as_asked(self, plan: Plan, error: Exception) -> GradientOracle:
+        """Go on without what was not asked for, after it has failed."""
+        plan.notes["prepare"] = f"as asked for from some pass on: {in_short(error)}"
+        plan.otherwise = self._if_there("_through_a_copy")
+        for key, choice in self._memory.items():
+            if choice == self.choice:
+                self._memory[key] = Choice(self.asked, plan.device_batch, False)
+        prepared = self._by_name(self.asked, self._points)
+        plan.options = prepared.options
+        layout = prepared.memory_format
+        return self._oracle(lambda x: prepared.model(x.contiguous(memory_format=layout)), False)
+
+    def _through_a_copy(self, plan: Plan, _: Exception) -> GradientOracle | None:
+        """Go on by a copy where the model's weights are changed under way, as by training it."""
+        oracle = plan.oracle
+        if not self._copied_since_weights_changed():
+            return None
+        if isinstance(oracle, TorchOracle) and oracle.model is self._passed:
+            return None
+        return self._oracle(self._passed, False)
+
+    def _copied_since_weights_changed(self) -> bool:
+        """Tell whether passes go through a copy, which is made now where weights have changed."""
+        if self._passed is self.model and as_module(self.model) and self._weights_changed():
+            self._passed = copy.deepcopy(self.model)
+        return self._passed is not self.model
 
     def description(self) -> dict[str, Any]:
         """Return how the passes were made, for a result's metadata."""
         plan, oracle = self.plan, self.plan.oracle
         tf32 = "tf32" in self.asked and "tf32" not in plan.notes
         others = {"tf32": tf32, "cuda_graph": plan.capture}
+        options = [*self.options, *(name for name, used in others.items() if used)]
+        notes = dict(plan.notes)
+        if self._unfolded():
+            options.remove("fold_batch_norm")
+            notes["fold_batch_norm"] = "undone: a convolution's result was read by others as well"
         batched = isinstance(oracle, TorchOracle) and oracle.batched_backward
+        short = precision(self._device)
         return {
-            "options": [*self.options, *(name for name, used in others.items() if used)],
+            "options": options,
             "device_batch": plan.device_batch,
             "batched_backward": batched,
-            "notes": dict(plan.notes),
+            "notes": notes,
+            **({"precision": short} if short else {}),
         }
+
+    def _unfolded(self) -> bool:
+        """Tell whether batch norms were folded, and are no longer."""
+        module = as_module(getattr(self.plan.oracle, "model", None))
+        parts = module.modules() if module is not None else ()
+        return any(isinstance(part, Folded) and part.folded == 0 for part in parts)

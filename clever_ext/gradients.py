@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from .memory import is_out_of_memory
 
 
 @runtime_checkable
@@ -32,21 +33,34 @@ class TorchOracle:
     respect to the input only; or one pass, batched by `torch.vmap`, takes all of them at once,
     which is faster for small networks and holds the gradients of all targets together.
 
+    Where a graph does not serve a second backward pass, as that of a compiled model which gives its
+    buffers away, each target gets a forward pass of its own. Parameters get no gradients.
+
     Args:
         model: [B, *shape] -> logits [B, K].
         batched_backward: Whether one backward pass takes all the targets.
+        clone_input: Whether the model modifies its input, and so gets a copy of it.
     """
 
     def __init__(
-        self, model: Callable[[Tensor], Tensor], *, batched_backward: bool = False
+        self,
+        model: Callable[[Tensor], Tensor],
+        *,
+        batched_backward: bool = False,
+        clone_input: bool = False,
     ) -> None:
         self.model = model
         self.batched_backward = batched_backward
+        self.clone_input = clone_input
+        self._one_forward = True
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return self.model(x.clone() if self.clone_input else x)
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits [B, K] of points x [B, *shape], without a graph."""
         with torch.no_grad():
-            return self.model(x)
+            return self._logits(x)
 
     def margin_gradients(self, x: Tensor, classes: Tensor, targets: Tensor) -> Iterator[Tensor]:
         """Yield the gradients [B, *shape] of the margins, target after target."""
@@ -58,7 +72,7 @@ class TorchOracle:
         """Return the margins [B, T] and their gradients of one forward pass."""
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
-            logits = self.model(leaf)
+            logits = self._logits(leaf)
         return margins_of(logits.detach(), classes, targets), self._backward(
             leaf, logits, classes, targets
         )
@@ -80,8 +94,21 @@ class TorchOracle:
             return
         for t in range(n_targets):
             signs = plus.scatter_add(1, targets[:, t, None], -ones)
-            (gradient,) = torch.autograd.grad(logits, leaf, signs, retain_graph=t < n_targets - 1)
+            if t > 0 and not self._one_forward:
+                logits = self._again(leaf)
+            keep = self._one_forward and t < n_targets - 1
+            try:
+                (gradient,) = torch.autograd.grad(logits, leaf, signs, retain_graph=keep)
+            except Exception as error:  # whatever a model's own backward pass raises
+                if n_targets == 1 or not self._one_forward or is_out_of_memory(error):
+                    raise
+                (gradient,) = torch.autograd.grad(self._again(leaf), leaf, signs)
+                self._one_forward = False
             yield gradient
+
+    def _again(self, leaf: Tensor) -> Tensor:
+        with torch.enable_grad():
+            return self._logits(leaf)
 
 
 def margins_of(logits: Tensor, classes: Tensor, targets: Tensor) -> Tensor:
@@ -114,17 +141,3 @@ def model_placement(model: Any) -> tuple[torch.device | None, torch.dtype | None
                 if tensor.is_floating_point():
                     return tensor.device, tensor.dtype
     return None, None
-
-
-@contextmanager
-def frozen(model: Any) -> Iterator[None]:
-    """Keep a module's parameters from requiring gradients, and give them back as they were."""
-    module = as_module(model)
-    trainable = [p for p in module.parameters() if p.requires_grad] if module is not None else []
-    for parameter in trainable:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trainable:
-            parameter.requires_grad_(True)

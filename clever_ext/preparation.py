@@ -1,39 +1,68 @@
 """Making a model faster without changing what it computes: named options, each checked.
 
-Every option works on a copy; the user's module stays as it is. What an option makes of the model is
-compared with the model itself, logits and gradients, before it is used.
+Every option works on a copy, through which the model's own forward pass runs; the user's module
+stays as it is. What an option makes of the model is compared with the model itself, logits and
+gradients, before it is used.
 """
 
 from __future__ import annotations
 
 import copy
-from collections import Counter
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import cycle, islice
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor, nn
 
 from .errors import CleverError
+from .folding import CannotFoldError, Folded
+from .gradients import TorchOracle
+from .sampling import default_radius, sample_lp_ball
 
 Model = Callable[[Tensor], Tensor]
 
-#: What can be asked for, in the order in which it is done, and its effect on the numbers: the
-#: largest change of a gradient norm that is let through, relative to the norm.
-OPTIONS: dict[str, float] = {
-    "fold_batch_norm": 1e-2,
-    "channels_last": 1e-2,
-    "bfloat16": 0.3,
-    "float16": 0.1,
-    "compile": 1e-2,
-    "tf32": 0.1,
-    "cuda_graph": 0.0,
+
+class Allowed(NamedTuple):
+    """How far an option may move what a model computes.
+
+    Attributes:
+        logits: Any logit, relative to the spread of its row's logits.
+        typical: Gradient norms (1, 2 and inf), relative to the norm: their median over the points.
+        worst: Any of these.
+    """
+
+    logits: float
+    typical: float
+    worst: float
+
+
+#: What rounding does. Networks of rectifiers are piecewise linear: at most points rounding moves
+#: their gradients by about 1e-6, and beside a kink, which the other way of rounding may put on the
+#: other side, by the share of one unit, up to some 1e-3. So the median tells a copy that rounds
+#: otherwise from one that computes something else, and the largest change does not.
+_ROUNDING = Allowed(1e-4, 1e-4, 2e-2)
+#: The same for factors of 11 bits, which lie 1e4 times as far apart.
+_TF32_ROUNDING = Allowed(2e-2, 2e-2, 0.2)
+
+#: What can be asked for, in the order in which it is done, and what each may do to the numbers.
+OPTIONS: dict[str, Allowed] = {
+    "fold_batch_norm": _ROUNDING,
+    "channels_last": _ROUNDING,
+    "bfloat16": Allowed(0.3, 0.3, 0.3),
+    "float16": Allowed(0.1, 0.1, 0.1),
+    "compile": Allowed(1e-2, 1e-2, 1e-2),
+    "tf32": Allowed(0.1, 0.1, 0.1),
+    "cuda_graph": Allowed(0.0, 0.0, 0.0),
 }
 #: What "auto" tries, in order: rounding alone changes.
 AUTOMATIC = ("fold_batch_norm", "channels_last")
+#: Points of the balls at which passes are compared, and targets whose gradients are, at most.
+_SAMPLES, _TARGETS = 6, 4
 
 
 class CannotPrepareError(Exception):
@@ -80,6 +109,30 @@ def check_options(prepare: Any) -> tuple[tuple[str, ...], bool]:
     return tuple(name for name in OPTIONS if name in names), "auto" in names
 
 
+def compared_points(
+    images: Tensor,
+    balls: Sequence[tuple[float, float]],
+    clip: tuple[float, float],
+    most: int = _SAMPLES + 2,
+) -> Tensor:
+    """Return points [B, *shape] to compare passes at: two images and uniform samples around them.
+
+    Args:
+        images: [I, *shape].
+        balls: (norm, radius) of those that are to be sampled; a NaN stands for the default radius.
+        clip: Range that samples are clamped to.
+        most: Points that fit through the model at once; three are compared at least.
+    """
+    known = [(p, r if r == r else default_radius(p)) for p, r in balls] or [
+        (2.0, default_radius(2))
+    ]
+    samples = [
+        sample_lp_ball(images[-(n % 2)], 1, p, radius, seed=n, clip=clip)
+        for n, (p, radius) in enumerate(islice(cycle(known), max(1, min(_SAMPLES, most - 2))))
+    ]
+    return torch.cat([images[:1], images[-1:], *samples]).contiguous()
+
+
 def apply(model: Model, options: Sequence[str], points: Tensor) -> Prepared:
     """Apply options to a copy of a model, and compare the two.
 
@@ -93,97 +146,120 @@ def apply(model: Model, options: Sequence[str], points: Tensor) -> Prepared:
         CannotPrepareError: an option does not suit the model, or changes what it computes.
     """
     prepared = Prepared(model)
-    for name in OPTIONS:
-        if name in options and name in _STEPS:
-            try:
+    try:
+        for name in OPTIONS:
+            if name in options and name in _STEPS:
                 prepared = _STEPS[name](prepared, points)
-            except CannotPrepareError:
-                raise
-            except Exception as error:  # whatever a model's own code raises
-                raise CannotPrepareError(f"{type(error).__name__}: {error}") from error
-            prepared = replace(prepared, options=(*prepared.options, name))
-    if prepared.options:
-        _compare(model, prepared, points)
+                prepared = replace(prepared, options=(*prepared.options, name))
+        if prepared.options:
+            _compare(model, prepared, points)
+    except CannotPrepareError:
+        raise
+    except Exception as error:  # whatever a model's own code raises
+        raise CannotPrepareError(in_short(error)) from error
     return prepared
 
 
+def in_short(error: BaseException) -> str:
+    """Return the kind of an error and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+_tf32_lock = threading.Lock()
+_tf32_before: list[tuple[Any, str]] = []  # what to set again once nobody wants it any longer
+_tf32_wanted = 0
+
+
 @contextmanager
-def process_settings(options: Sequence[str]) -> Iterator[None]:
-    """Set what options need of the whole process while the block runs.
+def process_settings(options: Sequence[str], device: torch.device) -> Iterator[None]:
+    """Set what options need of the whole process while the block runs, and nothing else.
 
-    Products of float32 numbers on GPUs are taken in TF32 with "tf32" alone; torch's own default is
-    TF32 for convolutions and float32 for matrix products.
+    Whether a GPU's products of float32 numbers are taken in TF32 is the user's to set; "tf32" sets
+    it for the block.
     """
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = "tf32" in options
-    try:
-        with _several_backward_passes() if "compile" in options else nullcontext():
+    with _tf32() if "tf32" in options and device.type == "cuda" else nullcontext():
+        # Compiled backward passes may overwrite what the next one over the same graph needs: those
+        # of this block's and of models that the user has compiled, for which torch has loaded this.
+        if "compile" in options or "torch._functorch.config" in sys.modules:
+            from torch._functorch import config
+
+            with config.patch(donated_buffer=False):  # of this thread alone
+                yield
+        else:
             yield
+
+
+@contextmanager
+def _tf32() -> Iterator[None]:
+    """Take products in TF32 while any thread is in the block."""
+    global _tf32_wanted
+    with _tf32_lock:
+        _tf32_wanted += 1
+        if _tf32_wanted == 1:
+            cudnn: Any = torch.backends.cudnn
+            for backend in (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn):
+                if backend.fp32_precision != "tf32":
+                    _tf32_before.append((backend, backend.fp32_precision))
+                    backend.fp32_precision = "tf32"
+    try:
+        yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
+        with _tf32_lock:
+            _tf32_wanted -= 1
+            while _tf32_wanted == 0 and _tf32_before:
+                backend, precision = _tf32_before.pop()
+                backend.fp32_precision = precision
 
 
-def _several_backward_passes() -> Any:
-    """Forbid compiled backward passes to overwrite what the next one over the same graph needs."""
-    from torch._functorch import config  # what only compiling needs
-
-    return config.patch(donated_buffer=False)
+def precision(device: torch.device) -> dict[str, str]:
+    """Return how products of float32 numbers are taken where that is not in float32."""
+    backends: Any = torch.backends
+    if device.type == "cuda":
+        found = {"matmul": backends.cuda.matmul, "convolution": backends.cudnn.conv}
+    else:
+        found = {"matmul": backends.mkldnn.matmul, "convolution": backends.mkldnn.conv}
+    short = {name: str(each.fp32_precision) for name, each in found.items()}
+    return {name: each for name, each in short.items() if each not in ("none", "ieee")}
 
 
 def _module_copy(prepared: Prepared) -> nn.Module:
-    if not isinstance(prepared.model, nn.Module):
+    model = prepared.model
+    if not isinstance(model, nn.Module):
         raise CannotPrepareError("the model is no torch.nn.Module")
     if prepared.options:  # a copy already
-        return prepared.model
-    return copy.deepcopy(prepared.model).requires_grad_(False)
+        return model
+    if any(_is_compiled(part) for part in model.modules()):
+        raise CannotPrepareError("the model is compiled: a copy would be compiled again")
+    # Weights that hooks make anew in each pass, as weight_norm's do, cannot be copied as they lie.
+    lying = [x for m in model.modules() for x in vars(m).values() if isinstance(x, Tensor)]
+    made = copy.deepcopy(model, {id(x): x.detach() for x in lying if not x.is_leaf})
+    if _storages(made) & _storages(model):
+        raise CannotPrepareError("a copy of the model shares weights with it")
+    for parameter in made.parameters():
+        parameter.requires_grad_(False)
+    return made
 
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+def _is_compiled(module: nn.Module) -> bool:
+    # By name, since the class costs the import of the compiler.
+    called = module._compiled_call_impl is not None
+    return called or type(module).__name__ == "OptimizedModule"
 
 
-class _Tracer(fx.Tracer):
-    """Keeps convolutions and batch norms whole, those that a model derives from torch's too."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        whole = isinstance(m, (*_CONVOLUTIONS, *_BATCH_NORMS))
-        return whole or super().is_leaf_module(m, module_qualified_name)
+def _storages(model: nn.Module) -> set[int]:
+    tensors = (*model.parameters(), *model.buffers())
+    return {x.untyped_storage().data_ptr() for x in tensors} - {0}
 
 
-def _foldable(traced: fx.GraphModule) -> Iterator[tuple[fx.Node, fx.Node]]:
-    """Yield each convolution and the batch norm that alone reads its result."""
-    modules = dict(traced.named_modules())
-    calls = [node for node in traced.graph.nodes if node.op == "call_module"]
-    times_called = Counter(node.target for node in calls)
-    for norm in calls:
-        if not isinstance(modules[norm.target], _BATCH_NORMS):
-            continue
-        source = norm.args[0]
-        called = source.op == "call_module" and isinstance(modules[source.target], _CONVOLUTIONS)
-        if called and len(source.users) == 1 and times_called[source.target] == 1:
-            yield source, norm
-
-
-def _fold_batch_norm(prepared: Prepared, _: Tensor) -> Prepared:
-    module = _module_copy(prepared)
-    traced = fx.GraphModule(module, _Tracer().trace(module))
-    pairs = list(_foldable(traced))
-    if not pairs:
-        raise CannotPrepareError("no convolution is followed by a batch norm")
-    for convolution, norm in pairs:
-        target = str(convolution.target)
-        parent, _dot, name = target.rpartition(".")
-        fused = fuse_conv_bn_eval(
-            traced.get_submodule(target),  # type: ignore[type-var]
-            traced.get_submodule(str(norm.target)),  # type: ignore[arg-type]
+def _fold_batch_norm(prepared: Prepared, points: Tensor) -> Prepared:
+    allowed = _allowed(("fold_batch_norm",), points)
+    try:
+        return replace(
+            prepared, model=Folded(_module_copy(prepared), points, rounding=allowed.logits)
         )
-        setattr(traced.get_submodule(parent), name, fused)
-        norm.replace_all_uses_with(convolution)
-        traced.graph.erase_node(norm)
-    traced.delete_all_unused_submodules()
-    traced.recompile()
-    return replace(prepared, model=traced.eval().requires_grad_(False))
+    except CannotFoldError as error:
+        raise CannotPrepareError(str(error)) from error
 
 
 def _channels_last(prepared: Prepared, points: Tensor) -> Prepared:
@@ -199,7 +275,7 @@ class _Autocast(nn.Module):
 
     def __init__(self, model: Model, dtype: torch.dtype) -> None:
         super().__init__()
-        self.model, self.dtype = model, dtype
+        self.model, self.dtype, self.training = model, dtype, False
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, self.dtype):
@@ -210,12 +286,15 @@ def _autocast(dtype: torch.dtype) -> Callable[[Prepared, Tensor], Prepared]:
     def step(prepared: Prepared, points: Tensor) -> Prepared:
         if points.dtype != torch.float32:
             raise CannotPrepareError(f"the points are {points.dtype}, not float32")
-        return replace(prepared, model=_Autocast(prepared.model, dtype).eval())
+        return replace(prepared, model=_Autocast(prepared.model, dtype))
 
     return step
 
 
 def _compile(prepared: Prepared, _: Tensor) -> Prepared:
+    for part in prepared.model.modules() if isinstance(prepared.model, nn.Module) else ():
+        if isinstance(part, Folded):
+            part.unguarded()
     compiled = torch.compile(prepared.model, dynamic=False)
     return replace(prepared, model=compiled, fixed_batch=True)
 
@@ -229,30 +308,107 @@ _STEPS: dict[str, Callable[[Prepared, Tensor], Prepared]] = {
 }
 
 
+def _allowed(options: Sequence[str], points: Tensor) -> Allowed:
+    limits = [OPTIONS[name] for name in options]
+    if points.is_cuda and "tf32" in precision(points.device).values():
+        limits.append(_TF32_ROUNDING)
+    return Allowed(*(max(limit) for limit in zip(*limits, strict=True)))
+
+
 def _compare(model: Model, prepared: Prepared, points: Tensor) -> None:
     """Refuse what moves logits or the norms of gradients by more than the options may.
 
-    Gradients are compared too, since a copy may lose a backward pass of its own, such as that of a
-    straight-through estimator.
+    Gradients are compared too, since a copy may lose a backward pass of its own.
     """
-    logits, norms = _logits_and_norms(model, points)
     inputs = points.contiguous(memory_format=prepared.memory_format)
-    other_logits, other_norms = _logits_and_norms(prepared.model, inputs)
-    allowed = max(OPTIONS[name] for name in prepared.options)
-    moved = float((other_logits - logits).abs().max() / logits.abs().max().clamp_min(1e-30))
-    # Where a gradient all but vanishes, what is left of it is rounding.
-    sizes = norms.clamp_min(max(1e-6 * float(norms.max()), 1e-30))
-    changed = float(((other_norms - norms).abs() / sizes).max())
-    if not (moved <= allowed and changed <= allowed):
+    logits, gradient, pair = _passes(model, points)
+    other_logits, other_gradient, _ = _passes(prepared.model, inputs, pair)
+    moved = _apart(other_logits, logits).amax(dim=1) / _spread(logits)
+    allowed = _allowed(prepared.options, points)
+    largest = float(moved.max())
+    if not largest <= allowed.logits:
         raise CannotPrepareError(
-            f"logits move by {moved:.1e} of the largest, gradient norms by {changed:.1e}; "
-            f"{allowed:g} is allowed"
+            f"logits move by {largest:.1e} of their spread; {allowed.logits:g} is allowed"
+        )
+    _compare_norms(other_gradient, gradient, allowed)
+
+
+def compare_batched(
+    model: Model, points: Tensor, classes: Tensor, targets: Tensor, *, clone_input: bool
+) -> None:
+    """Refuse a backward pass for all targets that gives other gradients than one for each.
+
+    Args:
+        model: A prepared one.
+        points: [B, *shape], in its memory format.
+        classes: [1] int64.
+        targets: [1, T] int64.
+        clone_input: Whether the model modifies its input.
+
+    Raises:
+        CannotPrepareError: it does.
+    """
+    few = targets[:, :_TARGETS].expand(len(points), -1)
+    try:
+        one, all_at_once = (
+            torch.cat(
+                [
+                    gradient.flatten(1)
+                    for gradient in TorchOracle(
+                        model, batched_backward=batched, clone_input=clone_input
+                    ).margin_gradients(points, classes.expand(len(points)), few)
+                ]
+            )
+            for batched in (False, True)
+        )
+    except Exception as error:  # whatever a model's own code raises
+        raise CannotPrepareError(in_short(error)) from error
+    _compare_norms(all_at_once, one, _allowed(AUTOMATIC, points))
+
+
+def _compare_norms(found: Tensor, expected: Tensor, allowed: Allowed) -> None:
+    ours, theirs = (
+        torch.stack([x.double().flatten(1).norm(p, dim=1) for p in (1, 2, torch.inf)])
+        for x in (found, expected)
+    )
+    # Where a gradient all but vanishes, what is left of it is rounding.
+    finite = theirs.nan_to_num(0.0, 0.0, 0.0)
+    changed = _apart(ours, theirs) / finite.clamp_min(
+        1e-6 * finite.amax(dim=1, keepdim=True) + 1e-30
+    )
+    typical, worst = float(changed.median(dim=1).values.max()), float(changed.max())
+    if not (typical <= allowed.typical and worst <= allowed.worst):
+        raise CannotPrepareError(
+            f"gradient norms move by {typical:.1e} in the median and {worst:.1e} at most; "
+            f"{allowed.typical:g} and {allowed.worst:g} are allowed"
         )
 
 
-def _logits_and_norms(model: Model, points: Tensor) -> tuple[Tensor, Tensor]:
+def _apart(a: Tensor, b: Tensor) -> Tensor:
+    """Return absolute differences; 0 where both are the same infinity, or NaN."""
+    same = (a == b) | (a.isnan() & b.isnan())
+    return torch.where(same, 0.0, (a - b).abs().nan_to_num(torch.inf))
+
+
+def _spread(logits: Tensor) -> Tensor:
+    """Return how far the finite logits of each row lie apart, [B]."""
+    finite = logits.isfinite()
+    high = torch.where(finite, logits, -torch.inf).amax(dim=1)
+    low = torch.where(finite, logits, torch.inf).amin(dim=1)
+    return (high - low).nan_to_num(0.0, 0.0, 0.0).clamp_min(1e-30)
+
+
+def _passes(
+    model: Model, points: Tensor, pair: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return logits [B, K], the gradients of a margin [B, *shape], and its two classes [B, 2].
+
+    The margin is that of the largest two logits if no other is named.
+    """
     leaf = points.detach().clone(memory_format=torch.preserve_format).requires_grad_()
     with torch.enable_grad():
-        logits = model(leaf)
-        (gradient,) = torch.autograd.grad((logits[:, 0] - logits[:, 1]).sum(), leaf)
-    return logits.detach().double(), gradient.double().flatten(1).norm(dim=1)
+        logits = model(leaf.clone())  # a model may modify its input
+        pair = logits.detach().topk(2, dim=1).indices if pair is None else pair
+        high, low = logits.gather(1, pair).unbind(dim=1)
+        (gradient,) = torch.autograd.grad((high - low).sum(), leaf)
+    return logits.detach().double(), gradient, pair

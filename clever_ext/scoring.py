@@ -297,7 +297,7 @@ def score_batch(
 
     Ctrl-C ends the run with what is finished; `metadata["complete"]` is then False. A run with a
     tolerance goes on from what is held. What was found of model, images and cost is told, where
-    somebody is to be told, before the work begins.
+    somebody is to be told, before the work begins; what was found later, after it.
 
     Raises:
         CleverError: the model, or its number of classes, is unfit.
@@ -305,9 +305,13 @@ def score_batch(
     with engine.running(batch.images.device):
         engine.check(batch.images, settings.balls, settings.clip)
         subjects = Subjects(engine, batch, settings.targets, settings.seed)
+        found: list[Finding] = []
         if tell is not None:
-            tell((*engine.findings, *batch.findings, *_of_long_run(subjects, settings)))
+            found = [*engine.findings, *batch.findings, *_of_long_run(subjects, settings)]
+            tell(found)
         table, complete = _scored(subjects, settings, progress, held)
+    if tell is not None:
+        tell(each for each in engine.findings if each not in found)
     if not complete:
         warnings.warn("interrupted: the result holds the images finished so far", stacklevel=3)
     return CleverResult(table, describe(engine, batch, settings, model_name, complete))

@@ -156,14 +156,14 @@ class Subjects:
 
     def tensors(self, image: Ints, targets: Ints) -> tuple[Tensor, Tensor, Tensor]:
         """Return images [I, *shape] as the passes want them, classes [I] and targets [I, T]."""
+        images, classes, of_images = self._as_given(image, targets)
+        return as_layout(images, self.engine.memory_format), classes, of_images
+
+    def _as_given(self, image: Ints, targets: Ints) -> tuple[Tensor, Tensor, Tensor]:
         device = self.batch.images.device
         images = self.batch.images[torch.from_numpy(image).to(device)]
         classes = torch.from_numpy(self.predicted[image]).to(device)
-        return (
-            as_layout(images, self.engine.memory_format),
-            classes,
-            torch.from_numpy(targets).to(device),
-        )
+        return images, classes, torch.from_numpy(targets).to(device)
 
     def candidates(self, image: Ints) -> Tensor:
         """Return the points [I, M, *shape] that a search shall look at too."""
@@ -177,4 +177,4 @@ class Subjects:
 
     def norms_at(self, image: Ints, targets: Ints, norms: list[float]) -> Floats:
         """Return the gradient norms at images themselves, [len(norms), I, T]."""
-        return norms_at(self.engine.own, *self.tensors(image, targets), norms)
+        return norms_at(self.engine.own, *self._as_given(image, targets), norms)

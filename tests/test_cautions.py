@@ -145,3 +145,13 @@ def test_other_crops_and_fits_that_were_not_used_are_told():
     assert "a sees 100% of a picture's short side, b 80%" in cautions
     assert "b: 100% of the fits were not used" in cautions
     assert "b: 100% of the scores are contradicted" in cautions
+
+
+def test_pictures_seen_by_other_crop_modes_are_told():
+    a, b = (
+        run(x, n, {"preprocessing": {"image_size": 8, "resize": [9, 9], "crop_mode": mode}})
+        for x, n, mode in ((LOW, "a", "squash"), (HIGH, "b", "border"))
+    )
+    cautions = " ".join(only(cx.compare(a, b))["cautions"])
+    assert "a: squashed to 9 x 9 (bicubic)" in cautions
+    assert "b: shape kept, to fit into 9 x 9" in cautions

@@ -3,9 +3,10 @@
 import argparse
 
 import pytest
+from layouts import image_folder, parquet, table
 
 from clever_ext.cli.images import add_images, open_from
-from clever_ext.data import sample_pictures
+from clever_ext.data import resolve, sample_pictures
 from clever_ext.errors import CleverError
 
 FOLDER = sample_pictures().path
@@ -41,6 +42,20 @@ def test_samples_and_patterns() -> None:
     assert source.selection == {"sample": 3, "sample_seed": 5}
     assert all(record.name.endswith(f"_{record.label}.jpg") for record in source)
     assert parse(*arguments).workers == 1
+
+
+def test_options_choose_among_several(tmp_path) -> None:
+    for split in ("train", "val"):
+        image_folder(tmp_path / split, ["1", "2", "10"], each=1)
+    source = open_from(parse("--images", str(tmp_path), "--split", "val", "--label-order", "text"))
+    assert [record.label for record in resolve(source, 3)] == [0, 1, 2]
+    assert source.arguments["follow_links"]
+    file = tmp_path / "a.parquet"
+    file.write_bytes(parquet(table({"fine_label": [1], "coarse_label": [2]}, {}, column="img")))
+    columns = ["--image-column", "img", "--label-column", "coarse_label", "--no-follow-links"]
+    source = open_from(parse("--images", str(file), *columns))
+    assert [record.label for record in source] == [2]
+    assert not source.arguments["follow_links"]
 
 
 def test_bad_options_are_refused() -> None:

@@ -140,7 +140,7 @@ def test_other_arrays_are_refused(tmp_path: Path, array, message) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"pictures": COLOUR}, 'holds \'pictures\'.*"images" or "x"'),
+        ({"arr_0": COLOUR}, 'holds \'arr_0\'.*"images" or "x"'),
         ({"images": np.array([object()] * 2)}, "objects are refused"),
         ({"x": COLOUR, "y": np.array([object()] * 5)}, "objects are refused"),
         ({"x": COLOUR, "y": LABELS[:4]}, r"labels .* of shape \[4\]"),

@@ -80,8 +80,16 @@ def test_interpolation_is_the_one_asked_for() -> None:
     [
         ((0, 8), "image_size is 0"),
         ((-3, 8), "image_size is -3"),
-        ((8, 7), "resize is 7 with an image_size of 8"),
-        ((8, 8, "nearest"), "interpolation is 'nearest'.*bicubic, bilinear"),
+        ((8.5, 8), "image_size is 8.5"),
+        (((8, 8, 8), 8), r"image_size is \(8, 8, 8\).*height and width"),
+        ((8, 0), "resize is 0"),
+        ((8, "10"), "resize is '10'"),
+        ((8, 8, "cubic"), "interpolation is 'cubic'.*bilinear, hamming, bicubic"),
+        ((8, 8, "bicubic", "centre"), "crop_mode is 'centre'.*center, squash, border"),
+        (((8, 9), 8, "bicubic", "squash"), "resize is 8 with crop_mode 'squash'.*two numbers"),
+        (((8, 9), 8, "bicubic", "border"), "resize is 8 with crop_mode 'border'.*two numbers"),
+        ((8, 8, "bicubic", "center", 0), "channels is 0"),
+        ((8, 8, "bicubic", "border", 3, (1, 2)), r"fill is \(1, 2\).*each of 3 channels"),
     ],
 )
 def test_bad_preprocessing_is_refused(arguments: tuple, message: str) -> None:

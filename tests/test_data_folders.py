@@ -10,8 +10,10 @@ from PIL import Image
 
 from clever_ext import data
 from clever_ext.data import Preprocessing, open_images
-from clever_ext.data.folders import list_folder
+from clever_ext.data.folders import Tree, list_folder
+from clever_ext.data.labels import labelled
 from clever_ext.errors import CleverError
+from clever_ext.findings import of_concern
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -122,10 +124,19 @@ def test_names_of_class_folders_are_labels(tmp_path: Path, folders, labels) -> N
     assert source.classes == ([] if labels else sorted(folders))
 
 
-@pytest.mark.parametrize("others", [["c.png"], ["1/deep/c.png"]])
-def test_folders_that_are_not_all_of_classes_give_no_labels(tmp_path: Path, others) -> None:
-    source = open_images(touch(tmp_path, "0/a.png", "1/b.png", *others))
-    assert {item.label for item in source} == {None}
+def test_pictures_beside_class_folders_are_not_scored_without_a_word(tmp_path: Path) -> None:
+    touch(tmp_path, "0/a.png", "1/b.png", "c.png")
+    with pytest.raises(CleverError, match=r"2 of 3 pictures lie in 2 folders.*'c.png'.*--include"):
+        open_images(tmp_path)
+    assert [item.label for item in open_images(tmp_path, include="*/*")] == [0, 1]
+    assert [item.label for item in open_images(tmp_path, labels="none")] == [None] * 3
+
+
+def test_the_first_folder_is_the_class_and_deeper_ones_are_told(tmp_path: Path) -> None:
+    source = open_images(touch(tmp_path, "0/a.png", "1/b.png", "1/deep/c.png"))
+    assert [item.label for item in source] == [0, 1, 1]
+    (said,) = of_concern(source.findings)
+    assert said.said == "1 of 3 pictures lie deeper than in the folder of their class"
 
 
 def test_class_folders_can_be_no_labels(tmp_path: Path) -> None:
@@ -136,15 +147,15 @@ def test_class_folders_can_be_no_labels(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- files that lead elsewhere
 
 
-def reading(folder: Path, name: str) -> CleverError:
-    source = open_images(folder)
+def reading(folder: Path, name: str, **options: bool) -> CleverError:
+    source = open_images(folder, **options)
     record = next(item for item in source if item.name == name)
     with pytest.raises(CleverError) as caught:
         data.load(record, Preprocessing(8, 8))
     return caught.value
 
 
-def test_links_may_not_lead_out_of_the_folder(tmp_path: Path) -> None:
+def test_links_out_of_the_folder_are_followed_unless_that_is_forbidden(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -153,9 +164,13 @@ def test_links_may_not_lead_out_of_the_folder(tmp_path: Path) -> None:
     (folder / "round.png").symlink_to("round.png")
     Image.new("RGB", (8, 8)).save(folder / "real.png")
     (folder / "within.png").symlink_to("real.png")
-    assert "leads out of the folder" in str(reading(folder, "out.png"))
-    assert "leads out of the folder" in str(reading(folder, "up.png"))
-    assert "cannot be decoded" in str(reading(folder, "round.png"))
+    assert "leads out of the folder" in str(reading(folder, "out.png", follow_links=False))
+    assert "leads out of the folder" in str(reading(folder, "up.png", follow_links=False))
+    for follow in (True, False):
+        assert "cannot be decoded" in str(reading(folder, "round.png", follow_links=follow))
+    for name in ("out.png", "up.png"):
+        out = next(item for item in open_images(folder) if item.name == name)
+        assert data.load(out, Preprocessing(8, 8)).shape == (3, 8, 8)
     within = next(item for item in open_images(folder) if item.name == "within.png")
     assert data.load(within, Preprocessing(8, 8)).shape == (3, 8, 8)
 
@@ -208,7 +223,7 @@ def test_fifty_thousand_pictures_are_listed_and_travel_light(tmp_path: Path) -> 
     names = [
         f"n{c:08d}/ILSVRC2012_val_{c * 50 + i:08d}.JPEG" for c in range(1000) for i in range(50)
     ]
-    records = list_folder(tmp_path, names)
+    records = labelled(list_folder(Tree(tmp_path, True, names), names), None, None).records
     assert len(records) == 50_000
     assert (records[0].label, records[-1].label) == ("n00000000", "n00000999")
     assert len(pickle.dumps(records[:100])) < 20_000

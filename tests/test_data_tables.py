@@ -96,18 +96,65 @@ def test_other_labels(tmp_path: Path, labels) -> None:
 
 
 def test_a_group_of_rows_is_decoded_once(tmp_path: Path, monkeypatch) -> None:
-    read = pq.ParquetFile.read_row_group
+    read = pq.ParquetFile.iter_batches
     groups = []
 
-    def counting(self, group, columns, **options):
-        groups.append((group, columns))
-        return read(self, group, columns, **options)
+    def counting(self, row_groups, columns, **options):
+        groups.append((*row_groups, columns))
+        return read(self, row_groups=row_groups, columns=columns, **options)
 
     source = open_images(write(tmp_path / "a.parquet", table()))
-    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counting)
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counting)
     for record in source:
         data.load(record, SMALL)
     assert groups == [(0, ["image"]), (1, ["image"]), (2, ["image"])]
+
+
+def test_a_long_group_of_rows_is_decoded_a_few_rows_at_a_time(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("clever_ext.data.tables._TOGETHER", 2 * max(map(len, BYTES)))
+    source = open_images(write(tmp_path / "a.parquet", table(), rows=7))
+    decoded = []
+    read = pq.ParquetFile.iter_batches
+
+    def counting(self, **options):
+        for batch in read(self, **options):
+            decoded.append(batch.num_rows)
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counting)
+    for n in (0, 1, 3, 6, 2, 5):  # backwards it begins anew
+        assert source[n].place.read() == BYTES[n]
+    assert max(decoded) < 7
+    assert sum(decoded) < 14
+
+
+def test_rows_that_do_not_fit_into_memory_are_no_decompression_bombs(
+    tmp_path: Path, monkeypatch
+) -> None:
+    source = open_images(write(tmp_path / "a.parquet", table()))
+
+    def full(*_, **__):
+        raise pa.ArrowMemoryError("malloc of size 757000000 failed")
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", full)
+    with pytest.raises(CleverError, match=r"row 1 .* does not fit into memory.*row_group_size=100"):
+        data.load(source[1], SMALL)
+
+
+@pytest.mark.parametrize("name", ["stream.arrow", "a.feather", "a.parquet"])
+def test_pictures_that_are_packed_too_closely_are_refused(
+    tmp_path: Path, name, monkeypatch
+) -> None:
+    monkeypatch.setattr("clever_ext.data.tables.MAX_BATCH", len(BYTES[0]))
+    plain = open_images(write(tmp_path / "file.arrow", table()))
+    assert plain[1].place.read() == BYTES[1]
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.ipc.new_stream(tmp_path / "stream.arrow", table().schema, options=options) as writer:
+        writer.write_table(table())
+    if not name.startswith("stream"):
+        write(tmp_path / name, table(), rows=7)
+    with pytest.raises(CleverError, match=r"packed together: \d+ bytes"):
+        open_images(tmp_path / name)
 
 
 @pytest.mark.parametrize("empty", [None, b""])

@@ -1,12 +1,16 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import clever_ext as cx
 from clever_ext import engine as engine_module
-from clever_ext.engine import Engine, _Trials, first_device_batch
+from clever_ext.engine import Choice, Engine, _Trials, first_device_batch
+from clever_ext.inputs import Settings, check_batch
+from clever_ext.progress import silent
+from clever_ext.scoring import score_batch
 
 IMAGES = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 CLASSES, TARGETS = torch.tensor([0, 1]), torch.tensor([[1, 2], [2, 3]])
@@ -40,6 +44,19 @@ def clock(monkeypatch):
     return clock
 
 
+def fewer_with_options(_trials, prepared, _size, batched_backward=False):
+    return 1.0 / (1 + len(prepared.options) + batched_backward)
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Make whatever "auto" may try seem faster, however few the gradients."""
+    monkeypatch.setattr(_Trials, "seconds", fewer_with_options)
+    monkeypatch.setattr(_Trials, "worth", lambda *_: True)
+    monkeypatch.setattr(engine_module, "_FIRST_SHARE", 1.0)
+    monkeypatch.setattr(Engine, "_best_batch", lambda *given: given[3:])
+
+
 def made_ready(model=None, n_gradients=MANY, prepare="auto", device_batch="auto"):
     engine = Engine(network() if model is None else model, prepare, device_batch)
     with engine.running(IMAGES.device):
@@ -64,7 +81,7 @@ def test_options_that_are_faster_are_used(clock):
     engine = made_ready()
     assert engine.options == ("fold_batch_norm", "channels_last")
     assert engine.memory_format == torch.channels_last
-    assert nn.BatchNorm2d not in {type(m) for m in engine.plan.oracle.model.modules()}
+    assert engine.plan.oracle.model.folded == 1
 
 
 def test_options_that_are_no_faster_are_left_out(clock):
@@ -125,6 +142,160 @@ def test_a_model_that_cannot_be_batched_says_why():
     engine = made_ready(Model(108, 4).eval(), device_batch=64)
     assert not engine.plan.oracle.batched_backward
     assert "Batching rule" in engine.plan.notes["batched_backward"]
+
+
+class Told(torch.autograd.Function):
+    """Hands gradients on, but does something else with those of several targets at once."""
+
+    @staticmethod
+    def forward(ctx, x, otherwise):
+        ctx.otherwise = otherwise
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        try:
+            gradient.sum().item()
+        except RuntimeError:
+            gradient = ctx.otherwise(gradient)
+        return gradient, None
+
+
+def told(otherwise):
+    linear = nn.Linear(108, 4)
+    return lambda x: linear(Told.apply(x, otherwise).flatten(1))
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("kind", [TypeError, ValueError, AssertionError, IndexError, RuntimeError])
+def test_a_batched_backward_pass_may_raise_anything(kind):
+    def otherwise(_):
+        raise kind("no batches")
+
+    engine = made_ready(told(otherwise), device_batch=64)
+    assert not engine.plan.oracle.batched_backward
+    assert engine.plan.notes["batched_backward"] == f"{kind.__name__}: no batches"
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_batched_backward_pass_that_gives_something_else_is_left_out():
+    assert made_ready(told(lambda gradient: gradient)).plan.oracle.batched_backward
+    engine = made_ready(told(lambda gradient: gradient * 1.01))
+    assert not engine.plan.oracle.batched_backward
+    assert "gradient norms move by 1.0e-02" in engine.plan.notes["batched_backward"]
+
+
+def test_a_size_that_a_model_does_not_take_is_not_chosen():
+    class Small(nn.Linear):
+        def forward(self, x):
+            if len(x) > 300:
+                raise RuntimeError("canUse32BitIndexMath(input) INTERNAL ASSERT FAILED")
+            return super().forward(x.flatten(1))
+
+    engine = made_ready(Small(108, 4).eval())
+    assert engine.plan.device_batch <= 300
+
+
+class Views(nn.Sequential):
+    """Flattens as the tutorials do, which channels_last does not take."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        super().__init__(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+        self.out = nn.Linear(144, 4)
+
+    def forward(self, x):
+        for part in (self[0], self[1], self[2]):
+            x = part(x)
+        return self.out(x.view(len(x), -1))
+
+
+class Reshapes(Views):
+    """Takes any layout."""
+
+    def forward(self, x):
+        return self.out(self[2](self[1](self[0](x))).flatten(1))
+
+
+class Late(Reshapes):
+    """Takes channels_last as well, but for one image and what is near it."""
+
+    def forward(self, x):
+        if not x.is_contiguous() and bool((x.flatten(1).mean(dim=1) > 2).any()):
+            raise TypeError("not these")
+        return super().forward(x)
+
+
+WAYS = [
+    {}, {"estimator": "steepest", "max_gradients": 200}, {"tolerance": 0.3}, {"race": True},
+    {"radius": "auto"}, {"targets": "random"},
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("eager", "one_thread")
+@pytest.mark.parametrize("more", WAYS)
+@pytest.mark.parametrize("kind", [Views, Late])
+def test_what_auto_tries_never_ends_a_score(kind, more):
+    model, images = kind().eval(), torch.cat([IMAGES, IMAGES[:1] + 2.0])
+    few = {"n_batches": 8, "batch_samples": 32, "radius": 1.0, **more}
+    plain = cx.clever_score(model, images, prepare="none", **few)
+    for _ in range(2):
+        for part in (slice(0, 2), slice(2, 3), slice(0, 3)):
+            ids = np.arange(3)[part]
+            found = cx.clever_score(model, images[part], image_ids=ids, **few)
+            np.testing.assert_allclose(found.scores[2], plain.scores[2][part], rtol=1e-4)
+
+
+@pytest.mark.usefixtures("eager", "one_thread")
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_pass_that_fails_in_the_middle_goes_on_by_the_model_itself(settled):
+    class Tiring(Reshapes):
+        calls = 0
+
+        def forward(self, x):
+            laid_out = not x.is_contiguous()
+            Tiring.calls += laid_out
+            if laid_out and Tiring.calls > 30:
+                raise KeyError("enough")
+            return super().forward(x)
+
+    model, few = Tiring().eval(), {"n_batches": 10, "batch_samples": 64, "device_batch": 8}
+    engine = Engine(model, "auto", 8)
+    if settled:  # as a run that goes on
+        engine.settle(Choice(("channels_last",), 8, True))
+    settings = Settings.check(2, None, "all", 10, 64, None, 0)
+    batch = check_batch(IMAGES, None, None, model, None, None)
+    found = score_batch(engine, batch, settings, silent)
+    assert found.metadata["engine"]["options"] == []
+    assert "KeyError: 'enough'" in found.metadata["engine"]["notes"]["prepare"]
+    plain = cx.clever_score(model, IMAGES, prepare="none", **few)
+    np.testing.assert_allclose(found.scores[2], plain.scores[2], rtol=1e-4)
+
+
+@pytest.mark.usefixtures("eager", "one_thread")
+def test_images_past_the_first_go_through_a_model_that_takes_one_layout(monkeypatch):
+    monkeypatch.setattr("clever_ext.scoring._IMAGES_AT_ONCE", 1)
+
+    class Own(Views):
+        def __deepcopy__(self, memo):
+            made = Reshapes()
+            made.load_state_dict(self.state_dict())
+            return made.eval()
+
+    model, few = Own().eval(), {"n_batches": 4, "batch_samples": 16}
+    found = cx.clever_score(model, IMAGES, **few)
+    assert "channels_last" in found.metadata["engine"]["options"]
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_model_that_cannot_be_copied_is_scored_as_it_is():
+    class Alone(Views):
+        def __deepcopy__(self, memo):
+            raise TypeError("there is one of me")
+
+    found = cx.clever_score(Alone().eval(), IMAGES, n_batches=4, batch_samples=16)
+    assert found.metadata["engine"]["options"] == []
+    assert found.metadata["engine"]["notes"]["channels_last"] == "TypeError: there is one of me"
 
 
 def test_trials_take_a_small_share_of_the_work(clock):

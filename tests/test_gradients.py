@@ -1,11 +1,9 @@
-import pytest
 import torch
 from torch import nn
 
 from clever_ext.gradients import (
     GradientOracle,
     TorchOracle,
-    frozen,
     model_placement,
 )
 
@@ -43,20 +41,53 @@ def test_an_oracle_is_recognised():
     assert not isinstance(network(), GradientOracle)
 
 
-def test_frozen_gives_parameters_back_as_they_were():
+def test_parameters_are_left_alone():
     model = network()
     model[0].weight.requires_grad_(False)
     before = [p.requires_grad for p in model.parameters()]
-
-    def run_and_fail() -> None:
-        with frozen(model):
-            assert not any(p.requires_grad for p in model.parameters())
-            raise RuntimeError("stop")
-
-    with pytest.raises(RuntimeError, match="stop"):
-        run_and_fail()
+    list(
+        TorchOracle(model).margin_gradients(IMAGES, torch.tensor([0, 1]), torch.tensor([[2], [3]]))
+    )
     assert [p.requires_grad for p in model.parameters()] == before
     assert all(p.grad is None for p in model.parameters())
+
+
+class Once(torch.autograd.Function):
+    """A backward pass that can be made once for each forward pass."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.kept = [x * 2]
+        return x**2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return ctx.kept.pop() * gradient
+
+
+def test_a_graph_that_serves_one_backward_pass_is_made_again_for_each_target():
+    linear = torch.nn.Linear(4, 5)
+    x, classes = torch.rand(2, 4), torch.tensor([0, 1])
+    targets = torch.tensor([[1, 2, 3], [2, 3, 4]])
+    once = TorchOracle(lambda x: linear(Once.apply(x)))
+    plain = TorchOracle(lambda x: linear(x**2))
+    for _ in range(2):
+        pairs = zip(*(o.margin_gradients(x, classes, targets) for o in (once, plain)), strict=True)
+        for found, expected in pairs:
+            torch.testing.assert_close(found, expected)
+
+
+def test_a_model_that_modifies_its_input_gets_a_copy():
+    def model(x):
+        x -= 0.5
+        return x.flatten(1)[:, :3] ** 2
+
+    oracle, before = TorchOracle(model, clone_input=True), IMAGES.clone()
+    (gradient,) = oracle.margin_gradients(IMAGES, torch.tensor([0, 0]), torch.tensor([[1], [1]]))
+    expected = 2 * (IMAGES[:, 0, 0, 0] - 0.5)
+    torch.testing.assert_close(gradient[:, 0, 0, 0], expected)
+    torch.testing.assert_close(oracle.logits(IMAGES)[:, 0], expected**2 / 4)
+    assert torch.equal(IMAGES, before)
 
 
 def test_placement():

@@ -210,6 +210,8 @@ class Limited(TorchOracle):
     [
         torch.OutOfMemoryError("CUDA out of memory"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+        OSError(12, "Cannot allocate memory"),
     ],
 )
 def test_out_of_memory_halves_the_batch_and_goes_on(case, error):
@@ -245,6 +247,15 @@ def test_one_point_too_much_is_an_error(case):
 def test_other_errors_are_not_taken_for_a_lack_of_memory(case):
     with pytest.raises(RuntimeError, match="broken"):
         run(*case, plan=Plan(Limited(5, RuntimeError("broken")), 16))
+
+
+def test_another_oracle_takes_over_from_the_same_sample(case):
+    counted, oracle = [], Limited(5, TypeError("broken"))
+    plan = Plan(oracle, 16, otherwise=lambda *_: TorchOracle(network()))
+    found = run(*case, plan=plan, progress=counted.append)
+    assert plan.device_batch == 16
+    assert sum(counted) == 3 * 2 * 5 * 7
+    np.testing.assert_allclose(found, run(*case), rtol=1e-5)
 
 
 def test_norms_at_the_images_go_on_with_smaller_batches(case):

@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import resource
 import sys
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from clever_ext import memory
+from clever_ext.memory import is_out_of_memory
 
 glibc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc")
 
@@ -78,3 +80,86 @@ def test_a_tuned_malloc_is_left_alone(monkeypatch):
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000")
     with memory.held():
         pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        MemoryError(),
+        MemoryError("Unable to allocate 7.28 TiB for an array with shape (1000000, 1000000)"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        OSError("[Errno 12] Cannot allocate memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("bad allocation"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("cuDNN error: not enough workspace"),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("HIP error: hipErrorOutOfMemory"),
+        RuntimeError("unable to mmap 9 bytes from file </x>: Cannot allocate memory (12)"),
+        RuntimeError("Failed to allocate 9 bytes"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_lack_of_memory_has_many_names(error):
+    assert is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("shape '[3, -1]' is invalid for input of size 100"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        ValueError("the word memory in a message: out of memory"),
+        OSError(errno.ENOENT, "No such file or directory"),
+        KeyError("memory"),
+    ],
+    ids=str,
+)
+def test_other_errors_are_no_lack_of_memory(error):
+    assert not is_out_of_memory(error)
+
+
+def group(folder, **files: str):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("_DOT_", ".")).write_text(text)
+
+
+def left(membership: str, mounted) -> float:
+    return min(memory._left_in_groups(membership, mounted), default=float("inf"))
+
+
+def test_limits_of_the_process_s_own_group_and_of_those_above_it(tmp_path):
+    own = {"memory_DOT_current": "400\n", "memory_DOT_stat": "anon 300\ninactive_file 100\n"}
+    group(tmp_path / "job" / "step", memory_DOT_max="max\n", **own)
+    assert left("0::/job/step", tmp_path) == float("inf")
+    group(tmp_path / "job", memory_DOT_max="1000\n", **own)
+    assert left("0::/job/step", tmp_path) == 700  # pages of files can be had back
+    group(tmp_path / "job" / "step", memory_DOT_max="500\n")
+    assert left("0::/job/step", tmp_path) == 200
+    assert left("0::/", tmp_path) == float("inf")
+    group(tmp_path, memory_DOT_max="450\n", memory_DOT_current="400\n")  # as a container has it
+    assert left("0::/", tmp_path) == 50
+    assert left("0::/unknown/path", tmp_path) == 50
+    assert left("0::/../outside", tmp_path) == 50
+
+
+def test_limits_of_the_older_kind_of_groups(tmp_path):
+    limits = {"memory_DOT_limit_in_bytes": "900\n", "memory_DOT_usage_in_bytes": "500\n"}
+    stat = {"memory_DOT_stat": "cache 1\ntotal_inactive_file 200\n"}
+    group(tmp_path / "memory" / "docker", **limits, **stat)
+    lines = "11:cpu,cpuacct:/other\n9:memory:/docker\n0::/docker\n"
+    assert left(lines, tmp_path) == 600
+    assert left("9:memory:/elsewhere", tmp_path) == float("inf")
+    group(tmp_path / "memory", **limits)
+    assert left("9:memory:/elsewhere", tmp_path) == 400
+
+
+def test_what_is_available_is_positive_and_no_more_than_the_machine_has():
+    assert memory.available() > 0

@@ -13,7 +13,8 @@ from torch import nn
 
 from clever_ext import data
 from clever_ext.errors import CleverError
-from clever_ext.models import BUILT_IN, LoadedModel, Normalized, load_model
+from clever_ext.models import BUILT_IN, LoadedModel, load_model
+from clever_ext.normalisation import Normalized
 from clever_ext.weights import weights_digest
 
 SIZE = 8
@@ -315,7 +316,16 @@ def test_bad_descriptions(spec: str, message: str) -> None:
     [
         ({"image_size": 0}, "image_size is 0.*positive"),
         ({"image_size": -1}, "image_size is -1"),
-        ({"resize": 100}, "resize is 100 with an image_size of 224"),
+        ({"image_size": (8, 8, 8)}, r"image_size is \(8, 8, 8\).*height and width"),
+        ({"resize": 0}, "resize is 0"),
+        ({"resize": 256, "crop_pct": 0.875}, "resize is 256 and crop_pct is 0.875.*one of them"),
+        ({"crop_pct": 87.5}, "crop_pct is 87.5.*0.875 for 87.5 %"),
+        ({"crop_pct": 0}, "crop_pct is 0"),
+        ({"crop_mode": "centre"}, "crop_mode is 'centre'.*center, squash, border"),
+        ({"interpolation": "cubic"}, "interpolation is 'cubic'"),
+        ({"channels": 0}, "channels is 0"),
+        ({"channels": 1, "mean": (0, 0, 0), "std": (1, 1, 1)}, "mean is .*one finite number"),
+        ({"channels": 4, "mean": (0, 0, 0), "std": (1, 1, 1)}, "mean is .*4 finite numbers"),
         ({"mean": (0.5,), "std": (0.5,)}, r"mean is \[0.5\].*three finite numbers"),
         ({"mean": (0, 0, 0), "std": (1, 1)}, r"std is \[1, 1\].*three finite numbers"),
         ({"mean": (0, 0, float("nan")), "std": (1, 1, 1)}, "mean is .*three finite numbers"),
@@ -337,7 +347,7 @@ def test_an_exported_program_round_trips(exported: Path) -> None:
     net = small_net()
     loaded = load_model(str(exported))
     assert (loaded.name, loaded.image_size) == ("net.pt2", SIZE)
-    assert loaded.preprocessing == data.Preprocessing(SIZE, SIZE)
+    assert loaded.preprocessing == data.Preprocessing(SIZE, SIZE, channels=3)
     pixels = torch.rand(5, 3, SIZE, SIZE, requires_grad=True)
     outputs = loaded.model(pixels), net(pixels)
     torch.testing.assert_close(*outputs)
@@ -372,10 +382,115 @@ def test_bad_exported_programs(folder: Path) -> None:
         CleverError, match=r"'fixed.pt2' takes batches of exactly 2.*dynamic_shapes"
     ):
         load_model("fixed.pt2")
-    for shape in ((2, 3, SIZE, SIZE + 1), (2, 1, SIZE, SIZE), (2, 3, SIZE)):
-        save_exported(nn.Flatten(), folder / "flat.pt2", shape)
-        with pytest.raises(CleverError, match=r"takes inputs of shapes .*a batch of square"):
-            load_model("flat.pt2")
+    save_exported(nn.Flatten(), folder / "flat.pt2", (2, 3, SIZE))
+    with pytest.raises(CleverError, match=r"takes inputs of shapes .*a batch of pictures"):
+        load_model("flat.pt2")
+
+
+def test_exported_programs_tell_their_channels_and_sides(folder: Path) -> None:
+    for channels, height, width in ((1, 8, 8), (3, 8, 12), (1, 12, 8), (4, 8, 8)):
+        save_exported(nn.Flatten(), folder / "flat.pt2", (2, channels, height, width))
+        loaded = load_model("flat.pt2")
+        assert loaded.preprocessing.shape == (channels, height, width)
+        same = load_model("flat.pt2", image_size=(height, width), channels=channels)
+        assert same.preprocessing == loaded.preprocessing
+    with pytest.raises(CleverError, match=r"channels is 3.*4, as 'flat.pt2' takes"):
+        load_model("flat.pt2", channels=3)
+    with pytest.raises(CleverError, match=r"image_size is \(8, 9\).*8, the size that 'flat.pt2'"):
+        load_model("flat.pt2", image_size=(8, 9))
+
+
+def test_an_exported_program_of_any_size_takes_the_one_that_is_asked_for(folder: Path) -> None:
+    class Pooled(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((2, 3))
+
+    dims = {0: torch.export.Dim("b"), 2: torch.export.Dim("h"), 3: torch.export.Dim("w")}
+    program = torch.export.export(Pooled(), (torch.zeros(2, 3, 8, 9),), dynamic_shapes=(dims,))
+    torch.export.save(program, folder / "pooled.pt2")
+    assert load_model("pooled.pt2").preprocessing.shape == (3, 224, 224)
+    assert load_model("pooled.pt2", image_size=[96, 192]).preprocessing.shape == (3, 96, 192)
+
+
+# ---------------------------------------------------------------- options of the pixels
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "short side to 224 (bicubic), centre crop 224 x 224, RGB, no normalisation"),
+        (
+            {"image_size": 28, "channels": 1, "mean": (0.1307,), "std": (0.3081,)},
+            "short side to 28 (bicubic), centre crop 28 x 28, grey, mean 0.1307, std 0.3081",
+        ),
+        (
+            {"crop_pct": 0.9, "interpolation": "bilinear"},
+            "short side to 248 (bilinear), centre crop 224 x 224, RGB, no normalisation",
+        ),
+        (
+            {"image_size": (96, 192), "crop_pct": 0.875},
+            "shape kept, to cover 109 x 219 (height x width) (bicubic), "
+            "centre crop 96 x 192 (height x width), RGB, no normalisation",
+        ),
+        (
+            {"resize": (240, 300)},
+            "squashed to 240 x 300 (height x width) (bicubic), centre crop 224 x 224, RGB, "
+            "no normalisation",
+        ),
+        (
+            {"crop_pct": 1.0, "crop_mode": "border", "mean": [0.5] * 3, "std": [0.25] * 3},
+            "shape kept, to fit into 224 x 224 (bicubic), centre crop 224 x 224, "
+            "on (128, 128, 128), RGB, mean 0.5 0.5 0.5, std 0.25 0.25 0.25",
+        ),
+    ],
+)
+def test_what_is_done_to_a_picture_is_said(options: dict, words: str) -> None:
+    assert load_model("my_nets:Net", **options).words() == words
+
+
+def test_a_crop_mode_takes_the_place_of_a_built_in_networks_own() -> None:
+    squash = load_model("efficientnet-lite0", crop_mode="squash").preprocessing
+    assert (squash.resize, squash.crop_mode, squash.channels) == ((256, 256), "squash", 3)
+    border = load_model("efficientnet-lite0", crop_mode="border", crop_pct=1).preprocessing
+    assert (border.resize, border.fill) == ((224, 224), (127, 127, 127))
+    wide = load_model("efficientnet-lite0", image_size=(96, 192))
+    assert (wide.preprocessing.resize, wide.preprocessing.crop_mode) == ((110, 219), "center")
+    assert wide.model(torch.zeros(1, 3, 96, 192)).shape == (1, 1000)
+    with pytest.raises(CleverError, match=r"channels is 1.*3, as 'efficientnet-lite0' takes"):
+        load_model("efficientnet-lite0", channels=1)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("mean", "std", "fix"),
+    [
+        (
+            (123.675, 116.28, 103.53),
+            (58.395, 57.12, 57.375),
+            "mean 0.485 0.456 0.406, std 0.229 0.224 0.225",
+        ),
+        ((127.5,) * 3, (127.5,) * 3, "mean 0.5 0.5 0.5, std 0.5 0.5 0.5"),
+        (
+            (104, 117, 123),
+            (1, 1, 1),
+            "mean 0.4078 0.4588 0.4824, std 0.003922 0.003922 0.003922",
+        ),
+        ((0, 0, 0), (255, 255, 255), "mean 0 0 0, std 1 1 1"),
+        ((0.485, 0.456, 0.406), (58.395, 57.12, 57.375), "mean 0.485 0.456 0.406, std 0.229"),
+    ],
+)
+def test_levels_from_0_to_255_are_told_from_pixels(mean: tuple, std: tuple, fix: str) -> None:
+    with pytest.raises(CleverError, match=rf"units of pixels in 0..255.*divide by 255: {fix}"):
+        load_model("my_nets:Net", mean=mean, std=std)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("mean", "std"), [((0, 0, 0), (1, 1, 1)), ((0, 0, 0), (1 / 255,) * 3), ((1, 1, 1), (0.5,) * 3)]
+)
+def test_unusual_units_of_pixels_are_taken(mean: tuple, std: tuple) -> None:
+    assert isinstance(load_model("my_nets:Net", mean=mean, std=std).model, Normalized)
 
 
 def test_the_registry_is_all_lower_case() -> None:

@@ -33,9 +33,8 @@ def run(args: argparse.Namespace) -> int:
 
     loaded = load(args)
     device, dtype = model_placement(loaded.model)
-    size = loaded.image_size
     generator = torch.Generator().manual_seed(0)
-    image = torch.rand(1, 3, size, size, generator=generator).to(device, dtype)
+    image = torch.rand(1, *loaded.preprocessing.shape, generator=generator).to(device, dtype)
     costs = measure(
         loaded.model,
         image,

@@ -22,18 +22,42 @@ def add_images(command: argparse.ArgumentParser) -> None:
     images.add_argument(
         "--include", default="*", metavar="PATTERN", help="of the names to take, e.g. 'n0144*'"
     )
+    images.add_argument("--split", metavar="NAME", help="of several in a folder, e.g. val or test")
+    images.add_argument(
+        "--no-follow-links",
+        dest="follow_links",
+        action="store_false",
+        help="leave out linked folders, and refuse links out of the folder: of pictures of others",
+    )
+    images.add_argument(
+        "--image-column", metavar="NAME", help="column or array of the pictures, among several"
+    )
+    images.add_argument(
+        "--label-column",
+        metavar="NAME",
+        help="column, array or key of the labels, among several; with --labels, in that file",
+    )
     images.add_argument(
         "--label-pattern",
         metavar="REGEX",
         help=r"searched in names; its first group is the class, e.g. '_(\d+)\.jpg$'",
     )
     images.add_argument(
-        "--labels", metavar="FILE", help=".csv or .json with the label of each name, or none"
+        "--labels",
+        metavar="FILE",
+        help=".csv, .tsv, .txt, .json or .jsonl with the label of each name, .npy with those of an "
+        "array, or none",
     )
     images.add_argument(
         "--label-map",
         metavar="FILE",
         help="WordNet ids or names in the order of the model's classes, one a line or as JSON",
+    )
+    images.add_argument(
+        "--label-order",
+        choices=("number", "names", "text", "rank"),
+        help="how labels become class numbers without a map: as they are, by the names of the "
+        "model's classes, in alphabetical order as torchvision's ImageFolder, or in numeric order",
     )
     images.add_argument("--limit", type=int, metavar="N", help="take the first N")
     images.add_argument(
@@ -63,5 +87,10 @@ def open_from(args: argparse.Namespace) -> ImageSource:
         label_pattern=args.label_pattern,
         labels=args.labels,
         label_map=args.label_map,
+        label_order=args.label_order,
+        split=args.split,
+        image_column=args.image_column,
+        label_column=args.label_column,
+        follow_links=args.follow_links,
     )
     return select(source, args.limit, args.sample, args.sample_seed)

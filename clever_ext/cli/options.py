@@ -28,10 +28,38 @@ def add_model(command: argparse.ArgumentParser) -> None:
         "--model", required=True, help="a built-in name, module.path:factory, or a .pt2 program"
     )
     model.add_argument("--weights", help="state dict: .safetensors, .pt or .pth")
-    model.add_argument("--image-size", type=int, help="height and width of the model's input")
-    model.add_argument("--resize", type=int, help="short side of a picture before the centre crop")
     model.add_argument("--mean", type=float, nargs="+", help="of the normalisation, per channel")
     model.add_argument("--std", type=float, nargs="+", help="of the normalisation, per channel")
+    pixels = command.add_argument_group("pixels")
+    pixels.add_argument(
+        "--image-size",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="side of the model's input, or height and width; default: the model's own, else 224",
+    )
+    pixels.add_argument(
+        "--resize",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="short side of a picture before the centre crop, or height and width; default: the "
+        "model's own, else --image-size",
+    )
+    pixels.add_argument(
+        "--crop-pct", type=float, help="share of the resized picture that the crop keeps, as 0.875"
+    )
+    pixels.add_argument(
+        "--crop-mode",
+        help="center: keep the shape and cover (the default); squash: get the crop's shape; "
+        "border: keep the shape and fit in",
+    )
+    pixels.add_argument(
+        "--interpolation",
+        default="bicubic",
+        help="of the resizing: bicubic (the default), bilinear, lanczos, nearest, box or hamming",
+    )
+    pixels.add_argument("--channels", type=int, help="3: RGB (the default); 1: grey")
 
 
 def add_machine(command: argparse.ArgumentParser) -> None:
@@ -68,6 +96,10 @@ def load(args: argparse.Namespace) -> LoadedModel:
         weights=args.weights,
         image_size=args.image_size,
         resize=args.resize,
+        crop_pct=args.crop_pct,
+        crop_mode=args.crop_mode,
+        interpolation=args.interpolation,
+        channels=args.channels,
         mean=args.mean,
         std=args.std,
     )

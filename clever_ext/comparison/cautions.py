@@ -120,10 +120,15 @@ def _of_pictures(a: Side, b: Side, estimator: str) -> list[Caution]:
     if known[0] is None or known[1] is None:
         text = f"Only one of {a.name} and {b.name} tells how its pictures were prepared."
         return [Caution("preprocessing", f"{text} Are both in the same units?")]
-    crops = [each["image_size"] / each["resize"] for each in known if each]
-    if abs(crops[0] - crops[1]) <= _SAME_CROP:
+    from ..data import Preprocessing
+
+    of_a, of_b = (Preprocessing(**each) for each in known if each)
+    if of_a.crop_mode != of_b.crop_mode:
+        text = f"{a.name}: {of_a.words()}; {b.name}: {of_b.words()}."
+    elif abs(of_a.kept - of_b.kept) > _SAME_CROP:
+        text = f"{a.name} sees {of_a.kept:.0%} of a picture's short side, {b.name} {of_b.kept:.0%}."
+    else:
         return []
-    text = f"{a.name} sees {crops[0]:.0%} of a picture's short side, {b.name} {crops[1]:.0%}."
     return [Caution("crop", text)]
 
 

@@ -5,11 +5,13 @@ of its labels. `load` reads one picture; a `Loader` reads many in processes of t
 damaged picture may end without harm.
 """
 
+from .contents import other_contents
 from .decoding import load
-from .labels import read_label_map, read_labels, resolve
+from .label_files import read_label_map, read_labels
 from .loading import Loaded, Loader, Pending
+from .numbering import resolve
 from .opening import open_images
-from .preprocessing import Preprocessing, check_image_size
+from .preprocessing import Preprocessing, Sides, check_image_size, scale_size
 from .records import ImageRecord, ImageSource, image_id
 from .samples import imagenet_class_names, package_folder, sample_pictures
 from .selection import select
@@ -21,15 +23,18 @@ __all__ = [
     "Loader",
     "Pending",
     "Preprocessing",
+    "Sides",
     "check_image_size",
     "image_id",
     "imagenet_class_names",
     "load",
     "open_images",
+    "other_contents",
     "package_folder",
     "read_label_map",
     "read_labels",
     "resolve",
     "sample_pictures",
+    "scale_size",
     "select",
 ]

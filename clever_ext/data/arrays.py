@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,19 +10,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import safe_open
 
 from ..errors import CleverError
-from .labels import parse_label
-from .records import Container, ImageRecord, Label
+from .columns import label_column, picture_column
+from .contents import Container
+from .records import ImageRecord, Label, Listing, known_label
 
 ARRAY_ENDINGS = (".npy", ".npz", ".safetensors")
 """Endings of files that hold an array of pictures, in lower case."""
 
 MAX_NPZ_BYTES = 4 * 2**30
 """Size from which a .npz file, which cannot be read in parts, is not read."""
-
-#: What the arrays of pictures and of labels may be called.
-_NAMES = {"images": ("images", "x"), "labels": ("labels", "y")}
 
 
 @dataclass(frozen=True)
@@ -32,10 +30,12 @@ class RowOfArray:
 
     Attributes:
         container: The file.
+        array: Name of the array in it, or "" in a file of one.
         index: Number of the row.
     """
 
     container: Container
+    array: str
     index: int
 
     def read(self) -> npt.NDArray[Any]:
@@ -46,30 +46,39 @@ class RowOfArray:
             OSError: If it cannot be read.
         """
         self.container.check()
-        return np.array(_open(self.container)["images"][self.index])
+        return np.array(_array(self.container, self.array)[self.index])
 
 
-def list_array(path: Path) -> tuple[list[ImageRecord], str]:
-    """Records of the pictures in an array, and its shape, data type and length in bytes.
+def list_array(path: Path, picture: str | None = None, label: str | None = None) -> Listing:
+    """List the pictures in an array.
 
     The number of a picture is its name and its id, so that its samples are those that
     `clever_score` draws for the array.
 
     Args:
-        path: A .npy file; or a .npz or .safetensors file with the pictures as "images" or "x", and
-            perhaps their classes as "labels" or "y". Pictures are uint8 [N, H, W, C] with 1, 3 or 4
-            channels, uint8 [N, H, W], or floating-point [N, *shape].
+        path: A .npy file; or a .npz or .safetensors file with the pictures as "images", "x" or
+            such, and perhaps their classes as "labels", "y" or such. Pictures are uint8
+            [N, H, W, C] with 1, 3 or 4 channels, uint8 [N, H, W], or floating-point [N, *shape].
+        picture: The name of the pictures, where it was asked for.
+        label: That of the labels.
 
     Raises:
-        CleverError: If the file is damaged, has other arrays or objects in it, or is a .npz file
-            above `MAX_NPZ_BYTES`.
+        CleverError: If the file is damaged, has other arrays or objects in it, several that may be
+            the pictures or the labels, or is a .npz file above `MAX_NPZ_BYTES`.
     """
     container = Container.of(path)
     try:
-        arrays = _open(container)
-        images, labels = arrays["images"], arrays.get("labels")
+        names = _names(container)
+        where = repr(str(path))
+        if names == [""] and (picture or label):
+            raise _one_array(path)
+        name = picture_column(names, picture, where, only_like=names != [""])
+        if name is None:
+            raise _no_pictures(path, names)
+        label = label_column([each for each in names if each != name], label, where)
+        images = _array(container, name)
         shape, dtype = tuple(images.shape), images[:0].dtype
-        classes = None if labels is None else np.asarray(labels[:])
+        classes = None if label is None else np.asarray(_array(container, label)[:])
     except CleverError:
         raise
     except Exception as error:  # a damaged file raises nearly anything
@@ -79,11 +88,25 @@ def list_array(path: Path) -> tuple[list[ImageRecord], str]:
             "save it anew; objects are refused, since reading them may run code",
         ) from error
     _check_layout(path, shape, dtype)
-    records = [
-        ImageRecord(str(index), index, label, RowOfArray(container, index))
-        for index, label in enumerate(_labels(path, classes, shape[0]))
-    ]
-    return records, f"{shape} {dtype} {container.size}"
+    labels = [None] * shape[0] if classes is None else _labels(path, classes, shape[0])
+    others = ", ".join(repr(each) for each in names if each not in (name, label))
+    return Listing(
+        "array",
+        [
+            ImageRecord(str(index), index, each, RowOfArray(container, name, index))
+            for index, each in enumerate(labels)
+        ],
+        labels_from=f"the array {label!r}",
+        why=f"the array {label!r} holds none"
+        if label
+        else f"there is {others} beside {name!r}"
+        if others
+        else "there is no array of labels beside the pictures",
+        fix="name the array (--label-column), or give labels in a file (--labels FILE)"
+        if others
+        else "give them in a file: --labels with a .npy file of labels in order, or a .csv file",
+        facts=(f"{shape} {dtype} {container.size}",),
+    )
 
 
 class _Rows:
@@ -101,25 +124,33 @@ class _Rows:
         return values if isinstance(index, slice) else values[0]
 
 
-@lru_cache(maxsize=1)
-def _open(container: Container) -> dict[str, Any]:
-    """The arrays of a file, "images" and perhaps "labels"; in memory only those of a .npz file."""
+@lru_cache(maxsize=4)
+def _names(container: Container) -> list[str]:
+    """The names of the arrays in a file, "" where it holds one alone."""
     path = container.path
-    ending = path.suffix.lower()
-    if ending == ".npy":
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        return {"images": _checked(array)}
-    if ending == ".npz":
-        with zipfile.ZipFile(path) as archive:
-            _check_size(path, sum(each.file_size for each in archive.infolist()))
+    if path.suffix.lower() == ".npy":
+        return [""]
+    if path.suffix.lower() == ".npz":
         with np.load(path, allow_pickle=False) as file:
-            return {role: _checked(file[name]) for role, name in _roles(path, file.files)}
-    from safetensors import safe_open
+            return list(file.files)
+    with safe_open(path, framework="pt") as tensors:
+        return list(tensors.keys())
 
-    tensors: Any = safe_open(path, framework="pt")
-    return {
-        role: _Rows(tensors.get_slice(name)) for role, name in _roles(path, list(tensors.keys()))
-    }
+
+@lru_cache(maxsize=2)
+def _array(container: Container, name: str) -> Any:
+    """An array of a file, mapped into memory; those of a .npz file are read whole."""
+    path = container.path
+    if not name:
+        return _checked(np.load(path, mmap_mode="r", allow_pickle=False))
+    if path.suffix.lower() != ".npz":
+        tensors: Any = safe_open(path, framework="pt")
+        return _Rows(tensors.get_slice(name))
+    with zipfile.ZipFile(path) as archive:
+        sizes = {each.filename.removesuffix(".npy"): each.file_size for each in archive.infolist()}
+    _check_size(path, sizes[name])
+    with np.load(path, allow_pickle=False) as file:
+        return _checked(file[name])
 
 
 def _checked(array: Any) -> npt.NDArray[Any]:
@@ -137,19 +168,20 @@ def _check_size(path: Path, size: int) -> None:
         )
 
 
-def _roles(path: Path, names: list[str]) -> Iterable[tuple[str, str]]:
-    """The name of the pictures and, where there is one, that of the labels."""
-    found = {
-        role: next((name for name in known if name in names), None)
-        for role, known in _NAMES.items()
-    }
-    if found["images"] is None:
-        raise CleverError(
-            f"{str(path)!r} holds {', '.join(map(repr, names)) or 'nothing'}",
-            'the pictures as "images" or "x", and perhaps their classes as "labels" or "y"',
-            "save the arrays under these names",
-        )
-    return [(role, name) for role, name in found.items() if name is not None]
+def _no_pictures(path: Path, names: list[str]) -> CleverError:
+    return CleverError(
+        f"{str(path)!r} holds {', '.join(map(repr, names)) or 'nothing'}",
+        'the pictures as "images" or "x", and perhaps their classes as "labels" or "y"',
+        "save the arrays under these names, or name yours (--image-column, --label-column)",
+    )
+
+
+def _one_array(path: Path) -> CleverError:
+    return CleverError(
+        f"{str(path)!r} holds one array, without a name",
+        "a column or array only where there are several",
+        "leave --image-column and --label-column out; labels come from --labels FILE",
+    )
 
 
 def _check_layout(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -164,13 +196,15 @@ def _check_layout(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> N
         )
 
 
-def _labels(path: Path, classes: npt.NDArray[Any] | None, n_images: int) -> list[Label | None]:
-    if classes is None:
-        return [None] * n_images
-    if classes.size != n_images or classes.dtype.kind not in "iuU":
+def _labels(path: Path, classes: npt.NDArray[Any], n_images: int) -> list[Label | None]:
+    try:
+        if classes.size != n_images or classes.dtype.kind not in "iuUSf":
+            raise ValueError("the type or the shape does not fit")
+        return [known_label(value) for value in classes.reshape(-1).tolist()]
+    except ValueError as error:
         raise CleverError(
-            f"the labels in {str(path)!r} are {classes.dtype} of shape {list(classes.shape)}",
+            f"the labels in {str(path)!r} are {classes.dtype} of shape {list(classes.shape)}: "
+            f"{error}",
             f"a class number, WordNet id or name for each of the {n_images} pictures",
             "save them as an array of integers or text of shape [N]",
-        )
-    return [parse_label(value) for value in classes.reshape(-1).tolist()]
+        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from PIL import Image, WebPImagePlugin  # noqa: F401 (registers what is not registered at first)
 
 from ..errors import CleverError
-from .preprocessing import Preprocessing, check_pixels, too_large
+from .colours import check_pixels, too_large
+from .preprocessing import Preprocessing
 from .records import ImageRecord
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
@@ -22,17 +24,17 @@ used and little tested, and one hands the file to another program."""
 def load(record: ImageRecord, preprocessing: Preprocessing) -> torch.Tensor:
     """Read one picture.
 
-    Encoded pictures and pixels of 8 bits are preprocessed; pixels of 8 bits that have the model's
-    size already are divided by 255, and floating-point ones taken as they are. Of 8-bit pixels
-    in an array, grey ones stay grey.
+    Encoded pictures and pixels of 8 bits are preprocessed; pixels of 8 bits in an array that have
+    the model's size already are not resized, and grey ones stay grey unless the model is known to
+    take RGB. Floating-point numbers are taken as they are.
 
     Args:
         record: Which one.
         preprocessing: What the model wants.
 
     Returns:
-        Float32 tensor in [0, 1] of shape [3, image_size, image_size]; of an array of numbers,
-        [1, image_size, image_size] where it is grey, and its own shape where it is floating-point.
+        Float32 tensor in [0, 1] of shape `preprocessing.shape`, with one channel where grey stays
+        grey; of floating-point numbers, of their own shape.
 
     Raises:
         CleverError: If the file is missing, truncated, no picture, or above Pillow's limit on
@@ -69,11 +71,10 @@ def _from_array(values: npt.NDArray[Any], name: str, preprocessing: Preprocessin
                 "divide by 255, or undo the normalisation",
             )
         return torch.from_numpy(pixels)
-    grey = values.ndim == 2 or values.shape[2] == 1
-    size = preprocessing.image_size
-    if values.shape[:2] == (size, size) and (grey or values.shape[2] == 3):
-        channels_first = np.moveaxis(values.reshape(size, size, -1), -1, 0)
-        return torch.from_numpy(np.ascontiguousarray(channels_first, np.float32) / np.float32(255))
     check_pixels(values.shape[1], values.shape[0], f"picture {name}")
-    seen = preprocessing(Image.fromarray(values[..., 0] if values.shape[2:] == (1,) else values))
-    return seen[:1].clone() if grey else seen
+    grey = values.ndim == 2 or values.shape[2] == 1
+    if grey and preprocessing.channels is None:
+        preprocessing = replace(preprocessing, channels=1)
+    if values.shape[:2] == preprocessing.shape[1:]:
+        preprocessing = replace(preprocessing, resize=None)
+    return preprocessing(Image.fromarray(values[..., 0] if values.shape[2:] == (1,) else values))

@@ -3,56 +3,89 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import CleverError
+from ..findings import Finding
 from .arrays import ARRAY_ENDINGS, list_array
-from .folders import files_below, list_folder
-from .labels import NONE, labelled, read_label_map
-from .records import EXTENSIONS, ImageRecord, ImageSource
+from .class_folders import split_kind, splits_differ, splits_in
+from .columns import UNUSED
+from .folders import Tree, list_folder
+from .label_files import read_label_map
+from .labels import NONE, check_in_order, labelled
+from .leftovers import by_ending
+from .numbering import ORDERS
+from .records import EXTENSIONS, ImageSource, Listing
 from .shards import TAR_ENDINGS, list_shards
 from .tables import TABLE_ENDINGS, list_tables
 
 _CONTAINERS = (*TAR_ENDINGS, *TABLE_ENDINGS, *ARRAY_ENDINGS)
+
+_CACHED = re.compile(r"(^|/)(cache-|tmp)[^/]*\.arrow$")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Which of the things that lie somewhere are meant."""
+
+    split: str | None
+    image_column: str | None
+    label_column: str | None
+    follow_links: bool
 
 
 def open_images(
     path: str | os.PathLike[str],
     *,
     include: str = "*",
+    split: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
     label_pattern: str | None = None,
     labels: str | os.PathLike[str] | None = None,
     label_map: str | os.PathLike[str] | None = None,
+    label_order: str | None = None,
+    follow_links: bool = True,
 ) -> ImageSource:
     r"""List pictures: files in a folder, tar shards, an array, or a table.
 
     Pictures are listed, not opened. The source that comes back can be had again from its
-    `arguments`, and turned into class numbers by `resolve` once the model is known.
+    `arguments`, and turned into class numbers by `resolve` once the model is known. Its `findings`
+    tell what was left out, where the labels are from, or why there are none.
 
     Args:
-        path: A folder of pictures, of .tar shards, or of .parquet or .arrow files (the first of
-            these that it has any of); one .tar, .parquet, .arrow, .npy, .npz or .safetensors file;
-            or a pattern of such files, as in "val-*.tar" or "val-{0000..0049}.tar".
+        path: A folder of pictures, of .tar shards, or of .parquet or .arrow files; one .tar,
+            .parquet, .arrow, .npy, .npz or .safetensors file; or a pattern of such files, as in
+            "val-*.tar" or "val-{0000..0049}.tar".
         include: Shell-style pattern of the names to take; "*" matches slashes too.
+        split: Of several in a folder, such as "val" or "test".
+        image_column: The column or array of the pictures, where several may be meant.
+        label_column: The column, array or key of the labels; where `labels` are given, in that
+            file.
         label_pattern: Regular expression searched in the names, whose first group is the class, as
             a number or WordNet id: `_(\d+)\.jpg$` reads 243 from `imagenet_00_243.jpg`.
-        labels: A .csv or .json file with the label of each name, or "none" for no labels. Without
-            it and without a pattern: the labels of the shards, the array or the table; in a folder
-            the names of its sub-folders, where each picture lies in one and none lies deeper.
+        labels: A file with the label of each name (see `read_labels`), or "none" for no labels.
+            Without it and without a pattern: the labels of the shards, the array or the table; else
+            the names of the folders that the pictures lie in.
         label_map: A file that gives WordNet ids and names their class numbers: one a line in
             the order of the model's classes, or JSON.
+        label_order: How labels become class numbers, where it is not by a map; see `resolve`.
+        follow_links: Whether symbolic links are followed out of a folder, and to other folders.
 
     Returns:
         The pictures: of a folder and a table in the order of their names and rows, of shards in
         the order in which they are packed.
 
     Raises:
-        CleverError: If there is no picture, a file is damaged, or labels are missing or wrong.
+        CleverError: If there is no picture, a file is damaged, labels are missing or wrong, or
+            it cannot be told which pictures or labels are meant.
 
     >>> from clever_ext.data import sample_pictures
     >>> source = sample_pictures()
@@ -62,63 +95,197 @@ def open_images(
     20
     """
     where = os.path.abspath(path)  # noqa: PTH100 (pathlib would take a pattern's dots for folders)
-    arguments: dict[str, Any] = {"path": where, "include": include, "label_pattern": label_pattern}
+    arguments: dict[str, Any] = {
+        "path": where,
+        "include": include,
+        "split": split,
+        "image_column": image_column,
+        "label_column": label_column,
+        "label_pattern": label_pattern,
+        "label_order": label_order,
+        "follow_links": follow_links,
+    }
     for name, value in (("labels", labels), ("label_map", label_map)):
         given = None if value is None else os.fspath(value)
         arguments[name] = given if given in (None, NONE) else str(Path(given).absolute())
-    kind, found, facts = _list(where)
-    records = [record for record in found if fnmatchcase(record.name, include)]
-    if not records:
+    _check_order(label_order, label_map)
+    of_file = arguments["labels"] not in (None, NONE)
+    own = arguments["labels"] is None and label_pattern is None
+    chosen = label_column if own else UNUSED
+    listing = _list(where, _Asked(split, image_column, chosen, follow_links))
+    if of_file:
+        check_in_order(listing, Path(arguments["labels"]))
+    listing = listing.including(include)
+    if not listing.records:
         raise CleverError(
-            f"no picture matches {include!r} in {where!r}",
+            f"no picture matches {include!r} in {where!r}"
+            + "".join(f"; {each.said}" for each in listing.findings),
             "at least one picture, as a file ending in " + ", ".join(EXTENSIONS),
             "check the path and the pattern",
         )
-    return ImageSource(
-        kind,
-        where,
-        labelled(records, label_pattern, arguments["labels"]),
-        arguments,
-        None if label_map is None else read_label_map(Path(arguments["label_map"])),
-        facts,
+    listing = labelled(
+        listing, label_pattern, arguments["labels"], label_column if of_file else None
     )
+    known = None if label_map is None else read_label_map(Path(arguments["label_map"]))
+    return ImageSource(where, listing, arguments, known, label_order)
 
 
-def _list(where: str) -> tuple[str, Sequence[ImageRecord], Sequence[str]]:
-    """What kind of thing lies there, its pictures, and facts of it that their names do not tell."""
+def _check_order(label_order: str | None, label_map: object) -> None:
+    if label_order is not None and label_order not in ORDERS:
+        raise CleverError(
+            f"the label order {label_order!r} is not known",
+            "one of " + ", ".join(ORDERS),
+            "choose one, or leave it out",
+        )
+    if label_order is not None and label_map is not None:
+        raise CleverError(
+            f"both a label order ({label_order!r}) and a label map are given",
+            "one of them: a map has an order",
+            "leave one out",
+        )
+
+
+def _list(where: str, asked: _Asked) -> Listing:
+    """What lies there."""
     root = Path(where)
     if root.is_dir():
-        below = files_below(root)
-        for endings in (EXTENSIONS, TAR_ENDINGS, TABLE_ENDINGS):
-            names = [name for name in below if name.lower().endswith(endings)]
-            if names:
-                break
-        if endings == EXTENSIONS or not names:
-            return "folder", list_folder(root, names), ()
-        return _list_files([root / name for name in names], names)
-    if root.is_file():
-        return _list_files([root], [root.name])
-    files = _matches(where)
+        return _list_folder(root, asked)
+    files = [root] if root.is_file() else _matches(where)
     if not files:
         raise CleverError(
             f"{where!r} is not a folder or file, and no pattern of some",
             "a folder of pictures, or a file or pattern ending in " + ", ".join(_CONTAINERS),
             "check the path; it is relative to the current folder",
         )
-    return _list_files(files, [file.name for file in files])
+    shared = os.path.commonpath([file.parent for file in files])
+    below = {file.relative_to(shared).as_posix(): file for file in files}
+    if asked.split is not None:
+        below = {name: below[name] for name in _of_split(list(below), asked.split, where)}
+    files = list(below.values())
+    listing = _list_files(files, [file.name for file in files], asked)
+    kinds = set().union(*map(splits_in, below))
+    if len(kinds) < 2:
+        return listing
+    said = Finding(
+        "pictures",
+        f"the files of the pattern are of several splits: {', '.join(sorted(kinds))}",
+        "say --split, if one of them is meant",
+    )
+    return replace(listing, findings=[said, *listing.findings])
 
 
-def _list_files(
-    files: Sequence[Path], names: Sequence[str]
-) -> tuple[str, Sequence[ImageRecord], Sequence[str]]:
+def _list_folder(root: Path, asked: _Asked) -> Listing:
+    if (root / "blobs").is_dir() and (root / "snapshots").is_dir():
+        found = sorted(str(each) for each in (root / "snapshots").iterdir())
+        raise CleverError(
+            f"{str(root)!r} is a cache of Hugging Face's hub",
+            "one of the snapshots in it",
+            f"give {' or '.join(found)}",
+        )
+    split = asked.split
+    if split is not None:  # as if its own folder had been given, with the same names
+        children = sorted(each for each in root.iterdir() if each.is_dir())
+        same = [each for each in children if split_kind(each.name) == split_kind(split)]
+        exact = [each for each in same if each.name == split] or same
+        if len(exact) == 1:
+            return _list_folder(exact[0], replace(asked, split=None))
+    tree = Tree.of(root, asked.follow_links)
+    passed_over, cached = set(), _cached(tree)
+    files = [name for name in tree.files if name not in cached]
+    pictures = [name for name in files if name.lower().endswith(EXTENSIONS)]
+    packed = [name for name in files if name.lower().endswith(TAR_ENDINGS)]
+    packed = packed or [name for name in files if name.lower().endswith(TABLE_ENDINGS)]
+    if split is not None:
+        chosen = _of_split([*pictures, *packed], split, str(root))
+        passed_over = {*pictures, *packed}.difference(chosen)
+        pictures = [name for name in pictures if name in chosen]
+        packed = [name for name in packed if name in chosen]
+    elif len(kinds := set().union(*map(splits_in, packed))) > 1:
+        raise splits_differ(kinds, f"the files in {str(root)!r}")
+    taken, listing = pictures, list_folder(tree, pictures)
+    inside = _packed(root, packed, asked, bool(pictures))
+    if inside is not None and len(inside.records) > len(pictures):
+        taken, listing = packed, inside
+    elif asked.image_column or asked.label_column:
+        raise CleverError(
+            f"{str(root)!r} is a folder of pictures, which have no columns",
+            "--image-column and --label-column of tables, arrays or a file of labels",
+            "leave them out",
+        )
+    told = list(tree.findings(taken, passed_over | cached))
+    if passed_over:
+        told.append(Finding("pictures", f"of other splits: {by_ending(passed_over)}"))
+    if cached:
+        told.append(Finding("pictures", f"caches of `datasets` left out: {by_ending(cached)}"))
+    return replace(listing, findings=[*told, *listing.findings])
+
+
+def _packed(root: Path, names: list[str], asked: _Asked, spared: bool) -> Listing | None:
+    """Pictures in the archives or tables of a folder; None if there are none.
+
+    Args:
+        root: The folder.
+        names: The archives or tables.
+        asked: What is meant.
+        spared: Whether there are pictures beside them: then a table may be one of other things.
+    """
+    if not names:
+        return None
+    try:
+        return _list_files([root / name for name in names], names, asked)
+    except CleverError:
+        if spared:
+            return None
+        raise
+
+
+def _cached(tree: Tree) -> set[str]:
+    """Files that Hugging Face's `datasets` keeps beside a data set: results of its operations."""
+    found = {name for name in tree.files if _CACHED.search(name)}
+    for state in (name for name in tree.files if re.search(r"(^|/)state\.json$", name)):
+        folder = state[: -len("state.json")]
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            described = json.loads((tree.root / state).read_text(encoding="utf-8"))
+            own = {folder + each["filename"] for each in described["_data_files"]}
+            found |= {
+                name
+                for name in tree.files
+                if name.startswith(folder)
+                and "/" not in name[len(folder) :]
+                and name.endswith(".arrow")
+                and name not in own
+            }
+    return found
+
+
+def _of_split(names: Sequence[str], split: str, where: str) -> list[str]:
+    """The files of a split, by the words of their paths."""
+    kind = split_kind(split)
+    found = [name for name in names if kind in splits_in(name) or split in name.split("/")]
+    if not found:
+        kinds = sorted(set().union(*map(splits_in, names)))
+        raise CleverError(
+            f"{where!r} has no split {split!r}",
+            f"one of {', '.join(kinds)}" if kinds else "files whose names tell their split",
+            "name one of these, or leave --split out",
+        )
+    return found
+
+
+def _list_files(files: Sequence[Path], names: Sequence[str], asked: _Asked) -> Listing:
     endings = {file.suffix.lower() for file in files}
-    if endings <= set(TAR_ENDINGS):
-        return "tar", list_shards(files, names), ()
     if endings <= set(TABLE_ENDINGS):
-        return "table", list_tables(files, names), ()
+        return list_tables(files, names, asked.image_column, asked.label_column)
     if endings <= set(ARRAY_ENDINGS) and len(files) == 1:
-        records, fact = list_array(files[0])
-        return "array", records, (fact,)
+        return list_array(files[0], asked.image_column, asked.label_column)
+    if endings <= set(TAR_ENDINGS):
+        if asked.image_column is None:
+            return list_shards(files, names, asked.label_column)
+        raise CleverError(
+            f"archives have no column {asked.image_column!r}",
+            "--image-column of tables and arrays",
+            f"take pictures by their names, as in --include '*.{asked.image_column}'",
+        )
     raise CleverError(
         f"{names[0]!r} is nothing that pictures are read from"
         if len(files) == 1

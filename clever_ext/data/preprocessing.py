@@ -1,68 +1,160 @@
 """From a decoded picture to the pixels that a network sees.
 
-Pixels are in [0, 1]; normalisation belongs to the model (`models.Normalized`), so that radii and
-scores are in units of pixels for every network alike.
+Pixels are in [0, 1]; normalisation belongs to the model (`normalisation.Normalized`), so that
+radii and scores are in units of pixels for every network alike.
+
+Sizes, offsets and pixels are those of torchvision's `Resize` and `CenterCrop` and of timm's
+transforms for evaluation, bit by bit; docs/preprocessing.md shows which is which.
 """
 
 from __future__ import annotations
 
+import math
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 
 from ..errors import CleverError
+from .colours import check_pixels, in_colours, upright
 
-Interpolation = Literal["bicubic", "bilinear"]
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+CropMode = Literal["center", "squash", "border"]
+Sides = int | tuple[int, int]
+"""A length of pixels, or a height and a width."""
 
-_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-
-#: What makes a picture upright, by its EXIF orientation.
-_TURNS: dict[Any, Image.Transpose] = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+#: How many times Pillow's limit a picture may have once resized: 2 GB, for the narrowest.
+_RESIZED = 6
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Picture to pixels: upright, RGB, short side resized to `resize`, centre crop of `image_size`.
+    """Picture to pixels: upright, RGB or grey, resized, and the centre cropped.
+
+    What is left out is filled in when it is made, so that its fields tell what is done.
 
     Attributes:
-        image_size: Height and width of the crop, in pixels.
-        resize: Length of the short side before the crop, in pixels; at least `image_size`.
-        interpolation: Filter of the resizing; it smooths when it shrinks.
+        image_size: Side of the square crop, or its height and width, in pixels.
+        resize: How large the picture becomes before the crop: the length of its short side, or a
+            height and a width, which `crop_mode` explains. Default: `image_size`. Where the picture
+            becomes smaller than the crop, the rest is `fill`.
+        interpolation: Filter of the resizing; all but "nearest" smooth when they shrink.
+        crop_mode: What becomes of a picture of another shape than `resize`. "center": it keeps its
+            shape and covers `resize`; "border": it keeps its shape and fits into `resize`;
+            "squash": it gets the shape of `resize`. Default: "squash" where `resize` is given as a
+            height and a width, as torchvision understands them, else "center".
+        channels: 3 for RGB, 1 for grey. Default: RGB, but grey for grey pictures of an array. A
+            network of any other number takes arrays of floating-point numbers alone.
+        fill: What lies beyond the picture, from 0 to 255: one level, or one for each channel.
 
     Raises:
-        CleverError: For sizes that are not positive, a `resize` below `image_size`, or an unknown
-            interpolation.
+        CleverError: For what is none of these.
     """
 
-    image_size: int
-    resize: int
+    image_size: Sides
+    resize: Sides | None = None
     interpolation: Interpolation = "bicubic"
+    crop_mode: CropMode | None = None
+    channels: int | None = None
+    fill: int | tuple[int, ...] = 0
 
     def __post_init__(self) -> None:
-        check_image_size(self.image_size)
-        if self.resize < self.image_size:
+        _check_choice("interpolation", self.interpolation, get_args(Interpolation))
+        size = check_image_size(self.image_size)
+        resize = size if self.resize is None else check_sides("resize", self.resize)
+        mode = self.crop_mode
+        if mode is None:
+            mode = "center" if self.resize is None or isinstance(resize, int) else "squash"
+        _check_choice("crop_mode", mode, get_args(CropMode))
+        if mode == "center":
+            resize = _one_if_equal(resize)
+        elif isinstance(resize, int):
+            if not isinstance(size, int):
+                raise CleverError(
+                    f"resize is {resize} with crop_mode {mode!r} and a crop of {_words(size)}",
+                    "a height and a width",
+                    "give resize two numbers",
+                )
+            resize = (resize, resize)
+        if self.channels is not None and (not isinstance(self.channels, int) or self.channels < 1):
             raise CleverError(
-                f"resize is {self.resize} with an image_size of {self.image_size}",
-                "a short side at least as long as the crop",
-                f"give a resize of {self.image_size} or more",
+                f"channels is {self.channels!r}", "3 for RGB or 1 for grey", "leave it out for RGB"
             )
-        if self.interpolation not in _FILTERS:
+        fill = self.fill if isinstance(self.fill, int) else tuple(self.fill)
+        if not isinstance(fill, int) and len(fill) != (self.channels or 3):
             raise CleverError(
-                f"interpolation is {self.interpolation!r}",
-                "one of " + ", ".join(_FILTERS),
-                "give the one that the network was trained with",
+                f"fill is {fill}", f"a level for each of {self.channels or 3} channels", "give all"
             )
+        found = {"image_size": size, "resize": resize, "crop_mode": mode, "fill": fill}
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of what comes out of a picture in colour."""
+        return (self.channels or 3, *_both(self.image_size))
+
+    @property
+    def kept(self) -> float:
+        """Share of a resized picture's side that the crop keeps: of the side that loses most."""
+        shares = zip(_both(self.image_size), _both(self._target), strict=True)
+        return min(1.0, *(crop / side for crop, side in shares))
+
+    @property
+    def _target(self) -> Sides:
+        return self.image_size if self.resize is None else self.resize
+
+    def words(self) -> str:
+        """Say in one line what is done to a picture."""
+        aims = {
+            "center": "short side to" if isinstance(self._target, int) else "shape kept, to cover",
+            "squash": "squashed to",
+            "border": "shape kept, to fit into",
+        }
+        words = [
+            f"{aims[str(self.crop_mode)]} {_words(self._target)} ({self.interpolation})",
+            f"centre crop {_words(_both(self.image_size))}",
+            {3: "RGB", 1: "grey"}.get(self.channels or 3, f"{self.channels} channels"),
+        ]
+        if self.fill:
+            words.insert(2, f"on {self.fill}")
+        return ", ".join(words)
+
+    def geometry(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """What becomes of a picture's size.
+
+        Args:
+            height: Of the upright picture, in pixels.
+            width: Likewise.
+
+        Returns:
+            Height and width of the picture once resized; top and left of the crop in it, negative
+            where the crop begins outside.
+
+        Raises:
+            CleverError: If it would take too much memory once resized.
+        """
+        sides = (height, width)
+        if self.crop_mode == "squash":
+            high, wide = _both(self._target)
+        elif isinstance(self._target, int):
+            # As torchvision does: multiplied first, and truncated.
+            high, wide = (int(self._target * side / min(sides)) for side in sides)
+        else:
+            # As timm does: divided by a ratio, and rounded.
+            ratios = [side / aim for side, aim in zip(sides, self._target, strict=True)]
+            ratio = max(ratios) if self.crop_mode == "border" else min(ratios)
+            high, wide = (max(round(side / ratio), 1) for side in sides)
+        check_pixels(wide, high, f"a picture of {width} x {height}, once resized,", _RESIZED)
+        top, left = (
+            round((side - crop) / 2) if side >= crop else -((crop - side) // 2)
+            for side, crop in zip((high, wide), _both(self.image_size), strict=True)
+        )
+        return (high, wide), (top, left)
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Turn a picture into the pixels that a network sees.
@@ -70,87 +162,111 @@ class Preprocessing:
         The EXIF rotation is applied, if its data can be read. Palette, grey, CMYK and other modes
         become RGB; of 16-bit samples the high byte is kept, as Pillow does for colour; transparency
         is composited on white, as a viewer shows it, since the colours under it are arbitrary.
-        Colour profiles are ignored, and of an animation the first frame counts.
+        Colour profiles are ignored, and of an animation the first frame counts. Grey is Pillow's
+        "L" of the RGB picture.
 
         Args:
             image: Any picture that Pillow opened.
 
         Returns:
-            Float32 tensor in [0, 1] of shape [3, image_size, image_size], contiguous.
+            Float32 tensor in [0, 1] of shape `shape`, contiguous.
 
         Raises:
-            CleverError: If the picture has samples without a known range (32-bit), or is so narrow
-                that it would exceed Pillow's pixel limit when resized.
+            CleverError: If the picture has samples without a known range (32-bit), is so narrow
+                that it would take too much memory, or the network takes neither one channel nor
+                three.
         """
-        self._resized(image.size)  # refuses what is too narrow before it is decoded
+        self.geometry(*image.size[::-1])  # refuses what is too narrow before it is decoded
         image.load()  # so that what fails from here on is not the decoder
-        image = _rgb(_upright(image))
-        image = image.resize(self._resized(image.size), _FILTERS[self.interpolation])
-        left, top = (round((side - self.image_size) / 2) for side in image.size)
-        image = image.crop((left, top, left + self.image_size, top + self.image_size))
-        pixels = np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / np.float32(255)
-        return torch.from_numpy(np.ascontiguousarray(pixels))
+        image = self._cropped(in_colours(upright(image), self.channels or 3))
+        pixels = np.asarray(image, dtype=np.float32).reshape(*image.size[::-1], -1)
+        pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1)) / np.float32(255)
+        return torch.from_numpy(pixels)
 
-    def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Width and height after resizing: the short side exact, the long one rounded."""
-        short = min(size)
-        width, height = (round(side * self.resize / short) for side in size)
-        check_pixels(width, height, f"a picture of {size[0]} x {size[1]}, once resized,")
-        return width, height
+    def _cropped(self, image: Image.Image) -> Image.Image:
+        # In one call: Pillow decides by the sizes whether rows or columns are resized first, and
+        # rounds in between.
+        (high, wide), (top, left) = self.geometry(*image.size[::-1])
+        crop_height, crop_width = _both(self.image_size)
+        image = image.resize((wide, high), Image.Resampling[self.interpolation.upper()])
+        right, bottom = min(left + crop_width, wide), min(top + crop_height, high)
+        image = image.crop((max(left, 0), max(top, 0), right, bottom))
+        if image.size == (crop_width, crop_height):
+            return image
+        bands = len(image.getbands())
+        fill = (self.fill,) * bands if isinstance(self.fill, int) else self.fill
+        whole = Image.new(image.mode, (crop_width, crop_height), fill[0] if bands == 1 else fill)
+        whole.paste(image, (max(-left, 0), max(-top, 0)))
+        return whole
 
 
-def check_image_size(image_size: int) -> None:
-    """Raise a `CleverError` unless it is a positive number of pixels."""
-    if image_size < 1:
+def scale_size(image_size: Sides, crop_pct: float) -> Sides:
+    """What a picture is resized to for a crop that is a share of it, as timm counts.
+
+    Args:
+        image_size: Of the crop.
+        crop_pct: Its share of the resized picture's sides, such as 0.875.
+
+    Raises:
+        CleverError: If the share is none.
+    """
+    if not 0 < crop_pct <= 2:
         raise CleverError(
-            f"image_size is {image_size}",
-            "a positive number of pixels",
-            "give the height and width that the network was trained on, such as 224",
+            f"crop_pct is {crop_pct}", "a share of the side above 0", "give 0.875 for 87.5 %"
         )
+    if isinstance(image_size, int):
+        return max(math.floor(image_size / crop_pct), 1)
+    height, width = (max(math.floor(side / crop_pct), 1) for side in image_size)
+    return height, width
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """A picture turned as its EXIF data say.
+def check_sides(name: str, given: Any) -> Sides:
+    """Read a length, or a height and a width, in pixels; of a list of one, that one.
 
-    Pillow's `exif_transpose` would also write the data anew, and fail for what it cannot write.
+    Raises:
+        CleverError: If it is neither.
     """
     try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-    except Exception:  # of damaged data; viewers ignore them too
-        return image
-    return image if turn is None else image.transpose(turn)
+        sides = [operator.index(s) for s in (given if isinstance(given, Sequence) else [given])]
+    except TypeError:
+        sides = []
+    if len(sides) not in (1, 2) or min(sides) < 1:
+        raise CleverError(
+            f"{name} is {given!r}",
+            "a positive number of pixels, or two: height and width",
+            f"give {name} what the network was trained with, such as 224",
+        )
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB of a picture in any mode; `Preprocessing.__call__` says how."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        samples = np.asarray(image)
-        if image.mode == "F" or samples.min() < 0 or samples.max() > 0xFFFF:
-            raise CleverError(
-                f"the picture has 32-bit samples (mode {image.mode})",
-                "8-bit or 16-bit samples, whose range is known",
-                "save it with 8 bits per channel",
-            )
-        # Pillow's own conversion clips at 255 and shows a white page.
-        image = Image.fromarray((samples >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.new("RGB", layer.size, "white")
-        image.paste(layer, mask=layer)
-    return image.convert("RGB")
+def check_image_size(given: Any) -> Sides:
+    """Read the size of a network's input: one number where it is square.
+
+    Raises:
+        CleverError: If it is none.
+    """
+    return _one_if_equal(check_sides("image_size", given))
 
 
-def check_pixels(width: int, height: int, what: str) -> None:
-    """Refuse a picture above Pillow's limit, from which on Pillow itself only warns."""
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and width * height > limit:
-        raise too_large(what, f"{width} x {height} pixels, above the limit of {limit}")
+def _one_if_equal(sides: Sides) -> Sides:
+    return sides[0] if isinstance(sides, tuple) and sides[0] == sides[1] else sides
 
 
-def too_large(what: str, why: str) -> CleverError:
-    """The error for a picture that would take too much memory."""
-    return CleverError(
-        f"{what} is too large ({why})",
-        "a picture of ordinary size: this one may be a decompression bomb",
-        "shrink the picture; if the files can be trusted, raise PIL.Image.MAX_IMAGE_PIXELS",
-    )
+def _both(sides: Sides) -> tuple[int, int]:
+    return (sides, sides) if isinstance(sides, int) else sides
+
+
+def _words(sides: Sides) -> str:
+    """Write a size for a reader, and say which number is which where that matters."""
+    if isinstance(sides, int):
+        return str(sides)
+    return f"{sides[0]} x {sides[1]}" + (" (height x width)" if sides[0] != sides[1] else "")
+
+
+def _check_choice(name: str, given: object, known: Sequence[str]) -> None:
+    if given not in known:
+        raise CleverError(
+            f"{name} is {given!r}",
+            "one of " + ", ".join(known),
+            "give the one that the network was trained with",
+        )

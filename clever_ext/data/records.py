@@ -5,16 +5,20 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import Any, Protocol, overload
 
+import numpy as np
 import numpy.typing as npt
 
 from ..errors import CleverError
+from ..findings import Finding
+from .contents import contents
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".jfif", ".jpe")
 """Endings of the files that count as pictures, in lower case."""
 
 MAX_BYTES = 512 * 2**20
@@ -22,6 +26,38 @@ MAX_BYTES = 512 * 2**20
 
 Label = int | str
 """A class: its number, or before `resolve` a WordNet id or a name."""
+
+
+def parse_label(value: object) -> Label:
+    r"""Read a label: a whole number is a class number, other text a WordNet id or a name.
+
+    >>> parse_label(" 243\n"), parse_label("n01440764"), parse_label(3.0), parse_label(b"tench")
+    (243, 'n01440764', 3, 'tench')
+
+    Raises:
+        ValueError: For anything else.
+    """
+    if isinstance(value, bytes):
+        value = value.decode()
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return int(value)
+    text = value.strip() if isinstance(value, str) else ""
+    if not text:
+        raise ValueError(f"{value!r} is no label")
+    return int(float(text)) if re.fullmatch(r"[+-]?[0-9]{1,15}(\.0+)?", text) else text
+
+
+def known_label(value: object) -> Label | None:
+    """Read a label that may be missing: null, not a number, or -1, as in splits for a contest.
+
+    Raises:
+        ValueError: For what is no label.
+    """
+    missing = value is None or (isinstance(value, (float, np.floating)) and np.isnan(value))
+    label = None if missing else parse_label(value)
+    return None if label == -1 else label
 
 
 class Place(Protocol):
@@ -75,38 +111,39 @@ class Unreadable:
         raise self.error
 
 
-@dataclass(frozen=True)
-class Container:
-    """A file that holds many pictures, as it was when they were listed.
+@dataclass
+class Listing:
+    """Pictures that were found, and what was seen meanwhile.
 
     Attributes:
-        path: Where it is.
-        size: Its length in bytes.
-        modified: When it was written last, in nanoseconds.
+        kind: What they were found in: "folder", "tar", "array" or "table".
+        records: The pictures, with the labels that they have there.
+        paths: Of each in the tree that it was packed from, if its folders may tell its class.
+        labels_from: Where the labels are from.
+        why: Where the pictures have no labels, why; a clause.
+        fix: What to do about that.
+        label_names: What the labels 0, 1, ... are called, where that is known.
+        texts: How each class number is written, where numbers are names of folders.
+        facts: What the names and labels of an array do not tell.
+        findings: What is to be said.
     """
 
-    path: Path
-    size: int
-    modified: int
+    kind: str
+    records: Sequence[ImageRecord]
+    paths: Sequence[str] | None = None
+    labels_from: str = ""
+    why: str = ""
+    fix: str = ""
+    label_names: Sequence[str] | None = None
+    texts: Mapping[int, str] = field(default_factory=dict)
+    facts: Sequence[str] = ()
+    findings: Sequence[Finding] = ()
 
-    @classmethod
-    def of(cls, path: Path) -> Container:
-        """Look at a file."""
-        status = path.stat()
-        return cls(path, status.st_size, status.st_mtime_ns)
-
-    def check(self) -> None:
-        """Refuse to read on from a file that is no longer the one that was listed.
-
-        Raises:
-            CleverError: Its length or time of writing is another.
-        """
-        if Container.of(self.path) != self:
-            raise CleverError(
-                f"{str(self.path)!r} has changed since its pictures were listed",
-                "the same file during a whole run",
-                "start again, and leave the file alone meanwhile",
-            )
+    def including(self, pattern: str) -> Listing:
+        """Return the pictures whose names match a shell's pattern."""
+        kept = [n for n, r in enumerate(self.records) if fnmatchcase(r.name, pattern)]
+        paths = None if self.paths is None else [self.paths[n] for n in kept]
+        return replace(self, records=[self.records[n] for n in kept], paths=paths)
 
 
 class ImageSource(Sequence[ImageRecord]):
@@ -117,8 +154,14 @@ class ImageSource(Sequence[ImageRecord]):
         path: Folder, file or pattern that was opened.
         arguments: JSON-able keyword arguments with which `open_images` opens the same again.
         label_map: Class number of each label in the label map, or None without one.
+        label_order: How labels are to be numbered, or None; see `resolve`.
+        label_names: What the labels 0, 1, ... are called in the data, where that is known.
         classes: The WordNet ids and names among the labels of all the pictures, sorted.
+        numbers: The class numbers among them and how each is written, sorted.
+        in_folders: Whether those are the names of folders.
         selection: Arguments of `select` that left some pictures out, or None.
+        labels_from: Where the labels are from, such as "the names of the folders"; "" without any.
+        findings: What was seen of the pictures and their labels: what was left out, and why.
 
     Raises:
         CleverError: If two pictures share an id, or some have a label and others none.
@@ -126,23 +169,31 @@ class ImageSource(Sequence[ImageRecord]):
 
     def __init__(
         self,
-        kind: str,
         path: str,
-        records: Sequence[ImageRecord],
+        listing: Listing,
         arguments: dict[str, Any],
         label_map: dict[str, int] | None = None,
-        facts: Sequence[str] = (),
+        label_order: str | None = None,
     ) -> None:
-        self.kind = kind
+        self.kind = listing.kind
         self.path = path
         self.arguments = arguments
         self.label_map = label_map
+        self.label_order = label_order
+        self.label_names = listing.label_names
         self.selection: dict[str, int] | None = None
-        self._records = records
-        self._facts = facts
-        _check_distinct(records)
-        _check_labels(records)
-        self.classes = sorted({r.label for r in records if isinstance(r.label, str)})
+        self.labels_from = listing.labels_from
+        self.findings = list(listing.findings)
+        self._records = listing.records
+        self._facts = listing.facts
+        self._readings: Mapping[str, Mapping[int, int | None]] = {}
+        _check_distinct(self._records)
+        _check_labels(self._records)
+        labels = {record.label for record in self._records}
+        self.classes = sorted(label for label in labels if isinstance(label, str))
+        numbers = sorted(label for label in labels if isinstance(label, int))
+        self.numbers = {number: listing.texts.get(number, str(number)) for number in numbers}
+        self.in_folders = bool(listing.texts)
 
     @overload
     def __getitem__(self, index: int) -> ImageRecord: ...
@@ -154,20 +205,56 @@ class ImageSource(Sequence[ImageRecord]):
     def __len__(self) -> int:
         return len(self._records)
 
-    def replaced(
-        self, records: Sequence[ImageRecord], selection: dict[str, int] | None = None
-    ) -> ImageSource:
-        """Return this source with other records; all else stays."""
+    def selected(self, records: Sequence[ImageRecord], selection: dict[str, int]) -> ImageSource:
+        """Return this source with some of its records, and by which arguments of `select`."""
         other = copy.copy(self)
-        other._records = records
-        other.selection = selection or self.selection
+        other._records, other.selection = records, selection
         return other
+
+    def read_as(
+        self, readings: Mapping[str, Mapping[Label, int]], findings: Sequence[Finding]
+    ) -> ImageSource:
+        """Return this source with class numbers as labels.
+
+        Args:
+            readings: Class number of each label by the name of each reading; the first is used.
+            findings: What there is to say of it.
+        """
+        other = copy.copy(self)
+        other._readings = {
+            name: {r.image_id: None if r.label is None else numbers[r.label] for r in self}
+            for name, numbers in readings.items()
+        }
+        used = next(iter(other._readings.values()), {})
+        other._records = [replace(r, label=used.get(r.image_id)) for r in self]
+        other.findings = [*self.findings, *findings]
+        return other
+
+    def contents(self, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Tell the contents of the files that the pictures lie in, as JSON; see `contents`.
+
+        Args:
+            known: What it returned before: nothing is read where the files look as they did.
+        """
+        return contents(((record.name, record.place) for record in self), known)
+
+    def readings(self) -> dict[str, list[int | None]]:
+        """Return the class numbers that the labels may mean, once `resolve` has been called.
+
+        Returns:
+            The class number of each picture by the name of each reading. The first is the one that
+            is used: its numbers are the labels of the records.
+        """
+        return {
+            name: [numbers[record.image_id] for record in self]
+            for name, numbers in self._readings.items()
+        }
 
     def description(self) -> dict[str, Any]:
         """Tell what was opened, as JSON.
 
         Returns:
-            `kind`, `path`, `arguments`, `selection`, the number of `images`, and
+            `kind`, `path`, `arguments`, `selection`, the number of `images`, `labels_from`, and
             `listing_sha256`: over names and labels in order, and for an array also over its
             shape, data type and length in bytes.
         """
@@ -178,6 +265,7 @@ class ImageSource(Sequence[ImageRecord]):
             "arguments": self.arguments,
             "selection": self.selection,
             "images": len(self),
+            "labels_from": self.labels_from,
             "listing_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
         }
 

@@ -45,13 +45,13 @@ def select(
     if number is None or number < 1:
         raise CleverError(f"{name} is {number}", "a positive number of pictures", "give another")
     if name == "limit":
-        return source.replaced(source[:number], {"limit": number})
+        return source.selected(source[:number], {"limit": number})
 
     def rank(record: ImageRecord) -> bytes:
         return hashlib.sha256(f"{sample_seed}:{record.image_id}".encode()).digest()
 
     taken = {record.image_id for record in sorted(source, key=rank)[:number]}
-    return source.replaced(
+    return source.selected(
         [record for record in source if record.image_id in taken],
         {"sample": number, "sample_seed": sample_seed},
     )

@@ -11,27 +11,36 @@ from __future__ import annotations
 import json
 import posixpath
 import tarfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CleverError
-from .labels import parse_label
+from ..findings import Finding
+from .class_folders import WORDNET_ID
+from .columns import UNUSED, label_column, label_like
+from .contents import Container
+from .leftovers import by_ending, left_out
 from .records import (
     EXTENSIONS,
     MAX_BYTES,
-    Container,
     ImageRecord,
     Label,
+    Listing,
     Place,
     Unreadable,
     distinct_names,
+    known_label,
 )
 
 TAR_ENDINGS = (".tar",)
 """Endings of files that hold pictures as members of an archive, in lower case."""
 
 _MAX_LABEL_BYTES = 2**20
+
+#: So many pictures of one key have names with dots, rather than being views of one sample.
+_VIEWS = 9
 
 
 @dataclass(frozen=True)
@@ -61,48 +70,133 @@ class BytesInFile:
             return file.read(self.length)
 
 
-def list_shards(shards: Sequence[Path], names: Sequence[str]) -> list[ImageRecord]:
-    """Records of the pictures in tar archives.
+def list_shards(
+    shards: Sequence[Path], names: Sequence[str], label_key: str | None = None
+) -> Listing:
+    """List the pictures in tar archives.
 
-    A picture `key.jpg` has the label that `key.cls` holds, or `key.json` under "label" or "cls".
-    It is named by its path in the archive, or, where two archives share one, by the archive's name
-    and that path.
+    A picture `key.jpg` has the label that `key.cls` or another member of that key with such an
+    ending holds, or `key.json` under a name such as "label". It is named by its path in the
+    archive, or, where two archives share one, by the archive's name and that path.
 
     Args:
         shards: The archives, in order.
         names: What to call each.
+        label_key: The name of the label in .json members, or the ending of members that hold it.
 
     Raises:
         CleverError: If one is compressed, damaged or no tar archive, or a label is no label.
     """
-    found = [
-        (name, *each) for shard, name in zip(shards, names, strict=True) for each in _list(shard)
+    lists = [_Shard.of(shard, label_key) for shard in shards]
+    inside = [name for each in lists for name, _ in each.pictures]
+    positions = [
+        f"{called}/{name}"
+        for called, each in zip(names, lists, strict=True)
+        for name, _ in each.pictures
     ]
-    inside = [member for _, member, _, _ in found]
-    called = distinct_names(inside, [f"{shard}/{member}" for shard, member, _, _ in found])
+    labels = [each.labels.get(_key(name)) for each in lists for name, _ in each.pictures]
+    places = [place for each in lists for _, place in each.pictures]
+    if label_key and not any(each.labels for each in lists):
+        raise CleverError(
+            f"no member of the archives holds a label under {label_key!r}",
+            "a name in .json members, or the ending of members, such as cls",
+            "correct --label-column, or leave it out",
+        )
+    others = [name for each in lists for name in each.others]
+    sources = sorted({source for each in lists for source in each.sources})
+    return Listing(
+        "tar",
+        [
+            ImageRecord.of(name, place, label)
+            for name, place, label in zip(
+                distinct_names(inside, positions), places, labels, strict=True
+            )
+        ],
+        paths=_paths(shards, lists),
+        labels_from=f"the members {', '.join(sources)}",
+        why="no member holds any" + (f"; there are {by_ending(others)}" if others else ""),
+        findings=_findings(lists),
+    )
+
+
+@dataclass
+class _Shard:
+    """The pictures of an archive, and the labels by their keys."""
+
+    pictures: list[tuple[str, Place]]
+    labels: dict[str, Label]
+    sources: set[str]
+    others: list[str]
+
+    @classmethod
+    def of(cls, shard: Path, label_key: str | None) -> _Shard:
+        found = cls([], {}, set(), [])
+        container = Container.of(shard)
+        for member in _members(shard, container.size):
+            name = posixpath.normpath(member.name)
+            base = posixpath.basename(name).lower()
+            ending = base.partition(".")[2]
+            if base.startswith(".") or member.isdir():
+                continue
+            if base.endswith(EXTENSIONS):
+                found.pictures.append((name, _place(container, member, name)))
+            elif label_key != UNUSED and member.isreg() and _holds_labels(ending, label_key):
+                found._add(BytesInFile(container, member.offset_data, member.size), name, label_key)
+            else:
+                found.others.append(name)
+        return found
+
+    def _add(self, place: BytesInFile, name: str, label_key: str | None) -> None:
+        label, source = _label(place, name, label_key)
+        if label is None:
+            self.others.append(name)
+            return
+        other = self.labels.setdefault(_key(name), label)
+        if type(other) is type(label) and other != label:
+            raise CleverError(
+                f"{_key(name)!r} in {str(place.container.path)!r} has the labels {other!r} and "
+                f"{label!r}",
+                "one label for each picture",
+                "choose where it is with --label-column: a name in .json, or an ending such as cls",
+            )
+        if other != label and not name.lower().endswith(".json"):
+            self.labels[_key(name)] = label  # a number or name of its own, rather than a record's
+        self.sources.add(source)
+
+
+def _holds_labels(ending: str, label_key: str | None) -> bool:
+    """Whether members of an ending may hold labels, such as "cls", "cls.txt" or "json"."""
+    if ending.rpartition(".")[2] == "json":
+        return True
+    if label_key is not None:
+        return ending == label_key.lower().removeprefix(".")
+    return label_like(ending)
+
+
+def _paths(shards: Sequence[Path], lists: Sequence[_Shard]) -> list[str]:
+    """Of each picture in the tree that was packed; an archive of one class stands for a folder."""
+    of_classes = len(shards) > 1 and all(WORDNET_ID.fullmatch(shard.stem) for shard in shards)
     return [
-        ImageRecord.of(name, place, label)
-        for name, (_, _, place, label) in zip(called, found, strict=True)
+        f"{shard.stem}/{name}" if of_classes and "/" not in name else name
+        for shard, each in zip(shards, lists, strict=True)
+        for name, _ in each.pictures
     ]
 
 
-def _list(shard: Path) -> list[tuple[str, Place, Label | None]]:
-    """Name, place and label of each picture of a shard, in its order."""
-    pictures: list[tuple[str, Place]] = []
-    labels: dict[str, Label] = {}
-    container = Container.of(shard)
-    for member in _members(shard, container.size):
-        name = posixpath.normpath(member.name)
-        kind = posixpath.basename(name).lower()
-        if kind.startswith("."):
-            continue
-        if kind.endswith(EXTENSIONS):
-            pictures.append((name, _place(container, member, name)))
-        elif kind.endswith((".cls", ".json")) and member.isreg():
-            label = _label(BytesInFile(container, member.offset_data, member.size), name)
-            if label is not None:
-                labels[_key(name)] = label
-    return [(name, place, labels.get(_key(name))) for name, place in pictures]
+def _findings(lists: Sequence[_Shard]) -> list[Finding]:
+    findings = list(left_out(name for each in lists for name in each.others))
+    times = Counter(_key(name) for name, _ in lists[0].pictures)
+    if lists[0].labels and 1 < max(times.values(), default=0) < _VIEWS:
+        key, n = times.most_common(1)[0]
+        names = [name for name, _ in lists[0].pictures if _key(name) == key]
+        findings.append(
+            Finding(
+                "pictures",
+                f"{key!r} has {n} pictures, {', '.join(map(repr, names))}: each is scored",
+                f"take those that are meant: --include '*{names[0].removeprefix(key)}'",
+            )
+        )
+    return findings
 
 
 def _members(shard: Path, size: int) -> list[tarfile.TarInfo]:
@@ -149,14 +243,24 @@ def _key(name: str) -> str:
     return posixpath.join(folder, base.partition(".")[0])
 
 
-def _label(place: BytesInFile, name: str) -> Label | None:
+def _label(place: BytesInFile, name: str, label_key: str | None) -> tuple[Label | None, str]:
+    """The label that a member holds, and what to call where it is."""
+    ending = "." + posixpath.basename(name).partition(".")[2]
     try:
         text = b"" if place.length > _MAX_LABEL_BYTES else place.read()
-        if name.lower().endswith(".cls"):
-            return parse_label(text.decode())
+        if not ending.lower().endswith(".json"):
+            return known_label(text.decode()), ending
         values = json.loads(text)
-        value = values.get("label", values.get("cls")) if isinstance(values, dict) else values
-        return None if value is None else parse_label(value)
+        if not isinstance(values, dict):
+            return known_label(values), ending
+        # Records of one kind may leave out what is not known of some.
+        asked = label_key if label_key in values else None
+        if label_key is not None and asked is None:
+            return None, ending
+        key = label_column(values, asked, f"{name!r} in {str(place.container.path)!r}")
+        return (None if key is None else known_label(values[key])), f"{ending} ({key!r})"
+    except CleverError:
+        raise
     except (ValueError, RecursionError) as error:
         raise CleverError(
             f"{name!r} in {str(place.container.path)!r} holds no label ({error})",

@@ -6,15 +6,13 @@ from base64 import b64encode
 from collections.abc import Collection
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import CleverError
 from ..results import CleverResult
 
 if TYPE_CHECKING:
     import torch
-
-    from ..data import Preprocessing
 
 #: Height and width of a thumbnail in pixels; a smaller picture keeps its own.
 _SIDE = 128
@@ -46,10 +44,10 @@ def make_thumbnails(result: CleverResult, wanted: Collection[int]) -> Thumbnails
     given = result.metadata.get("preprocessing")
     if arguments is None or given is None:
         return Thumbnails({}, "No thumbnails: the run does not say where its pictures are.")
-    from ..data import load, open_images
+    from ..data import Preprocessing, load, open_images
 
     try:
-        preprocessing = _small(given)
+        preprocessing = Preprocessing(**given)
         records = [each for each in open_images(**arguments) if each.image_id in wanted]
     except CleverError as error:
         return Thumbnails(
@@ -65,15 +63,6 @@ def make_thumbnails(result: CleverResult, wanted: Collection[int]) -> Thumbnails
             images[record.image_id] = encode(pixels)
     missing = len(set(wanted) - set(images))
     return Thumbnails(images, f"Pictures without a thumbnail: {missing}." if missing else "")
-
-
-def _small(preprocessing: dict[str, Any]) -> Preprocessing:
-    """Keep the crop, and make it smaller."""
-    from ..data import Preprocessing
-
-    size, resize = int(preprocessing["image_size"]), int(preprocessing["resize"])
-    side = min(size, _SIDE)
-    return Preprocessing(side, round(resize * side / size), preprocessing["interpolation"])
 
 
 def encode(pixels: torch.Tensor) -> str:

@@ -6,6 +6,7 @@ import json
 from datetime import datetime, timezone
 from typing import Any
 
+import PIL
 import torch
 
 from ..data import ImageSource
@@ -48,7 +49,7 @@ def describe_run(
             "threads": None if gpu else torch.get_num_threads(),
         },
         "device": of_call["device"],
-        "versions": of_call["versions"],
+        "versions": {**of_call["versions"], "pillow": PIL.__version__},
         "pieces": pieces.to_json(),
         "class_names": scorer.model.class_names,
     }

@@ -19,7 +19,8 @@ def _identity(description: dict[str, Any]) -> dict[str, Any]:
     data = {
         name: value for name, value in identity["data"].items() if name not in ("path", "arguments")
     }
-    versions = {name: identity["versions"][name] for name in ("clever_ext", "torch")}
+    # Pillow decodes and resizes: a picture's last bits are its own.
+    versions = {name: identity["versions"].get(name) for name in ("clever_ext", "torch", "pillow")}
     model = {"digest": identity["model"]["digest"]}
     size = description["pieces"]["size"]
     return {**identity, "data": data, "versions": versions, "model": model, "piece size": size}

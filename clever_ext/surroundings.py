@@ -1,0 +1,81 @@
+"""The state of the process that a call finds, and passes that do not depend on it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from .errors import CleverError
+from .findings import Finding
+from .gradients import as_module
+
+
+def usable(model: Any) -> Any:
+    """Return a model that can be differentiated: a copy, where it was made in inference mode.
+
+    Raises:
+        CleverError: there is no such copy.
+    """
+    if not _of_inference(model):
+        return model
+    made: Any = None
+    try:
+        with torch.inference_mode(False):
+            made = copy.deepcopy(model)
+    except Exception as error:  # whatever a model's own code raises
+        cause: Exception | None = error
+    else:
+        cause = None
+    if made is None or _of_inference(made):
+        raise CleverError(
+            "the model's weights were made inside torch.inference_mode(), and it cannot be copied",
+            "weights that torch can differentiate through",
+            "build or load the model outside of inference mode",
+        ) from cause
+    return made
+
+
+def _of_inference(model: Any) -> bool:
+    module = as_module(model)
+    tensors = (*module.parameters(), *module.buffers()) if module is not None else ()
+    return any(tensor.is_inference() for tensor in tensors)
+
+
+@contextmanager
+def undisturbed(device: torch.device) -> Iterator[list[Finding]]:
+    """Leave modes of the caller's that would change passes, or make them fail, for a block.
+
+    These are inference mode, grad modes, autocast, and the end that anomaly detection puts to a
+    pass whose gradients are NaN, which a score reports.
+
+    Yields:
+        What decides a number and was left.
+    """
+    found = []
+    with ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        if torch.is_autocast_enabled(device.type):
+            dtype = str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
+            found.append(
+                Finding(
+                    "model",
+                    f"the call is inside torch.autocast ({dtype}); the scores are those without it",
+                    f'leave autocast before the call, or score under it by prepare="{dtype}"',
+                )
+            )
+            stack.enter_context(torch.autocast(device.type, enabled=False))
+        if torch.is_anomaly_enabled() and torch.is_anomaly_check_nan_enabled():
+            stack.enter_context(torch.autograd.set_detect_anomaly(True, check_nan=False))
+        yield found
+
+
+def weight_versions(model: Any) -> tuple[int, ...]:
+    """Return what torch counts up whenever a parameter is written to."""
+    module = as_module(model)
+    return tuple(x._version for x in module.parameters()) if module is not None else ()
