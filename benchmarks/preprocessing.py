@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peers import peer
 from PIL import Image
 from side_by_side import write
 from transforms import (
@@ -26,7 +27,6 @@ from transforms import (
     geometry,
     noise,
     of_preset,
-    peer,
     timm_configs,
     torchvision_presets,
     torchvision_transform,

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import random
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
+from peers import peer as peer
 from PIL import Image
 
 from clever_ext.data import Preprocessing, scale_size
 from clever_ext.data.preprocessing import Interpolation
 from clever_ext.normalisation import Normalized
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from peers import peer as peer  # type: ignore[import-not-found]
 
 Pair = tuple[int, int]
 

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .engine import Engine, first_device_batch, pass_seconds
+from .engine import Engine, first_device_batch
 from .errors import CleverError
 from .evt import fit_reverse_weibull
 from .gradients import TorchOracle
 from .maxima import Sampling, grad_norm_max, sample_maxima
 from .preparation import CannotPrepareError, Prepared, apply
 from .sampling import as_layout, default_radius, dual_exponent, sample_lp_ball
+from .trials import pass_seconds
 
 #: The paper's N_b and N_s: so many gradients share one fit.
 PAPER_BATCHES, PAPER_SAMPLES = 500, 1024

@@ -24,6 +24,10 @@ _FOREIGN = (
 )  # fmt: skip
 
 
+class PassFailedError(CleverError):
+    """The model raised, at this size of batch at least."""
+
+
 def check_kind(model: Any) -> None:
     """Refuse what is no model that could be called, or one that has no weights yet.
 
@@ -142,7 +146,7 @@ def _cause(
     said = str(error).strip().splitlines() or [type(error).__name__]
     if "more than 1 value per channel" in said[0]:
         return mixing()
-    return CleverError(
+    return PassFailedError(
         f"the model failed on a batch of shape {list(x.shape)}, {x.dtype}, {x.device}: {said[0]}",
         "a model that takes such a batch, of any size, to logits [B, K]",
         "check the images' shape, range and dtype, and where the model's weights are",

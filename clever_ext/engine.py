@@ -8,7 +8,6 @@ import threading
 import time
 import warnings
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from . import memory
-from .calling import check_kind
+from .calling import PassFailedError, check_kind
 from .classifier import (
     as_classifier,
     check_batch_size,
@@ -43,10 +42,9 @@ from .preparation import (
     compare_batched,
     compared_points,
     in_short,
-    precision,
-    process_settings,
 )
-from .surroundings import undisturbed, usable, weight_versions
+from .surroundings import precision, process_settings, undisturbed, usable, weight_versions
+from .trials import Trials
 from .weights import weights_digest
 
 #: Elements of a device batch of points before any trial: on a CPU about what its caches hold of the
@@ -55,8 +53,8 @@ _FIRST_ELEMENTS = {"cpu": 2**17, "cuda": 2**25}
 #: Elements of the eight points that a batch has at least: of larger ones it has fewer, since the
 #: activations of a few large pictures take all the memory.
 _LEAST_ELEMENTS = 2**22
-#: Share of a run's time that trials may take, and of its samples that one pass of the first takes.
-_TRIAL_SHARE, _FIRST_SHARE = 0.05, 0.004
+#: Share of a run's samples that one pass of the first trial takes.
+_FIRST_SHARE = 0.004
 #: A change is made when it is faster by this factor at least.
 _WORTHWHILE = 1.03
 #: Points of a trial at least: fewer say nothing of the rest.
@@ -75,74 +73,6 @@ def first_device_batch(shape: torch.Size, device: torch.device) -> int:
     elements = _FIRST_ELEMENTS.get(device.type, _FIRST_ELEMENTS["cpu"])
     least = max(1, min(8, _LEAST_ELEMENTS // max(1, shape.numel())))
     return max(least, min(1024, elements // max(1, shape.numel())))
-
-
-def pass_seconds(oracle: GradientOracle, points: Tensor, classes: Tensor, targets: Tensor) -> float:
-    """Return the seconds of one pass: the gradients of all targets' margins at all points."""
-    begin = time.perf_counter()
-    deque(oracle.margin_gradients(points, classes, targets), maxlen=0)
-    if points.is_cuda:
-        torch.cuda.synchronize(points.device)
-    return time.perf_counter() - begin
-
-
-class _Trials:
-    """Times passes like those of the work to come, as long as that is worth it.
-
-    Attributes:
-        spent: Seconds so far.
-        cut_short: Whether a trial was left out for want of time.
-        failed: Why the last trial gave no time, where it was not for want of memory.
-    """
-
-    def __init__(
-        self,
-        image: Tensor,
-        classes: Tensor,
-        targets: Tensor,
-        n_gradients: int,
-        oracle_of: Callable[[Any, bool], GradientOracle],
-    ) -> None:
-        self.image, self.classes, self.targets = image, classes, targets
-        self.n_targets, self.n_gradients = targets.shape[1], n_gradients
-        self.n_samples = n_gradients // self.n_targets
-        self.oracle_of = oracle_of
-        self.spent, self.cut_short, self.failed = 0.0, False, ""
-        self.memory_before = memory.resident()
-
-    def seconds(self, prepared: Prepared, size: int, batched_backward: bool = False) -> float:
-        """Return the time of one gradient in batches of some size; infinite where passes fail.
-
-        The better of two passes, after one that is not counted.
-        """
-        times, self.failed = [], ""
-        try:
-            oracle = self.oracle_of(prepared.model, batched_backward)
-            points = self.image.expand(size, *self.image.shape[1:])
-            points = points.contiguous(memory_format=prepared.memory_format)
-            classes, targets = self.classes.expand(size), self.targets.expand(size, -1)
-            for _ in range(3):
-                times.append(pass_seconds(oracle, points, classes, targets))
-        except Exception as error:  # whatever a model's own code raises, at this size or ever
-            self.failed = "" if is_out_of_memory(error) else in_short(error)
-            return math.inf
-        finally:
-            self.spent += sum(times)
-        return min(times[1:]) / (size * self.n_targets)
-
-    def worth(self, size: int, seconds: float) -> bool:
-        """Tell whether there is time for a trial of some size, at so many seconds a gradient."""
-        cost = 3 * size * self.n_targets * seconds
-        affordable = self.spent + cost <= _TRIAL_SHARE * seconds * self.n_gradients
-        self.cut_short |= not affordable
-        return affordable
-
-    def room(self, size: int, tried: int) -> bool:
-        """Tell whether batches of some size fit in the host's memory, by what `tried` has taken."""
-        if self.image.is_cuda:
-            return True  # the GPU itself will tell
-        taken = memory.resident() - self.memory_before
-        return taken * size / tried < 0.5 * memory.available()
 
 
 @dataclass(frozen=True)
@@ -281,35 +211,39 @@ class Engine:
         _ = self.digest  # of the model as it was given, before any work
         if not _is_oracle(self.model):
             try:
-                self._check(images)
+                self._check_classifier(images)
             except Exception:
                 if not self._copied_since_weights_changed():
                     raise
-                self._check(images)
+                self._check_classifier(images)
         self.own = self.plan = self._own_plan(self.own.device_batch)
         self._checked = True
 
-    def _check(self, images: Tensor) -> None:
-        """Check the model in batches of the first size, smaller ones where memory runs out."""
+    def _check_classifier(self, images: Tensor) -> None:
+        """Check the model in batches of the first size, or of the largest that it can take."""
         size = max(2, self.own.device_batch)  # one point alone tells nothing of rows that mix
+        model = as_classifier(self._passed, images)
         while True:
             try:
-                passed = as_classifier(self._passed, images)
-                self._find(check_classifier(passed, images, size, *self._balls))
+                self._find(check_classifier(model, images, size, *self._balls))
             except Exception as error:
-                # A model may take few points only; a batch that was asked for is refused then.
-                automatic = self.device_batch == "auto" and size > _FEWEST_POINTS
-                of_size = automatic and error.__cause__ is not None
-                if size == 1 or not (is_out_of_memory(error) or of_size):
-                    raise
-                size //= 2
-                self.own.device_batch = size
+                size = self._smaller(size, error)
             else:
                 break
-        if self._passed is self.model:
-            self.model = passed
-        self._passed, self._largest = passed, size
-        self.clones_input = modifies_input(passed, probe_points(images))
+        if self.model is self._passed:
+            self.model = model
+        self._passed, self._largest = model, size
+        self.clones_input = modifies_input(model, probe_points(images))
+
+    def _smaller(self, size: int, error: Exception) -> int:
+        """Halve the first size after a pass of so many points has failed, or raise its error."""
+        if is_out_of_memory(error):
+            self.own.recover(error, size)
+        elif isinstance(error, PassFailedError) and self.device_batch == "auto" and size > 2:
+            self.own.device_batch = size // 2
+        else:
+            raise error
+        return self.own.device_batch
 
     def _check_batch_size(self, images: Tensor) -> None:
         """Check the model in batches of the size that was chosen, if none so large was checked."""
@@ -375,19 +309,19 @@ class Engine:
         known = self._memory.get(key)
         if known is not None and known.n_gradients >= n_gradients:
             return known, None
-        trials = _Trials(work.images[:1], work.classes, work.targets, n_gradients, self._oracle)
-        self._memory[key], made = self._search(trials, work.points)
-        return self._memory[key], made
+        trials = Trials(work.images[:1], work.classes, work.targets, n_gradients, self._oracle)
+        self._memory[key] = self._search(trials, work.points)
+        return self._memory[key], trials.made
 
-    def _search(self, trials: _Trials, points: Tensor) -> tuple[Choice, Prepared | None]:
+    def _search(self, trials: Trials, points: Tensor) -> Choice:
         """Find the fastest options, then batch, then backward pass."""
         eager = tuple(name for name in self.asked if name != "compile")
         size, batched = self.plan.device_batch, False
         if not (self.automatic or self.device_batch == "auto"):  # all was asked for by name
-            return Choice(self.asked, size, batched, math.inf), None
+            return Choice(self.asked, size, batched, math.inf)
         first = min(size, int(_FIRST_SHARE * trials.n_samples))
         if first < _FEWEST_POINTS:
-            return Choice(self.asked, size, batched, trials.n_gradients), None
+            return Choice(self.asked, size, batched, trials.n_gradients)
         prepared = self._by_name(eager, points)
         seconds = trials.seconds(prepared, first)
         if self.automatic and not _is_oracle(self.model):
@@ -417,11 +351,11 @@ class Engine:
             batched = self._batched_is_faster(trials, prepared, size, seconds)
         compiled = ("compile",) if "compile" in self.asked else ()
         known_for = _LONGER * trials.n_gradients if trials.cut_short else math.inf
-        choice = Choice(prepared.options + compiled, size, batched, known_for)
-        return choice, None if compiled else prepared
+        trials.made = None if compiled else prepared
+        return Choice(prepared.options + compiled, size, batched, known_for)
 
     def _best_batch(
-        self, trials: _Trials, prepared: Prepared, size: int, seconds: float
+        self, trials: Trials, prepared: Prepared, size: int, seconds: float
     ) -> tuple[int, float]:
         """Double the batch while that is faster; else halve it while that is, or passes fail."""
         for factor in (2.0, 0.5) if math.isfinite(seconds) else (0.5,):
@@ -440,7 +374,7 @@ class Engine:
         return size, seconds
 
     def _batched_is_faster(
-        self, trials: _Trials, prepared: Prepared, size: int, seconds: float
+        self, trials: Trials, prepared: Prepared, size: int, seconds: float
     ) -> bool:
         if not (trials.worth(size, seconds) and trials.room(size * trials.n_targets, size)):
             return False

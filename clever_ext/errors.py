@@ -12,6 +12,9 @@ class CleverError(ValueError):
         fix: What to do about it.
     """
 
+    #: Of a command that ends by it.
+    exit_status = 2
+
     def __init__(self, wrong: str, expected: str, fix: str) -> None:
         self.wrong = wrong
         self.expected = expected

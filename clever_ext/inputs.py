@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -180,6 +182,12 @@ class Batch:
     candidates: Tensor | None = None  # [N, M, *shape], points that a search looks at too
     findings: tuple[Finding, ...] = ()  # what was seen of them
 
+    @cached_property
+    def digests(self) -> npt.NDArray[np.object_]:
+        """Digests [N] of the images' values as float32, to tell whether two runs saw the same."""
+        of_images = (each.float().cpu().contiguous().numpy() for each in self.images)
+        return np.array([hashlib.sha256(x.data).hexdigest()[:16] for x in of_images], dtype=object)
+
 
 def _check_range(x: Tensor, settings: Settings) -> list[Finding]:
     """Refuse images outside the clip, and doubt those that the default radius does not suit."""
@@ -231,7 +239,7 @@ def _check_images(images: Any, model: Any, device: Any, dtype: torch.dtype | Non
         )
     with torch.inference_mode(False):  # a tensor of inference mode has no gradient
         x = x.clone() if x.is_inference() else x
-        return x.to(place, dtype or model_dtype or x.dtype)
+        return x.detach().to(place, dtype or model_dtype or x.dtype)
 
 
 def check_candidates(candidates: Any, images: Tensor) -> Tensor:

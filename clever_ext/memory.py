@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from . import _C
+from .ops import _C  # which says what to do where it is missing
 
 _lock = threading.Lock()
 _holders = 0

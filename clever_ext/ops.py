@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 try:
-    from . import _C
+    from . import _C as _C  # memory has it from here, and so this error
 except ImportError as error:
     raise ImportError(
         f"clever_ext's compiled half did not load: {error}. Likely causes: it was never built "

@@ -50,11 +50,10 @@ class RunPlan:
     pilot_gradients: int
 
     def __str__(self) -> str:
-        takes = duration(self.seconds)
         return (
-            f"{self.n_gradients:,} gradients for {self.rows:,} rows in about {takes} "
-            f"with {self.memory_bytes / 2**30:.2f} GiB; scores to about {100 * self.tolerance:.1g} "
-            f"% (told by {self.pilot_gradients:,} gradients)"
+            f"{self.n_gradients:,} gradients for {self.rows:,} rows in about "
+            f"{duration(self.seconds)} with {self.memory_bytes / 2**30:.2f} GiB; scores to about "
+            f"{100 * self.tolerance:.1g} % (told by {self.pilot_gradients:,} gradients)"
         )
 
 

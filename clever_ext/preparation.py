@@ -8,10 +8,7 @@ gradients, before it is used.
 from __future__ import annotations
 
 import copy
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import Any, NamedTuple
@@ -23,6 +20,7 @@ from .errors import CleverError
 from .folding import CannotFoldError, Folded
 from .gradients import TorchOracle
 from .sampling import default_radius, sample_lp_ball
+from .surroundings import precision
 
 Model = Callable[[Tensor], Tensor]
 
@@ -45,7 +43,7 @@ class Allowed(NamedTuple):
 #: their gradients by about 1e-6, and beside a kink, which the other way of rounding may put on the
 #: other side, by the share of one unit, up to some 1e-3. So the median tells a copy that rounds
 #: otherwise from one that computes something else, and the largest change does not.
-_ROUNDING = Allowed(1e-4, 1e-4, 2e-2)
+_ROUNDING = Allowed(1e-4, 1e-4, 5e-3)
 #: The same for factors of 11 bits, which lie 1e4 times as far apart.
 _TF32_ROUNDING = Allowed(2e-2, 2e-2, 0.2)
 
@@ -164,63 +162,6 @@ def in_short(error: BaseException) -> str:
     """Return the kind of an error and the first line of what it says."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-_tf32_lock = threading.Lock()
-_tf32_before: list[tuple[Any, str]] = []  # what to set again once nobody wants it any longer
-_tf32_wanted = 0
-
-
-@contextmanager
-def process_settings(options: Sequence[str], device: torch.device) -> Iterator[None]:
-    """Set what options need of the whole process while the block runs, and nothing else.
-
-    Whether a GPU's products of float32 numbers are taken in TF32 is the user's to set; "tf32" sets
-    it for the block.
-    """
-    with _tf32() if "tf32" in options and device.type == "cuda" else nullcontext():
-        # Compiled backward passes may overwrite what the next one over the same graph needs: those
-        # of this block's and of models that the user has compiled, for which torch has loaded this.
-        if "compile" in options or "torch._functorch.config" in sys.modules:
-            from torch._functorch import config
-
-            with config.patch(donated_buffer=False):  # of this thread alone
-                yield
-        else:
-            yield
-
-
-@contextmanager
-def _tf32() -> Iterator[None]:
-    """Take products in TF32 while any thread is in the block."""
-    global _tf32_wanted
-    with _tf32_lock:
-        _tf32_wanted += 1
-        if _tf32_wanted == 1:
-            cudnn: Any = torch.backends.cudnn
-            for backend in (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn):
-                if backend.fp32_precision != "tf32":
-                    _tf32_before.append((backend, backend.fp32_precision))
-                    backend.fp32_precision = "tf32"
-    try:
-        yield
-    finally:
-        with _tf32_lock:
-            _tf32_wanted -= 1
-            while _tf32_wanted == 0 and _tf32_before:
-                backend, precision = _tf32_before.pop()
-                backend.fp32_precision = precision
-
-
-def precision(device: torch.device) -> dict[str, str]:
-    """Return how products of float32 numbers are taken where that is not in float32."""
-    backends: Any = torch.backends
-    if device.type == "cuda":
-        found = {"matmul": backends.cuda.matmul, "convolution": backends.cudnn.conv}
-    else:
-        found = {"matmul": backends.mkldnn.matmul, "convolution": backends.mkldnn.conv}
-    short = {name: str(each.fp32_precision) for name, each in found.items()}
-    return {name: each for name, each in short.items() if each not in ("none", "ieee")}
 
 
 def _module_copy(prepared: Prepared) -> nn.Module:

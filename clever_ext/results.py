@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 COLUMNS = {
     "image_id": "integer",
     "image": "string",  # where it came from, where that is known
+    "input_digest": "string",  # of the values that the model got
     "label": "integer",
     "predicted": "integer",
     "target": "integer",

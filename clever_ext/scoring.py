@@ -109,9 +109,17 @@ class _Run:
 
 
 def describe(
-    engine: Engine, batch: Batch, settings: Settings, name: str | None, complete: bool
+    engine: Engine,
+    batch: Batch,
+    settings: Settings,
+    name: str | None,
+    complete: bool,
+    late: Sequence[Finding] = (),
 ) -> dict[str, Any]:
-    """Return what decided the scores of some images, for the metadata of a result."""
+    """Return what decided the scores of some images, for the metadata of a result.
+
+    Beside what was found before the scores were made stands what was found late, by them.
+    """
     from . import __version__
 
     targets = settings.targets
@@ -142,7 +150,9 @@ def describe(
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
-        "warnings": [each.to_json() for each in of_concern((*engine.findings, *batch.findings))],
+        "warnings": [
+            each.to_json() for each in of_concern((*engine.findings, *batch.findings, *late))
+        ],
         "complete": complete,
     }
 
@@ -297,7 +307,7 @@ def score_batch(
 
     Ctrl-C ends the run with what is finished; `metadata["complete"]` is then False. A run with a
     tolerance goes on from what is held. What was found of model, images and cost is told, where
-    somebody is to be told, before the work begins; what was found later, after it.
+    somebody is to be told, before the work begins.
 
     Raises:
         CleverError: the model, or its number of classes, is unfit.
@@ -305,16 +315,30 @@ def score_batch(
     with engine.running(batch.images.device):
         engine.check(batch.images, settings.balls, settings.clip)
         subjects = Subjects(engine, batch, settings.targets, settings.seed)
-        found: list[Finding] = []
         if tell is not None:
-            found = [*engine.findings, *batch.findings, *_of_long_run(subjects, settings)]
-            tell(found)
+            tell((*engine.findings, *batch.findings, *_of_long_run(subjects, settings)))
+        told = len(engine.findings)
         table, complete = _scored(subjects, settings, progress, held)
+    late = _of_scores(table)
     if tell is not None:
-        tell(each for each in engine.findings if each not in found)
+        tell((*engine.findings[told:], *late))
     if not complete:
         warnings.warn("interrupted: the result holds the images finished so far", stacklevel=3)
-    return CleverResult(table, describe(engine, batch, settings, model_name, complete))
+    return CleverResult(table, describe(engine, batch, settings, model_name, complete, late))
+
+
+def _of_scores(table: Any) -> list[Finding]:
+    """Say where a radius hides how robust images are."""
+    scored = table[table["status"].isin(("ok", "max-fallback", "degenerate"))]
+    if not len(scored) or not scored["capped"].all():
+        return []
+    return [
+        Finding(
+            "units",
+            "every score is the radius: no sample says how much farther an image may be moved",
+            'give a larger radius in the units of the images, or radius="auto"',
+        )
+    ]
 
 
 def _of_long_run(subjects: Subjects, settings: Settings) -> list[Finding]:

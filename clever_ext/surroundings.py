@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -79,3 +81,60 @@ def weight_versions(model: Any) -> tuple[int, ...]:
     """Return what torch counts up whenever a parameter is written to."""
     module = as_module(model)
     return tuple(x._version for x in module.parameters()) if module is not None else ()
+
+
+_tf32_lock = threading.Lock()
+_tf32_before: list[tuple[Any, str]] = []  # what to set again once nobody wants it any longer
+_tf32_wanted = 0
+
+
+@contextmanager
+def process_settings(options: Sequence[str], device: torch.device) -> Iterator[None]:
+    """Set what options need of the whole process while the block runs, and nothing else.
+
+    Whether a GPU's products of float32 numbers are taken in TF32 is the user's to set; "tf32" sets
+    it for the block.
+    """
+    with _tf32() if "tf32" in options and device.type == "cuda" else nullcontext():
+        # Compiled backward passes may overwrite what the next one over the same graph needs: those
+        # of this block's and of models that the user has compiled, for which torch has loaded this.
+        if "compile" in options or "torch._functorch.config" in sys.modules:
+            from torch._functorch import config
+
+            with config.patch(donated_buffer=False):  # of this thread alone
+                yield
+        else:
+            yield
+
+
+@contextmanager
+def _tf32() -> Iterator[None]:
+    """Take products in TF32 while any thread is in the block."""
+    global _tf32_wanted
+    with _tf32_lock:
+        _tf32_wanted += 1
+        if _tf32_wanted == 1:
+            cudnn: Any = torch.backends.cudnn
+            for backend in (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn):
+                if backend.fp32_precision != "tf32":
+                    _tf32_before.append((backend, backend.fp32_precision))
+                    backend.fp32_precision = "tf32"
+    try:
+        yield
+    finally:
+        with _tf32_lock:
+            _tf32_wanted -= 1
+            while _tf32_wanted == 0 and _tf32_before:
+                backend, precision = _tf32_before.pop()
+                backend.fp32_precision = precision
+
+
+def precision(device: torch.device) -> dict[str, str]:
+    """Return how products of float32 numbers are taken where that is not in float32."""
+    backends: Any = torch.backends
+    if device.type == "cuda":
+        found = {"matmul": backends.cuda.matmul, "convolution": backends.cudnn.conv}
+    else:
+        found = {"matmul": backends.mkldnn.matmul, "convolution": backends.mkldnn.conv}
+    short = {name: str(each.fp32_precision) for name, each in found.items()}
+    return {name: each for name, each in short.items() if each not in ("none", "ieee")}

@@ -170,6 +170,7 @@ def tabulate(
     filled |= {
         "estimator": [estimator] * len(both),
         "image_id": subjects.batch.image_ids[both.image],
+        "input_digest": subjects.batch.digests[both.image],
         "label": None if labels is None else labels[both.image],
         "predicted": subjects.predicted[both.image],
         "target": both.target,

@@ -48,7 +48,7 @@ def main() -> None:
     )
     shutil.rmtree(OUT, ignore_errors=True)  # the demo's own, from the last time
     run = RunFolder(OUT)
-    score_run(run, pictures, Scorer(model, settings), Alone(), show=True)
+    score_run(run, pictures, Scorer(model, settings), Alone(), tell=print)
     result = run.load()
     print_scores(result, model.class_names)
 

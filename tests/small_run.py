@@ -99,12 +99,19 @@ class SmallRun:
         return Scorer(self.model, Settings.check(**given), 32, None, "none", threads)
 
     def score(
-        self, out: str, ranks: Any = None, shard: tuple[int, int] = (0, 1), **changes: Any
+        self,
+        out: str,
+        ranks: Any = None,
+        shard: tuple[int, int] = (0, 1),
+        retry_errors: bool = False,
+        tell: Any = None,
+        **changes: Any,
     ) -> int:
         """Score in this process."""
         folder = RunFolder(self.path / out)
         source = open_images(self.pictures)
-        return score_run(folder, source, self.scorer(**changes), ranks or Alone(), shard=shard)
+        how = {"shard": shard, "retry_errors": retry_errors, "tell": tell}
+        return score_run(folder, source, self.scorer(**changes), ranks or Alone(), **how)
 
     def folder(self, out: str) -> RunFolder:
         """Return a run's folder."""

@@ -147,6 +147,31 @@ def test_other_crops_and_fits_that_were_not_used_are_told():
     assert "b: 100% of the scores are contradicted" in cautions
 
 
+def test_pictures_of_the_same_names_that_are_other_data():
+    def of(digest, listing="l", way="contents", side=8):
+        contents = {"of": way, "sha256": digest, "files": 1, "bytes": 8, "modified": 0}
+        return {
+            "data": {"listing_sha256": listing, "contents": contents},
+            "preprocessing": {"image_size": side, "resize": side},
+        }
+
+    def cautions(b):
+        row = only(cx.compare(run(LOW, "a", of("x")), run(HIGH, "b", b)))
+        return row["verdict"], [text for text in row["cautions"] if "other data" in text]
+
+    verdict, said = cautions(of("y", side=16))
+    assert verdict == "cannot tell"
+    assert said == ["The pictures of a and b have the same names, and are other data."]
+    for same in (
+        of("x", side=16),
+        of("y"),  # fed alike: the rows tell
+        of("y", side=16, listing="others"),
+        of("y", side=16, way="names and sizes"),
+        {},
+    ):
+        assert cautions(same)[1] == []
+
+
 def test_pictures_seen_by_other_crop_modes_are_told():
     a, b = (
         run(x, n, {"preprocessing": {"image_size": 8, "resize": [9, 9], "crop_mode": mode}})

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import clever_ext as cx
-from clever_ext.classifier import _masks, check_classifier, modifies_input
+from clever_ext.classifier import _masks, check_classifier
 from clever_ext.errors import CleverError
 
 IMAGES = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -639,49 +639,3 @@ def test_short_types_tell_the_grid_that_margins_lie_on(dtype, eps):
     (said,) = accepted(model, IMAGES.to(dtype))
     assert f"computes in {str(dtype)[6:]}" in said
     assert f"a grid of {16 * eps:.2g}" in said  # logits between 16 and 32
-
-
-# --- models that write into their input ------------------------------------------
-
-
-def shifted(x):
-    x -= 0.5
-    return x.flatten(1)[:, :3] ** 2
-
-
-def shifted_data(x):
-    x.data.sub_(0.5)
-    return x.flatten(1)[:, :3] ** 2
-
-
-def shifted_in_numpy(x):
-    x.detach().numpy()[:] -= 0.5
-    return x.flatten(1)[:, :3] ** 2
-
-
-def shifted_where_differentiated(x):
-    return shifted(x) if x.requires_grad else shifted(x.clone())
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        shifted, shifted_data, shifted_in_numpy, shifted_where_differentiated,
-        nn.Sequential(nn.ReLU(inplace=True), network()).eval(),
-        nn.Sequential(nn.Hardtanh(inplace=True), network()).eval(),
-    ],
-)  # fmt: skip
-def test_a_model_that_modifies_its_input_is_scored_and_images_stay_as_they_are(model):
-    images = IMAGES * 4 - 1
-    before = images.clone()
-    assert modifies_input(model, images)
-    found = cx.clever_score(model, images, n_batches=4, batch_samples=8)
-    assert torch.equal(images, before)
-    expected = cx.clever_score(lambda x: model(x.clone()), images, n_batches=4, batch_samples=8)
-    assert found.scores[2].tolist() == expected.scores[2].tolist()
-
-
-def test_other_models_get_their_points_without_a_copy():
-    assert not modifies_input(network(), IMAGES)
-    assert not modifies_input(lambda x: x.detach(), IMAGES)
-    assert not modifies_input(nn.Linear(7, 3), IMAGES)  # which it does not take

@@ -10,7 +10,7 @@ from published import lenet_adversarial, lenet_clean, mnist
 from scored_runs import EASE, HIGH, LOW, SAME, flagged, only, run, searched
 
 import clever_ext as cx
-from clever_ext import CleverResult
+from clever_ext import CleverError, CleverResult
 from clever_ext.comparison.words import sections
 
 # --- the rule ----------------------------------------------------------------------------------
@@ -269,3 +269,58 @@ def test_a_masked_network_does_not_win():
     assert row["mean_b"] > row["mean_a"]
     assert row["verdict"] == "cannot tell"
     assert any("gradient masking" in reason for reason in row["reasons"])
+
+
+# --- the same pictures? ------------------------------------------------------------------------
+
+
+def digests(kind):
+    return {"input_digest": [f"{kind}{i}" for i in range(60)]}
+
+
+def test_other_pictures_under_the_same_numbers_are_not_compared():
+    with pytest.raises(CleverError, match=r"no scored image in common \(another picture than in a"):
+        cx.compare(run(LOW, "a", **digests("x")), run(HIGH, "b", **digests("y")))
+    some = digests("x")
+    some["input_digest"][7:9] = ["other", "others"]
+    found = cx.compare(run(LOW, "a", **digests("x")), run(HIGH, "b", **some))
+    assert only(found)["n"] == 58
+    assert set(found.dropped["image_id"]) == {7, 8}
+    assert set(found.dropped["reason"]) == {"another picture than in a"}
+    assert only(cx.compare(run(LOW, "a", **digests("x")), run(HIGH, "b")))["n"] == 60
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"settings": {"shape": [1, 9, 9]}}, {"settings": {"dtype": "bfloat16"}},
+     {"metadata": {"preprocessing": {"image_size": 8, "resize": 9}}}],
+)  # fmt: skip
+def test_models_that_are_fed_otherwise_see_other_values_of_the_same_picture(how):
+    found = cx.compare(run(LOW, "a", **digests("x")), run(HIGH, "b", **how, **digests("y")))
+    assert only(found)["n"] == 60
+
+
+def test_one_model_on_two_arrays_is_not_compared_with_itself():
+    torch.manual_seed(0)
+    model = torch.nn.Linear(6, 3).eval()
+    first, other = torch.rand(12, 6), torch.rand(12, 6)
+
+    def result(x, **more):
+        return cx.clever_score(model, x, n_batches=4, batch_samples=4, radius=9, **more)
+
+    with pytest.raises(CleverError, match="another picture"):
+        cx.compare(result(first), result(other))
+    same = cx.compare(result(first), result(first.double().numpy(), seed=1))
+    assert only(same)["n"] == 12
+
+
+def test_without_labels_all_is_written_and_said():
+    unlabelled = [run(x, n, label=None) for x, n in ((LOW, "a"), (HIGH, "b"))]
+    found = cx.compare(*unlabelled)
+    assert only(found)["more_robust"] == "b"
+    said = str(found)
+    assert "60 images have no label" in said
+    assert "All of them count, since there are no labels." in said
+    assert "both models are right" not in said
+    labelled = str(cx.compare(run(LOW, "a"), run(HIGH, "b")))
+    assert "no label" not in labelled

@@ -35,6 +35,18 @@ SOURCE = sample_pictures()
 SMALL = Preprocessing(64, 64)
 
 
+LONG = """
+import tempfile
+from clever_ext.data import Loader, Preprocessing, sample_pictures
+
+if __name__ == "__main__":
+    source = sample_pictures()
+    with Loader(source, Preprocessing(64, 64), 1) as loader:
+        print(list(loader.submit(source[:1]).result()[0].pixels.shape))
+    print(tempfile.gettempdir())
+"""
+
+
 @dataclass(frozen=True)
 class Trap:
     """The place of a picture that does something to the process that reads it."""
@@ -268,6 +280,17 @@ def test_ctrl_c_reaches_the_main_process_alone(tmp_path) -> None:
     assert process.returncode == -signal.SIGINT
     assert errors.count("KeyboardInterrupt") == 1
     wait_until_gone(pids)
+
+
+def test_a_long_temporary_folder_is_no_obstacle(tmp_path) -> None:
+    folder = tmp_path / ("t" * 100)
+    folder.mkdir()
+    (tmp_path / "script.py").write_text(LONG)
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path, env={**os.environ, "TMPDIR": str(folder)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout == f"[3, 64, 64]\n{folder}\n", done.stderr
 
 
 def test_a_script_without_a_guard_is_told_so(tmp_path) -> None:

@@ -7,10 +7,11 @@ from torch import nn
 
 import clever_ext as cx
 from clever_ext import engine as engine_module
-from clever_ext.engine import Choice, Engine, _Trials, first_device_batch
+from clever_ext.engine import Choice, Engine, first_device_batch
 from clever_ext.inputs import Settings, check_batch
 from clever_ext.progress import silent
 from clever_ext.scoring import score_batch
+from clever_ext.trials import Trials
 
 IMAGES = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 CLASSES, TARGETS = torch.tensor([0, 1]), torch.tensor([[1, 2], [2, 3]])
@@ -40,7 +41,7 @@ def clock(monkeypatch):
             return found
 
     clock = Clock()
-    monkeypatch.setattr(_Trials, "seconds", lambda *args, **named: clock.of(*args, **named))
+    monkeypatch.setattr(Trials, "seconds", lambda *args, **named: clock.of(*args, **named))
     return clock
 
 
@@ -51,8 +52,8 @@ def fewer_with_options(_trials, prepared, _size, batched_backward=False):
 @pytest.fixture
 def eager(monkeypatch):
     """Make whatever "auto" may try seem faster, however few the gradients."""
-    monkeypatch.setattr(_Trials, "seconds", fewer_with_options)
-    monkeypatch.setattr(_Trials, "worth", lambda *_: True)
+    monkeypatch.setattr(Trials, "seconds", fewer_with_options)
+    monkeypatch.setattr(Trials, "worth", lambda *_: True)
     monkeypatch.setattr(engine_module, "_FIRST_SHARE", 1.0)
     monkeypatch.setattr(Engine, "_best_batch", lambda *given: given[3:])
 

@@ -17,8 +17,8 @@ from clever_ext.preparation import (
     CannotPrepareError,
     apply,
     check_options,
-    process_settings,
 )
+from clever_ext.surroundings import process_settings
 
 
 class Block(nn.Module):
@@ -367,70 +367,6 @@ def test_a_compiled_model_takes_several_backward_passes():
     for k in range(3):
         expected = torch.autograd.grad(logits[:, k].sum(), leaf, retain_graph=True)[0]
         torch.testing.assert_close(found[k], expected, rtol=1e-4, atol=1e-6)
-
-
-def settings_of_products():
-    backends = torch.backends
-    of = (backends.cuda.matmul, backends.cudnn, backends.cudnn.conv, backends.cudnn.rnn)
-    return [each.fp32_precision for each in (backends, *of, backends.mkldnn.matmul)]
-
-
-def nothing():
-    pass
-
-
-def newly():
-    torch.backends.cuda.matmul.fp32_precision = "tf32"
-
-
-def for_all():
-    torch.backends.fp32_precision = "tf32"
-
-
-def as_before():
-    torch.backends.cuda.matmul.allow_tf32 = True
-    torch.backends.cudnn.allow_tf32 = False
-
-
-@pytest.fixture
-def any_precision():
-    backends = torch.backends
-    places = (backends, backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
-    before = [each.fp32_precision for each in places]
-    yield
-    torch.set_float32_matmul_precision("highest")
-    for each, precision in zip(places, before, strict=True):
-        each.fp32_precision = precision
-
-
-@pytest.mark.usefixtures("any_precision")
-@pytest.mark.parametrize(
-    "choose",
-    [nothing, newly, for_all, as_before, lambda: torch.set_float32_matmul_precision("medium")],
-)
-def test_precisions_are_the_user_s_but_for_tf32_on_a_gpu(choose):
-    choose()
-    before, seen = settings_of_products(), []
-
-    class Watched(nn.Linear):
-        def forward(self, x):
-            seen.append(settings_of_products())
-            return super().forward(x)
-
-    for prepare in ("none", "auto", ["tf32"]):
-        cx.clever_score(
-            Watched(4, 3).eval(), torch.rand(1, 4), n_batches=2, batch_samples=4, prepare=prepare
-        )
-    assert all(each == before for each in seen)
-    with process_settings(["tf32"], torch.device("cuda")):
-        with process_settings(["tf32"], torch.device("cuda")):
-            pass
-        _, matmul, _, conv, rnn, _ = settings_of_products()
-        assert matmul == conv == rnn == "tf32"
-    assert settings_of_products() == before
-    with pytest.raises(ZeroDivisionError), process_settings(["tf32"], torch.device("cuda")):
-        raise ZeroDivisionError
-    assert settings_of_products() == before
 
 
 def test_options_by_name():

@@ -7,9 +7,11 @@ import re
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from reported import BROKEN, HOSTILE, make_pictures, make_run
+from scored_runs import run as scored
 from small_run import SmallRun
 
 import clever_ext as cx
@@ -21,6 +23,7 @@ from clever_ext.report.page import MOST_ROWS, MOST_THUMBNAILS
 from clever_ext.report.reading import read_runs
 from clever_ext.report.selection import pick_images
 from clever_ext.report.summary import facts, mean_interval, summarise
+from clever_ext.report.writing import FORMATS
 from clever_ext.results import COLUMNS, make_table
 
 
@@ -388,3 +391,45 @@ def test_jinja_and_pandas_are_loaded_late():
 def test_broken_and_hostile_pictures_are_rows(run):
     assert {BROKEN, HOSTILE} <= set(run.table["image"])
     assert torch.is_grad_enabled()
+
+
+WARNING = {"topic": "labels", "said": "all labels are <0>", "fix": "give --labels"}
+
+
+@pytest.mark.parametrize("format", ["md", "html", "json"])
+def test_warnings_are_shown(run, tmp_path, format):
+    cx.write_report(run, tmp_path / "well", format, images=False)
+    assert "Warnings" not in (tmp_path / "well").read_text()
+    warned = CleverResult(run.table, run.metadata | {"warnings": [WARNING]})
+    cx.write_report(warned, tmp_path / "warned", format, images=False)
+    text = (tmp_path / "warned").read_text()
+    said = "all labels are <0>" if format == "json" else "all labels are &lt;0"
+    assert said in text
+    assert ("Warnings" in text) == (format != "json")
+    assert "Fix: give --labels." in text
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_two_runs_without_labels_are_reported(run, tmp_path, format):
+    runs = [
+        CleverResult(run.table.assign(label=pd.array([None] * len(run.table), dtype="Int64")),
+                     run.metadata | {"model": {"name": name, "digest": name}})
+        for name in ("a", "b")
+    ]  # fmt: skip
+    cx.write_report(runs, tmp_path / "report", format, images=False)
+    text = (tmp_path / "report").read_text()
+    if format in ("md", "html"):
+        assert "o labels" in text
+        assert "misclassified, " not in text
+
+
+def test_a_spreadsheet_finds_no_formula(capsys, tmp_path):
+    names = ["=cmd|'/c calc'!A1", "+1+1", "-2", "@SUM(A1)", "\tx", "a=b", "", "a", "b", "c"]
+    result = scored(np.linspace(0.1, 1, 10), "=HYPERLINK(1)", image=names)
+    result.table["margin"] = -1.5
+    result.save(tmp_path / "run.parquet")
+    assert main(["report", str(tmp_path / "run.parquet"), "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["image"] for row in rows] == [f"'{name}" for name in names[:5]] + names[5:]
+    assert {row["run"] for row in rows} == {"'=HYPERLINK(1)"}
+    assert {row["margin"] for row in rows} == {"-1.5"}

@@ -1,42 +1,89 @@
-"""The command line: one module for each command, `main` to choose among them."""
+"""The command line: one module for each command, `main` to choose among them.
+
+Commands import what they need when they run, since torch takes seconds: the help shall not.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+from .. import __version__
 from ..errors import CleverError
 from . import bench, compare, doctor, merge, report, score, status
+from .terminal import accept_any_sign, close_output, say
 
 __all__ = ["main"]
 
 #: In the order of the help. Each has `add`, which describes the command and says what runs it.
 _COMMANDS = (score, status, merge, compare, report, bench, doctor)
+#: Arguments that are paths: a shell does not replace the ~ of --out=~/run, nor a script's.
+_PATHS = ("out", "images", "labels", "label_map", "model", "weights", "folder", "runs")
+#: Exit statuses of what a signal ends, as a shell has them.
+_INTERRUPTED, _PIPE = 130, 141
+
+
+class _Parser(argparse.ArgumentParser):
+    """Of one command."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(formatter_class=_Help, **given)
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Says the default of each option that has one, unless its own words do."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        value = action.default
+        if value in (None, argparse.SUPPRESS) or isinstance(value, bool) or "default" in text:
+            return text
+        listed = isinstance(value, (list, tuple))
+        said = " ".join(map(str, value)) if listed else str(value)
+        return f"{text} (default: {said.replace('%', '%%')})"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="clever-ext", description="CLEVER robustness scores of image classifiers."
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser.add_argument("--version", action="version", version=f"clever-ext {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     for command in _COMMANDS:
         command.add(commands)
     return parser
+
+
+def _expanded(value: Any) -> Any:
+    """Replace a leading ~ by the user's home."""
+    if isinstance(value, list):
+        return [_expanded(each) for each in value]
+    return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status.
 
     Status 2 is bad input, or a file that could not be written, said in one message on standard
-    error; 130 and 143 a run that was stopped by SIGINT or SIGTERM, whose finished pieces are kept.
+    error; `clever-ext score -h` lists the others.
     """
-    args = _parser().parse_args(argv)
+    accept_any_sign()
     try:
+        args = _parser().parse_args(argv)
+        for name in _PATHS:
+            if hasattr(args, name):
+                setattr(args, name, _expanded(getattr(args, name)))
         status: int = args.run(args)
+        sys.stdout.flush()
     except CleverError as error:
-        print(f"clever-ext: {error}", file=sys.stderr)
-        return 2
+        say(f"clever-ext: {error}", sys.stderr)
+        return error.exit_status
     except KeyboardInterrupt:  # a run that has begun answers by itself
-        return 130
+        return _INTERRUPTED
+    except BrokenPipeError:
+        close_output()
+        return _PIPE
     return status

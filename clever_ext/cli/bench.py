@@ -5,13 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import torch
-from rich.console import Console
-from rich.table import Table
-
-from ..gradients import model_placement
-from ..sampling import check_integer
 from .options import add_machine, add_model, load, read_device_batch
+from .terminal import Column, facts, show, table, terminal_width
 
 
 def add(commands: Any) -> None:
@@ -27,9 +22,12 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and print."""
+    import torch
+
     from ..bench import measure
+    from ..gradients import model_placement
     from ..inputs import check_device_batch
-    from ..sampling import check_norm
+    from ..sampling import check_integer, check_norm
 
     loaded = load(args)
     device, dtype = model_placement(loaded.model)
@@ -44,13 +42,12 @@ def run(args: argparse.Namespace) -> int:
         device_batch=check_device_batch(read_device_batch(args.device_batch)),
         rounds=check_integer("rounds", args.rounds, 1, 10**6),
     )
-    console, table = Console(), Table(title="microseconds for each gradient evaluation")
-    for column in ("stage", "floor", "ours", "floor / ours"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
+    columns = [Column("stage"), *(Column(n, True) for n in ("floor", "ours", "floor / ours"))]
+    rows = []
     for stage in costs.stages:
         floor, ours = stage.medians()
-        table.add_row(stage.name, f"{floor:,.2f}", f"{ours:,.2f}", f"{floor / ours:.2f}")
-    console.print(table)
-    for name, value in costs.facts.items():
-        console.print(f"{name}: {value}")
+        rows.append([stage.name, f"{floor:,.2f}", f"{ours:,.2f}", f"{floor / ours:.2f}"])
+    print("Microseconds for each gradient evaluation")
+    show(table(columns, rows, terminal_width()))
+    show(facts(((name, str(value)) for name, value in costs.facts.items()), terminal_width()))
     return 0

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-
 from .. import durable
 from ..errors import CleverError
+from .terminal import Column, sentence, show, table, terminal_width
 
 if TYPE_CHECKING:
     from ..comparison import Comparison
 
+#: Columns of tables that hold names, which may be cut.
+_NAMES = ("model", "image", "class")
 #: Columns of the terminal where the output goes to a file.
 _WIDTH = 100
 
@@ -33,7 +31,7 @@ def add(commands: Any) -> None:
     compare.add_argument("--norm", nargs="+", help="norms to compare; default: all in common")
     compare.add_argument("--confidence", type=float, default=0.95, help="of intervals and tests")
     compare.add_argument("--format", choices=_TEXTS, default="text")
-    compare.add_argument("-o", "--out", type=Path, metavar="FILE", help="default: the terminal")
+    compare.add_argument("-o", "--out", metavar="FILE", help="default: the terminal")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,13 +44,13 @@ def run(args: argparse.Namespace) -> int:
         )
     found = compare(*args.runs, norm=args.norm, confidence=args.confidence)
     if args.out is None and args.format == "text":
-        _print(found, Console())
+        show(_lines(found, terminal_width()))
         return 0
     text = _TEXTS[args.format](found)
     if args.out is None:
         print(text)
     else:
-        durable.write(args.out, text.encode())
+        durable.write(Path(args.out), text.encode())
     return 0
 
 
@@ -62,33 +60,34 @@ def _as_json(found: Comparison) -> str:
 
 def _as_csv(found: Comparison) -> str:
     """The pairs' rows; sentences in one cell, separated by a blank."""
-    table = found.pairs.assign(
+    from ..report.export import without_formulas
+
+    pairs = found.pairs.assign(
         **{name: found.pairs[name].map(" ".join) for name in ("reasons", "cautions")}
     )
-    return table.to_csv(index=False).rstrip("\n")
+    return without_formulas(pairs).to_csv(index=False).rstrip("\n")
 
 
 def _as_text(found: Comparison) -> str:
-    file = io.StringIO()
-    _print(found, Console(file=file, width=_WIDTH))
-    return file.getvalue()
+    return "\n".join([*_lines(found, _WIDTH), ""])
 
 
-def _print(found: Comparison, console: Console) -> None:
-    """Print all sections."""
+def _lines(found: Comparison, width: int) -> Iterator[str]:
+    """Write down all sections."""
     from ..comparison.words import sections
 
     for part in sections(found):
-        console.print(f"\n[bold]{part.title}[/bold]")
+        yield ""
+        yield from sentence(part.title, width)
         for line in part.lines:
-            console.print(line, markup=False, highlight=False)
+            yield from sentence(line, width)
         if part.rows:
-            table = Table(box=SIMPLE_HEAD, pad_edge=False)
-            for number, name in enumerate(part.head):
-                table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
-            for row in part.rows:
-                table.add_row(*row)
-            console.print(table)
+            yield ""
+            columns = [
+                Column(name, right=number > 0, cut=name in _NAMES)
+                for number, name in enumerate(part.head)
+            ]
+            yield from table(columns, part.rows, width)
 
 
 _TEXTS: dict[str, Callable[[Comparison], str]] = {

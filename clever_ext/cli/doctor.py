@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from .terminal import facts, say, show, terminal_width
 
 
 def add(commands: Any) -> None:
@@ -19,15 +18,11 @@ def run(_: argparse.Namespace) -> int:
     """Look, test, and print."""
     from ..doctor import describe, self_test
 
-    console = Console()
-    facts = Table(show_header=False, box=None)
-    for fact in describe():
-        facts.add_row(*fact)
-    console.print(facts)
+    show(facts(describe(), terminal_width()))
     failed = 0
     for check in self_test():
-        verdict = "ok" if check.passed else "[red]FAILED[/red]"
-        console.print(f"{check.name}: {verdict} (off by {check.difference:.1e})")
+        verdict = "ok" if check.passed else "FAILED"
+        say(f"{check.name}: {verdict} (off by {check.difference:.1e})")
         failed += not check.passed
-    console.print("all kernels agree with their references" if not failed else f"{failed} failed")
+    say("all kernels agree with their references" if not failed else f"{failed} failed")
     return 1 if failed else 0

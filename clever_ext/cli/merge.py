@@ -22,8 +22,9 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Join, and print the scores."""
+    from ..runs.folder import read_scores
     from ..runs.merge import merge
 
     whole = merge(args.out, args.runs, args.allow_holes, args.allow_overlap)
-    print_run(whole.path)
+    print_run(whole.path, read_scores(whole.path))
     return 0

@@ -5,20 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-import torch
-
-from ..preparation import OPTIONS
-from ..sampling import check_integer
-
+# torch and what needs it are imported where they are used: the help shall come at once.
 if TYPE_CHECKING:
+    import torch
+
     from ..models import LoadedModel
 
-DTYPES = {
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-}
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+PREPARATIONS = "fold_batch_norm, channels_last, bfloat16, float16, compile, tf32, cuda_graph"
 
 
 def add_model(command: argparse.ArgumentParser) -> None:
@@ -73,9 +67,16 @@ def add_machine(command: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["auto"],
         metavar="OPTION",
-        help=f"auto, none, or some of {', '.join(OPTIONS)}",
+        help=f"auto, none, or some of {PREPARATIONS}",
     )
     machine.add_argument("--threads", type=int, help="of the CPU; default: torch's own choice")
+
+
+def dtype_of(name: str | None) -> torch.dtype | None:
+    """Return the type of numbers of a name; None where none was asked for."""
+    import torch
+
+    return None if name is None else getattr(torch, name)
 
 
 def read_device_batch(text: str) -> int | str:
@@ -85,9 +86,12 @@ def read_device_batch(text: str) -> int | str:
 
 def load(args: argparse.Namespace) -> LoadedModel:
     """Load the model that the arguments name, onto the device that they name."""
+    import torch
+
     from ..doctor import devices
     from ..inputs import check_device
     from ..models import load_model
+    from ..sampling import check_integer
 
     if args.threads is not None:
         torch.set_num_threads(check_integer("threads", args.threads, 1, 4096))
@@ -104,5 +108,5 @@ def load(args: argparse.Namespace) -> LoadedModel:
         std=args.std,
     )
     best = devices()[-1]
-    model.model.to(check_device(args.device, None, best), DTYPES.get(args.dtype))
+    model.model.to(check_device(args.device, None, best), dtype_of(args.dtype))
     return model

@@ -6,20 +6,21 @@ import argparse
 import sys
 from typing import Any
 
+from .terminal import say
+
+FORMATS = ("html", "csv", "json", "md")
 #: Where the page goes if nothing is said; the other formats are printed.
 _PAGE = "report.html"
 
 
 def add(commands: Any) -> None:
     """Describe the command."""
-    from ..report import FORMATS
-
     report = commands.add_parser("report", help="show runs: a page, or their rows as text")
     report.set_defaults(run=run)
     report.add_argument(
         "runs", nargs="+", metavar="RUN", help="folder of a run, or a .parquet file"
     )
-    report.add_argument("--format", choices=FORMATS, default="html")
+    report.add_argument("--format", choices=FORMATS, default="html", help="of the report")
     report.add_argument(
         "-o", "--out", metavar="FILE", help=f"default: {_PAGE}; other formats are printed"
     )
@@ -38,5 +39,5 @@ def run(args: argparse.Namespace) -> int:
         return 0
     out = args.out or _PAGE
     write_report(args.runs, out, args.format, args.images)
-    print(f"Report: {out}", file=sys.stderr)
+    say(f"Report: {out}", sys.stderr)
     return 0

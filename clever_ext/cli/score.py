@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
-from typing import Any
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CleverError
-from ..inputs import ESTIMATORS
 from .images import add_images, open_from
-from .options import DTYPES, add_machine, add_model, load, read_device_batch
+from .options import add_machine, add_model, dtype_of, load, read_device_batch
 from .tables import print_run
+from .terminal import print_findings, say
+
+if TYPE_CHECKING:
+    from ..findings import Finding
+
+_STATUSES = """exit status:
+  0        every picture has a score
+  2        bad input, or a file that cannot be written
+  3        some pictures have no score; --retry-errors tries those with errors again
+  4        no picture has a score, or none can be read
+  130, 143 stopped by SIGINT (Ctrl-C) or SIGTERM; the same command goes on
+  Under torchrun 0 stands for 3 and 4 too: it would start processes that end by another again."""
 
 
 def add(commands: Any) -> None:
     """Describe the command."""
-    score = commands.add_parser("score", help="score a model on a folder of pictures")
+    score = commands.add_parser(
+        "score", help="score a model on a folder of pictures", epilog=_STATUSES
+    )
     score.set_defaults(run=run)
     add_model(score)
     add_images(score)
@@ -27,29 +39,47 @@ def add(commands: Any) -> None:
     how.add_argument(
         "--radius",
         nargs="+",
-        help="one for each norm, or one for all: a number, several joined by commas, or auto",
+        help="one for each norm, or one for all: a number, several joined by commas, or auto; "
+        "default: 2 for l2, and about as long a way in the others",
     )
     how.add_argument(
         "--race", action="store_true", help="drop targets that cannot have the smallest score"
     )
     how.add_argument(
-        "--targets", default="top-10", help="all, top-K, random, least-likely or class numbers"
+        "--targets",
+        help="all, top-K, random, least-likely or class numbers; default: top-10, or all of fewer",
     )
     how.add_argument("--n-batches", type=int, default=500, help="N_b, the number of batch maxima")
     how.add_argument("--batch-samples", type=int, default=1024, help="N_s, the samples of each")
-    how.add_argument("--estimator", choices=ESTIMATORS, default="clever")
+    how.add_argument("--estimator", default="clever", help="clever, or steepest")
     how.add_argument(
-        "--tolerance", type=float, help="add batches until intervals are this narrow, e.g. 0.05"
+        "--tolerance",
+        type=float,
+        help="add batches until intervals are this narrow, e.g. 0.05; default: --n-batches of them",
     )
     how.add_argument(
-        "--max-gradients", type=int, help="of a row, with a tolerance or the steepest estimator"
+        "--max-gradients",
+        type=int,
+        help="of a row; default: 2000 for the steepest estimator, 512000 with a tolerance",
     )
-    how.add_argument("--clip", nargs=2, type=float, default=(0.0, 1.0), metavar=("LOW", "HIGH"))
+    how.add_argument(
+        "--clip",
+        nargs=2,
+        type=float,
+        default=(0.0, 1.0),
+        metavar=("LOW", "HIGH"),
+        help="samples stay within",
+    )
     how.add_argument("--no-clip", dest="clip", action="store_const", const=None)
-    how.add_argument("--seed", type=int, default=0)
+    how.add_argument("--seed", type=int, default=0, help="of the samples")
     add_machine(score)
     score.add_argument(
         "--out", required=True, help="folder of the run; one that was stopped goes on"
+    )
+    score.add_argument(
+        "--retry-errors",
+        action="store_true",
+        help="score the finished pieces again that have pictures with errors",
     )
     score.add_argument(
         "--dry-run", action="store_true", help="tell what the run will take, from a measurement"
@@ -99,8 +129,9 @@ def run(args: argparse.Namespace) -> int:
     from ..data.loading import Loader
     from ..inputs import Settings
     from ..runs.estimate import estimate
-    from ..runs.folder import RunFolder
+    from ..runs.folder import RunFolder, read_scores
     from ..runs.loop import score_run
+    from ..runs.outcome import outcome
     from ..runs.ranks import find_ranks, local_device
     from ..runs.scorer import Scorer
     from ..targets import parse_targets
@@ -111,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings.check(
         norm=args.norm,
         radius=_radii(args.radius, args.norm),
-        targets=parse_targets(args.targets),
+        targets=None if args.targets is None else parse_targets(args.targets),
         n_batches=args.n_batches,
         batch_samples=args.batch_samples,
         clip=args.clip,
@@ -126,16 +157,29 @@ def run(args: argparse.Namespace) -> int:
         model,
         settings,
         device_batch=read_device_batch(args.device_batch),
-        dtype=DTYPES.get(args.dtype),
+        dtype=dtype_of(args.dtype),
         prepare=args.prepare,
         threads=args.threads,
     )
     if args.dry_run:
         with Loader(source, model.preprocessing, args.workers) as loader:
-            Console().print(str(estimate(source, scorer, loader, shard)), highlight=False)
+            for line in str(estimate(source, scorer, loader, shard)).splitlines():
+                say(line)
         return 0
     folder, ranks = RunFolder(args.out), find_ranks()
-    status = score_run(folder, source, scorer, ranks, args.workers, shard, show=True)
-    if ranks.leader:
-        print_run(folder.path)
-    return status
+    status = score_run(folder, source, scorer, ranks, args.workers, shard, _tell, args.retry_errors)
+    if not ranks.leader:
+        return status
+    result = read_scores(folder.path) if folder.finished() else None
+    print_run(folder.path, result)
+    if status or result is None or ranks.job is not None:
+        return status
+    return outcome(result)
+
+
+def _tell(said: str | Finding) -> None:
+    """Say what is known before the first gradient."""
+    if isinstance(said, str):
+        say(said, sys.stderr)
+    else:
+        print_findings([said], sys.stderr)

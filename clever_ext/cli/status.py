@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from .terminal import facts, show, terminal_width
 
 
 def add(commands: Any) -> None:
@@ -21,8 +20,5 @@ def run(args: argparse.Namespace) -> int:
     from ..runs.folder import RunFolder
     from ..runs.status import read_status
 
-    table = Table(show_header=False, box=None)
-    for fact in read_status(RunFolder(args.folder)).facts():
-        table.add_row(*fact)
-    Console().print(table)
+    show(facts(read_status(RunFolder(args.folder)).facts(), terminal_width()))
     return 0

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..data import other_contents
 from ..errors import CleverError
-from .pairing import Paired, Side
+from .pairing import Paired, Side, fed_alike
 
 #: Shares of images. Above `_MOST`, what holds of both models leaves the rest without weight.
 _MOST = 0.5
@@ -95,7 +96,7 @@ def of_settings(a: Side, b: Side, estimator: str) -> list[Caution]:
             found.append(
                 Caution(name, f"{a.name}: {what} {of_a.get(name)}; {b.name}: {of_b.get(name)}.")
             )
-    return found + _of_pictures(a, b, estimator)
+    return found + _of_contents(a, b, estimator) + _of_pictures(a, b, estimator)
 
 
 def _of_gradients(a: Side, b: Side, estimator: str) -> list[Caution]:
@@ -130,6 +131,23 @@ def _of_pictures(a: Side, b: Side, estimator: str) -> list[Caution]:
     else:
         return []
     return [Caution("crop", text)]
+
+
+def _of_contents(a: Side, b: Side, estimator: str) -> list[Caution]:
+    """Say where files of the same names are other data, of models that see them otherwise.
+
+    Of models that see them alike the digests in their rows tell, picture by picture.
+    """
+    of_a, of_b = (side.runs[estimator].metadata.get("data", {}) for side in (a, b))
+    known = "contents" in of_a and "contents" in of_b
+    if not known or fed_alike(a, b, estimator):
+        return []
+    same_names = of_a["listing_sha256"] == of_b["listing_sha256"]
+    same_way = of_a["contents"]["of"] == of_b["contents"]["of"]
+    if not (same_names and same_way and other_contents(of_a["contents"], of_b["contents"])):
+        return []
+    text = f"The pictures of {a.name} and {b.name} have the same names, and are other data."
+    return [Caution("contents", text, (a.name, b.name))]
 
 
 def of_sizes(
@@ -177,6 +195,15 @@ def of_search(a: Side, b: Side, estimator: str, norm: float) -> list[Caution]:
             text = f"{side.name}: on {missed:.0%} of the rows samples met a steeper place than the"
             found.append(Caution("missed", f"{text} search: these scores are too high."))
     return found
+
+
+def of_labels(pair: Paired) -> list[Caution]:
+    """Say where it is not known which answers are right."""
+    n = int((pair.labels < 0).sum())
+    if n == 0:
+        return []
+    text = f"{n} images have no label: a model that gets one wrong counts as right there."
+    return [Caution("labels", text)]
 
 
 def of_scores(pair: Paired, names: tuple[str, str]) -> list[Caution]:

@@ -201,6 +201,7 @@ class _Pair:
         (a, b), differences = self.both.scores, self.both.scores[0] - self.both.scores[1]
         found: dict[str, Any] = {
             "n": len(self.all.image_ids),
+            "n_labelled": int((self.all.labels >= 0).sum()),
             "n_both_right": len(a),
             "n_only_a_right": int((right[0] & ~right[1]).sum()),
             "n_only_b_right": int((right[1] & ~right[0]).sum()),
@@ -235,6 +236,7 @@ class _Pair:
         ratio = (n["ratio"], n["ratio_low"], n["ratio_high"])
         found = [
             *doubts.of_settings(*self.models, self.all.estimator),
+            *doubts.of_labels(self.all),
             *doubts.of_sizes(*self.models, self.all.estimator, self.all.norm, ratio),
             *doubts.of_search(*self.models, self.all.estimator, self.all.norm),
             *doubts.of_scores(self.both, self.names),

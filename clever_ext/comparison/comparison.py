@@ -22,8 +22,9 @@ class Comparison:
         pairs: One row for each norm, estimator and pair of models `a` and `b`. `verdict` is "more
             robust", "no difference found" or "cannot tell", `more_robust` a name or "", `reasons`
             and `cautions` lists of sentences. `n` images have scores of all models,
-            `n_both_right` of them count in all that follows: the intervals `mean_a`, `mean_b`,
-            `difference` (of the means, a - b), `ratio` (of the means, a / b), `median_a`,
+            `n_labelled` of them a label, `n_both_right` of them count in all that follows: the
+            intervals `mean_a`, `mean_b`, `difference` (of the means, a - b), `ratio` (of the
+            means, a / b), `median_a`,
             `median_b`, `median_difference` and `median_ratio` (of each image's), `share_a_higher`,
             `share_b_higher`, `p_value` (Wilcoxon), `rank_correlation`, `kendall_tau`, `detectable`
             (the smallest difference that would have been found 4 times in 5), `p_holm`.
@@ -49,9 +50,9 @@ class Comparison:
         """Return all of it as JSON takes it: tables as lists of rows, norms as text, NaN as None.
 
         >>> import clever_ext as cx, json, torch
+        >>> images = torch.rand(3, 4)
         >>> runs = [
-        ...     cx.clever_score(torch.nn.Linear(4, 2).eval(), torch.rand(3, 4), n_batches=4)
-        ...     for _ in range(2)
+        ...     cx.clever_score(torch.nn.Linear(4, 2).eval(), images, n_batches=4) for _ in range(2)
         ... ]
         >>> json.loads(json.dumps(cx.compare(*runs).to_dict()))["pairs"][0]["norm"]
         '2'

@@ -44,7 +44,8 @@ def sections(comparison: Comparison) -> list[Section]:
     if any(pairs["cautions"].map(len)):
         found.append(Section("Cautions", list(_cautions(pairs))))
     for key, rows in pairs.groupby(_PAIR, sort=False):
-        found.append(_numbers(rows, _title(key), level))
+        labelled = bool((rows["n_labelled"] > 0).any())
+        found.append(_numbers(rows, _title(key), level, labelled))
     found.append(_models(comparison.models))
     for key, rows in comparison.by_class.groupby(_PAIR, sort=False):
         if rows["p_value"].notna().any():  # classes of a few images each say nothing
@@ -103,7 +104,7 @@ def _cautions(pairs: pd.DataFrame) -> Iterator[str]:
         yield f"{text} ({'; '.join(where)})"
 
 
-def _numbers(rows: pd.DataFrame, title: str, level: str) -> Section:
+def _numbers(rows: pd.DataFrame, title: str, level: str, labelled: bool) -> Section:
     """Quantities down, norms across."""
 
     def interval(name: str) -> list[str]:
@@ -133,12 +134,14 @@ def _numbers(rows: pd.DataFrame, title: str, level: str) -> Section:
         ["all images: A - B", *interval("all_difference")],
     ]
     first = rows.iloc[0]
-    lines = [
-        f"{first['n']} images have scores of all models. On {first['n_both_right']} both models "
-        f"are right: these count. A alone is right on {first['n_only_a_right']}, B alone on "
-        f"{first['n_only_b_right']}; in the last line those count, with a score of 0 where a model "
-        f"is wrong. {level} intervals."
-    ]
+    right = (
+        f"On {first['n_both_right']} both models are right: these count. A alone is right on "
+        f"{first['n_only_a_right']}, B alone on {first['n_only_b_right']}; in the last line those "
+        "count, with a score of 0 where a model is wrong."
+    )
+    if not labelled:
+        right = "All of them count, since there are no labels."
+    lines = [f"{first['n']} images have scores of all models. {right} {level} intervals."]
     return Section(title, lines, ["", *map(_norm, rows["norm"])], table)
 
 
@@ -185,12 +188,14 @@ def _class_cell(row: Any) -> str:
 
 
 def _moved(rows: pd.DataFrame, title: str) -> Section:
+    import pandas as pd
+
     shown = rows.groupby("norm", sort=False).head(_IMAGES)
     table = [
         [
             _norm(row["norm"]),
             row["image"] or str(row["image_id"]),
-            str(row["label"]) if row["label"] == row["label"] else "",
+            "" if pd.isna(row["label"]) else str(row["label"]),
             _number(row["score_a"]),
             _number(row["score_b"]),
         ]

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import resource
 import signal
 import sys
+import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +38,10 @@ limit of pixels a WebP file with transparency took most, 2.0 GiB."""
 
 SECONDS = 60.0
 """Time that one picture may take."""
+
+#: Bytes of a folder's path that leave room for the name of a socket below it; where that is more,
+#: other folders that all systems have.
+_LONGEST_FOLDER, _SHORT_FOLDERS = 60, ("/tmp", "/var/tmp", "/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -189,7 +195,7 @@ class _Worker:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
         self._pipe, its_end = context.Pipe()
-        with its_end:
+        with its_end, _short_temporary_folder():
             self._process = context.Process(
                 target=_serve, args=(its_end, preprocessing, MEMORY, SECONDS), daemon=True
             )
@@ -211,6 +217,24 @@ class _Worker:
         self._process.join()
         self._pipe.close()
         return self._process.exitcode
+
+
+@contextlib.contextmanager
+def _short_temporary_folder() -> Iterator[None]:
+    """Let the server's socket lie where its path is not too long for the system.
+
+    TMPDIR may be long, as batch systems and containers set it; the name of a socket is 107 bytes at
+    most. The server has one folder for as long as the process lives.
+    """
+    before = tempfile.tempdir
+    if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_FOLDER:
+        tempfile.tempdir = next(
+            (path for path in _SHORT_FOLDERS if os.access(path, os.W_OK)), before
+        )
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def _serve(pipe: Connection, preprocessing: Preprocessing, memory: int, seconds: float) -> None:

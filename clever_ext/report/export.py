@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NUMBERS = ("norm", "images", "mean (95 %)", "25 %", "median", "75 %", "score is R")
 #: Columns that only a program can use, and that would be most of a file.
 _BULKY = ("maxima", "witness")
+#: How a cell begins that a spreadsheet takes for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 #: Rows of Markdown: those with the smallest scores.
 _SMALLEST = 10
 
@@ -30,7 +32,17 @@ def write_csv(runs: Sequence[Run], handle: TextIO) -> None:
     for number, run in enumerate(runs):
         table = run.result.table[list(SCALARS)]
         table.insert(0, "run", run.name)
-        table.to_csv(handle, index=False, header=number == 0, lineterminator="\n")
+        without_formulas(table).to_csv(handle, index=False, header=number == 0, lineterminator="\n")
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Put an apostrophe before texts that a spreadsheet would run as a formula."""
+    texts = [name for name in table.columns if table[name].dtype in (object, "string")]
+    return table.assign(**{name: table[name].map(_no_formula) for name in texts})
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def write_json(runs: Sequence[Run], handle: TextIO) -> None:
@@ -80,6 +92,8 @@ def write_markdown(runs: Sequence[Run], handle: TextIO) -> None:
     parts = ["# CLEVER scores\n", f"{glossary.MEANING} {glossary.NO_CERTIFICATE}\n"]
     for run, summary in zip(runs, summaries, strict=True):
         parts += [f"## {_cell(run.name)}\n", _counts(summary), _numbers(summary)]
+        if summary.warnings:
+            parts += ["### Warnings\n", "".join(f"- {_cell(each)}\n" for each in summary.warnings)]
         parts += ["The smallest scores:\n", _smallest(run)]
         said = facts(run.result).items()
         parts.append(table_of(["setting", "value"], [[name, value] for name, value in said]))
@@ -110,11 +124,13 @@ def _cell(text: str) -> str:
 
 
 def _counts(summary: RunSummary) -> str:
-    right = "" if summary.accuracy is None else f" Accuracy: {summary.accuracy:.1%}."
-    return (
-        f"{summary.images} images: {summary.scored} scored, {summary.misclassified} "
-        f"misclassified, {summary.errors} with errors.{right}\n"
-    )
+    counts = [f"{summary.scored} scored", f"{summary.errors} with errors"]
+    if summary.accuracy is None:
+        right = "No labels: a wrong answer is scored as if it were right."
+    else:
+        counts.insert(1, f"{summary.misclassified} misclassified")
+        right = f"Accuracy: {summary.accuracy:.1%}."
+    return f"{summary.images} images: {', '.join(counts)}. {right}\n"
 
 
 def _numbers(summary: RunSummary) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..results import CleverResult
+from ..runs.description import findings_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +73,7 @@ class RunSummary:
         statuses: How many rows have each status; a row is an image and norm.
         flags: How many rows have each flag.
         norms: In the order of the run.
+        warnings: What was seen of the model, the pictures and their labels that may not be meant.
     """
 
     images: int
@@ -82,6 +84,7 @@ class RunSummary:
     statuses: dict[str, int]
     flags: dict[str, int]
     norms: list[NormSummary]
+    warnings: list[str]
 
 
 def summarise(result: CleverResult) -> RunSummary:
@@ -107,6 +110,7 @@ def summarise(result: CleverResult) -> RunSummary:
             _of_norm(float(str(norm)), own)
             for norm, own in rows[rows["norm"].notna()].groupby("norm", sort=False)
         ],
+        warnings=[str(each) for each in findings_of(result.metadata)],
     )
 
 

@@ -9,17 +9,25 @@ from typing import Any
 import PIL
 import torch
 
+from .. import container
 from ..data import ImageSource
 from ..engine import Choice
+from ..errors import CleverError
+from ..findings import Finding, of_concern
 from ..inputs import Batch
 from ..scoring import describe
+from .fingerprint import fingerprint
 from .identity import run_id
 from .pieces import Pieces
 from .scorer import Scorer
 
 
 def describe_run(
-    scorer: Scorer, source: ImageSource, first: Batch, pieces: Pieces
+    scorer: Scorer,
+    source: ImageSource,
+    first: Batch,
+    pieces: Pieces,
+    earlier: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Describe a run that is to begin, all but how its passes will be made.
 
@@ -28,15 +36,19 @@ def describe_run(
         source: The pictures.
         first: One of them, as the model gets it.
         pieces: How they are cut up.
+        earlier: The description of the run that goes on.
     """
+    known = None if earlier is None else earlier["data"]["contents"]
     of_call = describe(scorer.engine, first, scorer.settings, scorer.model.name, True)
     gpu = first.images.is_cuda
+    findings = [*source.findings, *findings_of(of_call)]
+    findings += [] if gpu else threads_and_cpus(torch.get_num_threads(), container.cpus())
     description = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "settings": of_call["settings"],
-        "model": of_call["model"],
+        "model": {**of_call["model"], "fingerprint": fingerprint(scorer.engine, first)},
         "preprocessing": vars(scorer.model.preprocessing),
-        "data": source.description(),
+        "data": {**source.description(), "contents": _contents(source, known)},
         "asked": {
             "prepare": [scorer.prepare]
             if isinstance(scorer.prepare, str)
@@ -52,9 +64,51 @@ def describe_run(
         "versions": {**of_call["versions"], "pillow": PIL.__version__},
         "pieces": pieces.to_json(),
         "class_names": scorer.model.class_names,
+        "warnings": [each.to_json() for each in of_concern(findings)],
     }
     found: dict[str, Any] = json.loads(json.dumps(description))  # as a reader of the file gets it
     return {"run_id": run_id(found), **found}
+
+
+def _contents(source: ImageSource, known: dict[str, Any] | None) -> dict[str, Any]:
+    try:
+        return source.contents(known)
+    except OSError as error:
+        raise CleverError(
+            f"the pictures cannot be read: {error}",
+            "files that can be read",
+            "check --images and the place where they are stored",
+        ) from error
+
+
+def findings_of(metadata: dict[str, Any]) -> list[Finding]:
+    """Read what was seen when a run was begun, or a result made, from where it is kept."""
+    return [Finding(**told) for told in metadata.get("warnings", [])]
+
+
+def threads_and_cpus(threads: int, cpus: float) -> list[Finding]:
+    """Say where threads wait for each other, since a container has fewer CPUs than its machine."""
+    if threads <= cpus:
+        return []
+    said = f"{threads} threads share the {cpus:g} CPUs that this container may use"
+    return [Finding("place", said, f"give --threads {max(1, int(cpus))}")]
+
+
+def of_parts(description: dict[str, Any]) -> dict[str, Any]:
+    """Return what every part says of its run; all names and logits would fill most of it."""
+    model = {name: description["model"][name] for name in ("name", "digest")}
+    return {**description, "model": model, "class_names": None}
+
+
+def completed(description: dict[str, Any], here: dict[str, Any]) -> dict[str, Any]:
+    """Add to a description that may be from a part what parts leave out.
+
+    Args:
+        description: Of the run that is there.
+        here: Of the run that was asked for.
+    """
+    model = {**here["model"], **description["model"]}
+    return {**description, "model": model, "class_names": here["class_names"]}
 
 
 def choice_to_json(choice: Choice) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ..cost import Cost, Passes, cost_of
 from ..data import ImageSource, resolve
 from ..data.loading import Loaded, Loader
 from ..errors import CleverError
@@ -26,32 +27,31 @@ class Estimate:
 
     Attributes:
         images: Pictures.
-        rows: Of the result.
-        gradients: At most; a race or a tolerance spends fewer.
-        at_most: Whether that is a bound.
-        gradients_per_second: Measured, of one process.
+        cost: Rows, gradients and the time of one process, by a measurement.
         images_per_second: That the loading of pictures measured, in this process alone.
-        seconds: Of one process.
         bytes: Of the run's folder.
     """
 
     images: int
-    rows: int
-    gradients: int
-    at_most: bool
-    gradients_per_second: float
+    cost: Cost
     images_per_second: float
-    seconds: float
     bytes: int
 
+    @property
+    def seconds(self) -> float:
+        """Of one process."""
+        return max(self.cost.seconds, self.images / self.images_per_second)
+
     def __str__(self) -> str:
-        most = "at most " if self.at_most else ""
+        most = "at most " if self.cost.at_most else ""
+        rate = self.cost.gradients / self.cost.seconds
         return (
-            f"{self.images:,} pictures, {self.rows:,} rows, {most}{self.gradients:,} gradients\n"
-            f"{self.gradients_per_second:,.0f} gradients/s by one process, measured; pictures are "
+            f"{self.images:,} pictures, {self.cost.rows:,} rows, "
+            f"{most}{self.cost.gradients:,} gradients\n"
+            f"{rate:,.0f} gradients/s by one process, measured; pictures are "
             f"read at {self.images_per_second:,.0f}/s\n"
-            f"{most}{duration(self.seconds)} by one process, n processes with a GPU of their own "
-            f"take an n-th\n{self.bytes / 2**20:,.1f} MiB in the run's folder"
+            f"{most}{duration(self.seconds)} by one process, n processes with a GPU "
+            f"of their own take an n-th\n{self.bytes / 2**20:,.1f} MiB in the run's folder"
         )
 
 
@@ -73,28 +73,21 @@ def estimate(
     first = scorer.first(source, loader)
     subjects = scorer.look(first)
     resolve(source, subjects.logits.shape[1], scorer.model.class_names)
-    settings, n_targets = scorer.settings, subjects.n_targets
+    settings = scorer.settings
     pieces = Pieces(len(source), piece_size(subjects, settings), shard)
-    images = pieces.images(pieces.numbers)
-    rows = images * n_targets * len(settings.balls)
-    gradients = images * gradients_per_image(settings, n_targets)
-    scorer.choose(subjects, max(1, gradients))
+    images, n_targets = pieces.images(pieces.numbers), subjects.n_targets
+    scorer.choose(subjects, max(1, images * gradients_per_image(settings, n_targets)))
 
     begin = time.monotonic()
     loaded = loader.submit(source[:: max(1, len(source) // _READ)][:_READ]).result()
     images_per_second = len(loaded) / (time.monotonic() - begin)
-    rate = _rate(scorer, loaded)
-    limited = settings.tolerance is not None or settings.race or "auto" in settings.radii
+    cost = cost_of(settings, images, n_targets, Passes(0.0, 1 / _rate(scorer, loaded)))
     n_maxima = 0 if settings.estimator == "steepest" else settings.n_batches
     return Estimate(
         images=images,
-        rows=rows,
-        gradients=gradients,
-        at_most=limited,
-        gradients_per_second=rate,
+        cost=cost,
         images_per_second=images_per_second,
-        seconds=max(gradients / rate, images / images_per_second),
-        bytes=rows * (_ROW_BYTES + 8 * n_maxima) + len(pieces.numbers) * _PART_BYTES,
+        bytes=cost.rows * (_ROW_BYTES + 8 * n_maxima) + len(pieces.numbers) * _PART_BYTES,
     )
 
 

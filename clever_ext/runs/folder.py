@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import durable
 from ..errors import CleverError
@@ -21,9 +21,19 @@ from .pieces import Pieces
 #: What stands for a run: its result, its folder, or a Parquet file of results.
 Source = CleverResult | str | os.PathLike[str]
 
+#: Which of the files that had a name one after the other: its number and time in nanoseconds.
+Version = tuple[int, int]
+
 #: Seconds in which the processes of a job find together at a run's lock.
 _JOINING = 5.0
 _PART = re.compile(r"part-(\d{5,})\.parquet")
+
+
+class Failed(NamedTuple):
+    """A part with errors: which file it is, and how many of its pictures have none but an error."""
+
+    version: Version
+    pictures: int
 
 
 class RunFolder:
@@ -111,6 +121,21 @@ class RunFolder:
         """Return the parts that are there, in order."""
         return dict(sorted(self._parts()))
 
+    def with_errors(self) -> dict[int, Failed]:
+        """Return the parts that have pictures with errors, each as the file that it is now.
+
+        Raises:
+            CleverError: one cannot be read.
+        """
+        found = {}
+        for number, path in self.finished().items():
+            version = version_of(path)
+            rows = CleverResult.load_parts([path], ("image_id", "status")).table
+            pictures = int((rows["status"] == "error").sum())
+            if pictures:
+                found[number] = Failed(version, pictures)
+        return found
+
     def add(self, number: int, result: CleverResult) -> None:
         """Write a part.
 
@@ -182,8 +207,16 @@ class RunFolder:
             return False
         try:
             return not _free(descriptor, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks, where no run can be at work
+            return False
         finally:
             os.close(descriptor)
+
+
+def version_of(path: Path) -> Version:
+    """Tell a file from the one that replaces it."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
 
 
 def _lock(descriptor: int, path: Path, job: str | None) -> bool:

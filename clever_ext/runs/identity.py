@@ -7,7 +7,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ..data import other_contents
 from ..errors import CleverError
+from .fingerprint import difference
 
 #: What must be the same where a run goes on or is joined, since it decides the scores' last bits.
 _SAME = ("settings", "model", "preprocessing", "data", "asked", "machine", "versions")
@@ -15,10 +17,9 @@ _SAME = ("settings", "model", "preprocessing", "data", "asked", "machine", "vers
 
 def _identity(description: dict[str, Any]) -> dict[str, Any]:
     identity = {name: description[name] for name in _SAME}
-    # Where the pictures lie may change; which they are may not.
-    data = {
-        name: value for name, value in identity["data"].items() if name not in ("path", "arguments")
-    }
+    # Where the pictures lie may change, and when they were written; which they are may not.
+    not_which = ("path", "arguments", "contents")
+    data = {name: value for name, value in identity["data"].items() if name not in not_which}
     # Pillow decodes and resizes: a picture's last bits are its own.
     versions = {name: identity["versions"].get(name) for name in ("clever_ext", "torch", "pillow")}
     model = {"digest": identity["model"]["digest"]}
@@ -32,15 +33,16 @@ def run_id(description: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def check_same(there: dict[str, Any], here: dict[str, Any]) -> None:
+def check_same(there: dict[str, Any], here: dict[str, Any], contents: bool = True) -> None:
     """Refuse to go on with a run that is another.
 
     Args:
         there: The description that a run folder holds.
         here: That of the run that was asked for.
+        contents: Whether the pictures' files must be the same too.
 
     Raises:
-        CleverError: they differ; it says in what.
+        CleverError: they differ; it says in what. Or their models do not compute the same.
     """
     # A part is of the run whichever shard made it; a folder is of one shard.
     pair = ({**_identity(d), "shard": d["pieces"]["shard"]} for d in (there, here))
@@ -54,6 +56,35 @@ def check_same(there: dict[str, Any], here: dict[str, Any]) -> None:
             f"the run was made otherwise: {said}",
             "the same pictures, weights, settings and versions",
             "start it with the settings that it was made with, or choose another --out",
+        )
+    if contents:
+        _check_same_contents(there, here)
+    _check_same_function(there, here)
+
+
+def _check_same_contents(there: dict[str, Any], here: dict[str, Any]) -> None:
+    """Refuse pictures of the same names that are other data."""
+    wrong = other_contents(there["data"]["contents"], here["data"]["contents"])
+    if wrong:
+        raise CleverError(
+            wrong,
+            "the pictures that the run was begun with",
+            "put them back, or choose another --out",
+        )
+
+
+def _check_same_function(there: dict[str, Any], here: dict[str, Any]) -> None:
+    """Refuse a model that computes something else by the same weights."""
+    a, b = (each["model"].get("fingerprint") for each in (there, here))
+    if a is None or b is None:
+        return
+    share = difference(a, b, here["machine"]["device"], here["settings"]["dtype"])
+    if share is not None:
+        raise CleverError(
+            "the model computes something else than when the run was begun, by the same weights: "
+            f"its logits at the same points differ by {share:.2g} of the largest",
+            "the code of the model as it was",
+            "undo the change of the code, or choose another --out",
         )
 
 

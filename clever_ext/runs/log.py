@@ -98,12 +98,13 @@ def facts_of(result: CleverResult) -> dict[str, Any]:
 class Tally:
     """What a run's log adds up to, each piece counted once; `update` reads what is new.
 
-    The recent ones, of which speeds are told, are those after the last start that the log tells of.
+    A piece that is scored again counts as what it is then. The recent ones, of which speeds are
+    told, are those after the last start that the log tells of.
     """
 
     path: Path
     since: float = 0.0  # the last start, in seconds since 1970
-    pieces: set[int] = field(default_factory=set)
+    pieces: dict[int, dict[str, Any]] = field(default_factory=dict)  # what was said of each
     images: int = 0
     errors: int = 0
     gradients: int = 0
@@ -127,6 +128,9 @@ class Tally:
                     event = json.loads(line)
                     if event["event"] == "piece":
                         self.add(event["piece"], event["time"], event)
+                    elif event["event"] == "retry":
+                        for piece in event["pieces"]:
+                            self._remove(piece)
                     elif event["event"] == "start" and event["first"]:
                         self.since, self.recent_images, self.recent_gradients = event["time"], 0, 0
 
@@ -134,18 +138,28 @@ class Tally:
         """Count a piece, by what `facts_of` says of it."""
         if piece in self.pieces:
             return
-        images, errors, gradients = (int(facts[n]) for n in ("images", "errors", "gradients"))
-        for p, moments in facts["scores"].items():
-            self.scores.setdefault(p, Moments()).add(*moments)
+        known = {name: facts[name] for name in ("images", "errors", "gradients", "scores")}
+        self._count(known, 1)
+        self.pieces[piece] = known
         for name, seconds in facts.get("seconds", {}).items():
             self.seconds[name] = self.seconds.get(name, 0.0) + float(seconds)
-        self.pieces.add(piece)
-        self.images, self.errors = self.images + images, self.errors + errors
-        self.gradients += gradients
         if when >= self.since:
-            self.recent_images += images
-            self.recent_gradients += gradients
+            self.recent_images += int(facts["images"])
+            self.recent_gradients += int(facts["gradients"])
             self.last = max(self.last, when)
+
+    def _remove(self, piece: int) -> None:
+        """Forget a piece that will be scored again; the time that it took was spent."""
+        facts = self.pieces.pop(piece, None)
+        if facts is not None:
+            self._count(facts, -1)
+
+    def _count(self, facts: dict[str, Any], sign: int) -> None:
+        self.images += sign * int(facts["images"])
+        self.errors += sign * int(facts["errors"])
+        self.gradients += sign * int(facts["gradients"])
+        for p, moments in facts["scores"].items():
+            self.scores.setdefault(p, Moments()).add(*(sign * each for each in moments))
 
     def means(self) -> str:
         """Return the running means of the scores, with their intervals, in one line."""

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 
+from ..cost import Passes, of_cost
 from ..data import ImageSource, resolve
 from ..data.loading import Loader, Pending
+from ..findings import Finding
 from ..results import CleverResult
-from .description import choice_of, choice_to_json, describe_run
-from .folder import RunFolder
+from ..subjects import Subjects
+from .description import (
+    choice_of,
+    choice_to_json,
+    completed,
+    describe_run,
+    findings_of,
+    of_parts,
+)
+from .folder import Failed, RunFolder, Version, version_of
 from .identity import check_same
 from .log import Log, Tally, facts_of, open_log
 from .meter import Meter, meter
@@ -23,6 +35,16 @@ from .ranks import Ranks, first_round, left_over
 from .repair import mend, recovered
 from .scorer import Scorer
 from .stopping import Stopper, stopper
+from .unchanged import check_pictures
+
+#: Gradients below which it is not worth a measurement how long they take.
+_SHORT = 2000
+#: What the first process has to say before it begins.
+Tell = Callable[[str | Finding], None]
+#: What a run without labels does not know.
+NO_LABELS = (
+    "There are no labels: a picture that the model gets wrong is scored as if it were right."
+)
 
 
 class Run:
@@ -40,13 +62,13 @@ class Run:
         scorer: Scorer,
         loader: Loader,
         ranks: Ranks,
+        again: dict[int, Version],
     ) -> None:
         self.folder, self.source, self.scorer = folder, source, scorer
         self.loader, self.ranks = loader, ranks
         self.pieces = Pieces.of(description)
-        # Every part says what it belongs to; the names of classes alone would fill most of it.
-        of_run = {**description, "class_names": None}
-        self._of_parts = {"run": of_run, "run_id": of_run["run_id"]}
+        self._again = again  # parts that are there and to be replaced, as they were at the start
+        self._of_parts = {"run": of_parts(description), "run_id": description["run_id"]}
         self._writer = ThreadPoolExecutor(1, "clever_ext writer")
         self._writing: Future[None] | None = None
         self._longest = 0.0  # seconds that a piece took
@@ -67,8 +89,16 @@ class Run:
                 self._piece(number, self._submit(number), log, shown)
                 self._written()
 
+    def _finished(self) -> set[int]:
+        """Return the pieces that need not be scored any more."""
+        return {
+            number
+            for number, path in self.folder.finished().items()
+            if number not in self._again or version_of(path) != self._again[number]
+        }
+
     def _missing(self) -> list[int]:
-        finished = self.folder.finished()
+        finished = self._finished()
         return [number for number in self.pieces.numbers if number not in finished]
 
     def _submit(self, number: int) -> Pending:
@@ -77,7 +107,7 @@ class Run:
     def _ahead(self, stop: Stopper) -> Iterator[tuple[int, Pending]]:
         """Yield pieces while the pictures of the next one are read."""
         before = None
-        for number in first_round(self.ranks, self.pieces.numbers, self.folder.finished()):
+        for number in first_round(self.ranks, self.pieces.numbers, self._finished()):
             following = (number, self._submit(number))
             if before is not None:
                 yield before
@@ -123,7 +153,8 @@ def score_run(
     ranks: Ranks,
     workers: int = 0,
     shard: tuple[int, int] = (0, 1),
-    show: bool = False,
+    tell: Tell | None = None,
+    retry_errors: bool = False,
 ) -> int:
     """Score pictures into a folder, or go on where that was stopped.
 
@@ -136,7 +167,9 @@ def score_run(
         ranks: The processes that share the work.
         workers: Processes that load pictures for this one; 0: it does so itself.
         shard: (i, n): score only every n-th piece, from the i-th on.
-        show: Whether to show the progress on standard error.
+        tell: Called by the first process with what the run will take and what was found, before the
+            first gradient; the progress is then shown on standard error. None: nothing is.
+        retry_errors: Whether finished pieces with pictures that have an error are scored again.
 
     Returns:
         An exit status: 0, or 128 and the signal that stopped the run; what was finished is kept.
@@ -145,19 +178,23 @@ def score_run(
         CleverError: the model cannot be scored, the folder holds another run, others are at work
             there, or a file cannot be written.
     """
+    tell = tell if ranks.leader else None
     with ExitStack() as stack:
         stop = stack.enter_context(stopper())
         loader = stack.enter_context(Loader(source, scorer.model.preprocessing, workers))
-        begun = _begun(folder, source, scorer, loader, ranks, shard)
-        description, labelled = stack.enter_context(begun)
+        start = _Start(folder, source, scorer, loader, ranks, shard, tell, retry_errors)
+        description = stack.enter_context(start.begun())
         log = stack.enter_context(open_log(folder.log))
         log.write("start", job=ranks.job, first=ranks.leader, device=description["device"])
+        again = {n: each.version for n, each in start.failed.items()} if retry_errors else {}
+        if again and ranks.leader:
+            log.write("retry", pieces=list(again))
         pieces = Pieces.of(description)
         tally = Tally(folder.log)
         tally.update()
         n_images = pieces.images(pieces.numbers)
-        shown = stack.enter_context(meter(show and ranks.leader, n_images, tally))
-        run = Run(folder, description, labelled, scorer, loader, ranks)
+        shown = stack.enter_context(meter(tell is not None, n_images, tally))
+        run = Run(folder, description, start.source, scorer, loader, ranks, again)
         try:
             run.score(log, shown, stop)
         except KeyboardInterrupt:
@@ -167,47 +204,97 @@ def score_run(
         return stop.status
 
 
-@contextmanager
-def _begun(
-    folder: RunFolder,
-    source: ImageSource,
-    scorer: Scorer,
-    loader: Loader,
-    ranks: Ranks,
-    shard: tuple[int, int],
-) -> Iterator[tuple[dict[str, Any], ImageSource]]:
-    """Begin a run or take up one that was begun, and hold its lock.
+@dataclass
+class _Start:
+    """The beginning of a run, or of its going on: what can fail, before the first gradient.
 
-    Yields:
-        What `run.json` says, and the pictures with the numbers of their classes.
+    The attributes are the arguments of `score_run`.
     """
-    earlier = recovered(folder) if folder.exists else None
-    if earlier is not None and scorer.threads is None:
-        torch.set_num_threads(earlier["machine"]["threads"] or torch.get_num_threads())
-    first = scorer.first(source, loader)
-    subjects = scorer.look(first)
-    source = resolve(source, subjects.logits.shape[1], scorer.model.class_names)
-    size = piece_size(subjects, scorer.settings) if earlier is None else Pieces.of(earlier).size
-    here = describe_run(scorer, source, first, Pieces(len(source), size, shard))
 
-    def take_up() -> None:
-        """Clear away what is left of earlier processes, while none is at work."""
-        ranks.start_over()
-        if folder.exists:
-            description = {**recovered(folder), "class_names": here["class_names"]}
-            check_same(description, here)
-            mend(folder, description)
+    folder: RunFolder
+    source: ImageSource
+    scorer: Scorer
+    loader: Loader
+    ranks: Ranks
+    shard: tuple[int, int]
+    tell: Tell | None
+    retry_errors: bool
 
-    folder.make()
-    with folder.locked(ranks.job, take_up):
-        if not ranks.leader:
-            ranks.wait_until_begun()
-        elif not folder.exists:
-            n_gradients = gradients_per_image(scorer.settings, subjects.n_targets) * len(source)
-            choice = scorer.choose(subjects, max(1, n_gradients // shard[1]))
-            folder.describe({**here, "engine": choice_to_json(choice)})
-        ranks.begun()
-        description = folder.read()
-        check_same(description, here)
-        scorer.engine.settle(choice_of(description))
-        yield description, source
+    @contextmanager
+    def begun(self) -> Iterator[dict[str, Any]]:
+        """Begin a run or take up one that was begun, and hold its lock.
+
+        Yields:
+            What `run.json` says; the pictures have the numbers of their classes then.
+        """
+        folder, scorer, ranks = self.folder, self.scorer, self.ranks
+        earlier = recovered(folder) if folder.exists else None
+        if earlier is not None and scorer.threads is None:
+            torch.set_num_threads(earlier["machine"]["threads"] or torch.get_num_threads())
+        first = scorer.first(self.source, self.loader)
+        subjects = scorer.look(first)
+        self.source = resolve(self.source, subjects.logits.shape[1], scorer.model.class_names)
+        size = piece_size(subjects, scorer.settings) if earlier is None else Pieces.of(earlier).size
+        pieces = Pieces(len(self.source), size, self.shard)
+        here = describe_run(scorer, self.source, first, pieces, earlier)
+
+        def take_up() -> None:
+            """Clear away what is left of earlier processes, while none is at work."""
+            ranks.start_over()
+            if folder.exists:
+                description = completed(recovered(folder), here)
+                check_same(description, here, contents=not self.retry_errors)
+                mend(folder, description)
+                check_pictures(folder, description, self.source, scorer, self.loader)
+
+        folder.make()
+        with folder.locked(ranks.job, take_up):
+            n_images = self._said(here, pieces, subjects)
+            n_gradients = n_images * gradients_per_image(scorer.settings, subjects.n_targets)
+            if not ranks.leader:
+                ranks.wait_until_begun()
+            elif not folder.exists:
+                choice = scorer.choose(subjects, max(1, n_gradients))
+                folder.describe({**here, "engine": choice_to_json(choice)})
+            ranks.begun()
+            description = folder.read()
+            check_same(description, here, contents=not self.retry_errors)
+            scorer.engine.settle(choice_of(description))
+            if self.tell and n_gradients >= _SHORT:
+                scorer.choose(subjects, n_gradients)  # as it is settled
+                passes = Passes(0.0, 1 / scorer.speed(subjects))
+                told = of_cost(scorer.settings, n_images, subjects.n_targets, passes)
+                self.tell(told.said if told.well else told)
+            yield description
+
+    @cached_property
+    def failed(self) -> dict[int, Failed]:
+        """The parts with errors, as they are at the start."""
+        return self.folder.with_errors()
+
+    def _said(self, here: dict[str, Any], pieces: Pieces, subjects: Subjects) -> int:
+        """Say what there is to do, and what was found; return how many pictures are left."""
+        finished = set(self.folder.finished())
+        if self.retry_errors:
+            finished -= self.failed.keys()
+        n_images = pieces.images(pieces.numbers)
+        left = pieces.images([number for number in pieces.numbers if number not in finished])
+        if self.tell is None:
+            return left
+        if self.folder.exists:
+            self.tell(f"Going on: {n_images - left:,} of {n_images:,} pictures are finished.")
+            errors = sum(each.pictures for each in self.failed.values())
+            if errors and not self.retry_errors:
+                self.tell(f"Pictures with errors: {errors:,}. --retry-errors scores them again.")
+        findings = findings_of(here)
+        if left:
+            settings, n_targets = self.scorer.settings, subjects.n_targets
+            rows = left * n_targets * len(settings.balls)
+            n_gradients = left * gradients_per_image(settings, n_targets)
+            self.tell(f"{left:,} pictures, {rows:,} rows, {n_gradients:,} gradients at most.")
+            unlabelled = all(record.label is None for record in self.source)
+            if unlabelled and all(each.topic != "labels" for each in findings):
+                self.tell(NO_LABELS)
+        for found in findings:
+            self.tell(found)
+        return left

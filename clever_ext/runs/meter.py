@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from ..progress import duration
@@ -39,45 +39,59 @@ class Silent:
 
 
 class Shown:
-    """Shows pictures and gradients per second, the time left and the running means."""
+    """Shows the share that is done, pictures and gradients per second, the time left, the means."""
 
     def __init__(self, n_images: int, tally: Tally) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn
 
         self.n_images, self.tally = n_images, tally
         console = Console(stderr=True)
         self.bar = Progress(
             BarColumn(bar_width=16),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} pictures {task.description}"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
+            TextColumn("{task.description}", markup=False),
             console=console,
-            speed_estimate_period=600,
             disable=not console.is_terminal,
         )
         self._task: TaskID = self.bar.add_task("", total=n_images, completed=tally.images)
         self._said = self._begun = time.monotonic()
+        self._before = self._done = float(tally.images)
 
     def within(self, piece: int, done: int, total: int) -> None:
-        """Move the bar."""
-        share = done / total if total else 0.0
-        self.bar.update(self._task, completed=self.tally.images + share * piece)
+        """Move the bar, and say how far the first piece is."""
+        self._done = max(self._done, self.tally.images + piece * done / total if total else 0.0)
+        said = speeds(self.tally)
         if not self.tally.recent_gradients and done:
             seconds = max(1e-3, time.monotonic() - self._begun)
-            self.bar.update(self._task, description=f"{done / seconds:,.0f} gradients/s")
+            said = f"{done / seconds:,.0f} gradients/s"
+        self._show(said)
 
     def finished(self) -> None:
         """Read the log, and show what it adds up to."""
-        now = time.monotonic()
         self.tally.update()
-        said = speeds(self.tally)
-        self.bar.update(self._task, completed=self.tally.images, description=said)
+        self._done = float(self.tally.images)
+        self._show(speeds(self.tally))
+
+    def _show(self, speed: str) -> None:
+        share = self._done / self.n_images if self.n_images else 1.0
+        said = (
+            f"{self.tally.images:,} of {self.n_images:,} pictures ({share:.3%}); {speed}; "
+            f"{self._left()} left"
+        )
+        self.bar.update(self._task, completed=self._done, description=said)
+        now = time.monotonic()
         if self.bar.disable and now - self._said >= _LINE:
             self._said = now
-            done = f"{self.tally.images:,} of {self.n_images:,} pictures"
-            left = time_left(self.tally, self.n_images)
-            print(f"{done}; {said}; {left} left", file=sys.stderr, flush=True)
+            with suppress(OSError):  # nobody reads it any longer: the run goes on
+                print(said, file=sys.stderr, flush=True)
+
+    def _left(self) -> str:
+        """Say how long the rest will take at the speed of this start."""
+        here = self._done - self._before
+        if here <= 0:
+            return "unknown time"
+        each = (time.monotonic() - self._begun) / here
+        return duration(max(0.0, self.n_images - self._done) * each)
 
 
 def speeds(tally: Tally) -> str:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..cost import gradients_of_row
 from ..inputs import Settings
 from ..subjects import Subjects
 
@@ -92,6 +93,4 @@ def piece_size(subjects: Subjects, settings: Settings) -> int:
 
 def gradients_per_image(settings: Settings, n_targets: int) -> int:
     """Return the most gradients that a picture takes; a race or a tolerance may spend fewer."""
-    limited = settings.estimator == "steepest" or settings.tolerance is not None
-    of_row = settings.max_gradients if limited else settings.n_batches * settings.batch_samples
-    return of_row * n_targets * len(settings.balls)
+    return gradients_of_row(settings) * n_targets * len(settings.balls)

@@ -19,11 +19,18 @@ from ..inputs import Batch, Settings, check_batch, check_device_batch
 from ..models import LoadedModel
 from ..progress import Progress
 from ..results import CleverResult, make_table
+from ..sampling import as_layout
 from ..scoring import score_batch
 from ..subjects import Subjects, all_logits
+from ..trials import pass_seconds
+from .outcome import NothingScoredError
 
 #: Pictures that are loaded at a time, in search of one that can be read.
 _SEARCHED = 16
+#: Ranks of classes, the predicted one first, whose targets are scored where none are named.
+_RANKS = 10
+#: Of a pass that tells the speed: points at first, and targets, at most; seconds at least.
+_TRIED, _ENOUGH = 8, 0.1
 
 
 @dataclass
@@ -59,23 +66,26 @@ class Scorer:
         """Return the first picture that can be read, as the model gets it.
 
         Raises:
-            CleverError: there is none, or the model does not take it.
+            NothingScoredError: there is none.
+            CleverError: the model does not take it.
         """
         why = ""
         for start in range(0, len(source), _SEARCHED):
             records = [source[n] for n in range(start, min(start + _SEARCHED, len(source)))]
             for loaded in loader.submit(records).result():
                 if loaded.pixels is not None:
-                    return self._batch([loaded], labels=False)
+                    return self.batch([loaded], labels=False)
                 why = why or str(loaded.error)
-        raise CleverError(
+        raise NothingScoredError(
             f"none of the {len(source)} pictures can be read; the first: {why}",
             "at least one picture",
-            "check --images",
+            "check --images and the place where they are stored",
         )
 
     def look(self, first: Batch) -> Subjects:
         """Check the model, and the settings against it, by one picture.
+
+        Targets that were left open are those of the ranks 2 to 10, or all of fewer classes.
 
         Raises:
             CleverError: the model cannot be scored, or a setting does not suit it.
@@ -84,7 +94,11 @@ class Scorer:
             self.engine.check(first.images, self.settings.balls, self.settings.clip)
             # As if it were misclassified: a target that is its class concerns this picture alone.
             logits = all_logits(self.engine, first)
-            wrong = (logits.argmax(axis=1) + 1) % logits.shape[1]
+            n_classes = logits.shape[1]
+            if self.settings.targets is None:
+                targets = "all" if n_classes <= _RANKS else f"top-{_RANKS}"
+                self.settings = replace(self.settings, targets=targets)
+            wrong = (logits.argmax(axis=1) + 1) % n_classes
             other = replace(first, labels=wrong)
             return Subjects(self.engine, other, self.settings.targets, self.settings.seed)
 
@@ -96,7 +110,23 @@ class Scorer:
         assert engine.choice is not None
         return engine.choice
 
-    def _batch(self, loaded: Sequence[Loaded], labels: bool = True) -> Batch:
+    def speed(self, subjects: Subjects) -> float:
+        """Measure gradients per second, by passes like those to come, of a tenth of a second."""
+        engine, these = self.engine, np.array([0])
+        with engine.running(subjects.batch.images.device):
+            image, classes, targets = subjects.tensors(these, subjects.targets[these, :_TRIED])
+            most, oracle = engine.plan.device_batch, engine.plan.oracle
+            n = most if engine.plan.fixed_batch else min(most, _TRIED)
+            while True:
+                points = as_layout(image.expand(n, *image.shape[1:]), engine.memory_format)
+                how = oracle, points, classes.expand(n), targets.expand(n, -1)
+                seconds = min(pass_seconds(*how) for _ in range(2))
+                if n == most or seconds > _ENOUGH:
+                    return n * targets.shape[1] / max(seconds, 1e-9)
+                n = min(4 * n, most)
+
+    def batch(self, loaded: Sequence[Loaded], labels: bool = True) -> Batch:
+        """Return pictures that were read as the model gets them."""
         of_records = [each.record.label for each in loaded] if labels else [None]
         return check_batch(
             torch.stack([each.pixels for each in loaded if each.pixels is not None]),
@@ -110,7 +140,7 @@ class Scorer:
 
     def _score(self, loaded: Sequence[Loaded], progress: Progress) -> CleverResult:
         """Score pictures of which all are labelled or none."""
-        batch = self._batch(loaded)
+        batch = self.batch(loaded)
         with warnings.catch_warnings():
             # What an interrupted call keeps is of no use here: a piece is whole or it is not.
             warnings.filterwarnings("ignore", message="interrupted")

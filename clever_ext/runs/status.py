@@ -62,6 +62,8 @@ class Status:
             ("estimator", f"{settings['estimator']}, norms {', '.join(settings['norms'])}"),
             ("mean scores", self.tally.means() or "none yet"),
         ]
+        if self.tally.errors:
+            facts.append(("errors", "the same command with --retry-errors scores them again"))
         busy = sum(self.tally.seconds.get(name, 0.0) for name in ("waited", "scored"))
         if busy:
             waited = self.tally.seconds["waited"] / busy
@@ -83,7 +85,7 @@ def read_status(folder: RunFolder) -> Status:
     tally.update()
     finished = folder.finished()
     # A process may have been killed between a part and its line in the log.
-    for number in finished.keys() - tally.pieces:
+    for number in finished.keys() - tally.pieces.keys():
         rows = CleverResult.load_parts([finished[number]], _SCORES)
         tally.add(number, 0.0, facts_of(rows))
     return Status(description, Pieces.of(description), tally, len(finished), folder.is_locked())

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -38,7 +38,8 @@ class Stopper:
         """Note the first signal; raise KeyboardInterrupt at the second."""
         if self.signal is None:
             self.signal, self._when = number, time.monotonic()
-            os.write(2, _SAID)  # past Python's buffer, which the signal may have interrupted
+            with suppress(OSError):  # nobody may be listening any longer
+                os.write(2, _SAID)  # past Python's buffer, which the signal may have interrupted
         elif time.monotonic() - self._when > _SAME:
             raise KeyboardInterrupt
 

@@ -2,18 +2,25 @@
 
 import functools
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from small_run import assert_same_bits
 
 import clever_ext as cx
+import clever_ext.data.decoding
 from clever_ext import CleverError
-from clever_ext.data import open_images
+from clever_ext.data import ImageSource, open_images
 from clever_ext.data.loading import Loader
 from clever_ext.engine import Choice, Engine
+from clever_ext.findings import Finding
+from clever_ext.runs.description import findings_of, threads_and_cpus
 from clever_ext.runs.folder import RunFolder
+from clever_ext.runs.merge import merge
+from clever_ext.runs.status import read_status
 
 
 def test_a_run_holds_what_one_call_would_give(small):
@@ -63,7 +70,9 @@ def test_passes_are_made_as_the_run_began_them(small, monkeypatch):
     """What trials chose is part of the run: a process that goes on does not choose again."""
     chosen = []
     monkeypatch.setattr(
-        Engine, "_search", lambda *_: chosen.append(1) or Choice((), 7, batched_backward=False)
+        Engine,
+        "_search",
+        lambda *_: chosen.append(1) or (Choice((), 7, batched_backward=False), None),
     )
     small.score("run")
     assert chosen == [1]
@@ -118,6 +127,160 @@ def test_other_pictures_and_other_weights_are_refused(small):
     next(small.pictures.iterdir()).unlink()
     with pytest.raises(CleverError, match=r"data\.listing_sha256"):
         small.score("other")
+
+
+def test_an_array_of_the_same_shape_with_other_values_is_refused(small):
+    small.pictures = small.path / "pictures.npy"
+    values = np.random.default_rng(0).random((6, 3, 8, 8), dtype=np.float32)
+    np.save(small.pictures, values)
+    small.score("run")
+    small.folder("run").part(2).unlink()
+    np.save(small.pictures, values[::-1])
+    with pytest.raises(CleverError, match="the pictures are other data"):
+        small.score("run")
+    np.save(small.pictures, values)  # written later, and the same
+    small.score("run")
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_picture_of_the_same_size_with_another_content_is_refused(small, later):
+    for path in sorted(small.pictures.iterdir()):
+        Image.open(path).save(path.with_suffix(".bmp"))  # all of one length
+        path.unlink()
+    small.score("run")
+    small.folder("run").part(2).unlink()
+    first, *_, last = sorted(small.pictures.iterdir())
+    before = first.stat()
+    whole = first.read_bytes()
+
+    def put(contents):
+        first.write_bytes(contents)
+        if not later:  # as copies that keep the time of writing
+            os.utime(first, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    put(last.read_bytes())
+    for retry in (False, True):
+        with pytest.raises(CleverError, match=r"changed since they were scored: p0000_0\.bmp"):
+            small.score("run", retry_errors=retry)
+    put(whole)
+    small.score("run")
+    assert sorted(small.folder("run").finished()) == [0, 1, 2]
+
+
+def test_shards_of_other_pictures_or_other_code_are_not_merged(small):
+    small.score("0", shard=(0, 2))
+    first = sorted(small.pictures.iterdir())[0]
+    whole = first.read_bytes()
+    first.write_bytes(whole + b"more")
+    small.score("1", shard=(1, 2))
+    with pytest.raises(CleverError, match="other data"):
+        merge(small.path / "whole", [small.path / "0", small.path / "1"])
+    first.write_bytes(whole)
+    small.model.model[1] = torch.nn.ReLU().eval()
+    small.score("2", shard=(1, 2))
+    with pytest.raises(CleverError, match="computes something else"):
+        merge(small.path / "whole", [small.path / "0", small.path / "2"])
+
+
+def test_findings_are_kept(small, monkeypatch):
+    found = [Finding("labels", "all labels are 0", "give others"), Finding("pictures", "well")]
+    describe = ImageSource.__init__
+
+    def with_findings(self, *arguments, **named):
+        describe(self, *arguments, **named)
+        self.findings = [*self.findings, *found]
+
+    monkeypatch.setattr(ImageSource, "__init__", with_findings)
+    monkeypatch.setattr("clever_ext.container.cpus", lambda: 0.5)
+    told = []
+    small.score("run", tell=told.append)
+    kept = findings_of(cx.load_run(small.path / "run").metadata)
+    assert found[0] in kept
+    assert found[1] not in kept  # there is nothing to do
+    assert kept[-1].fix == "give --threads 1"
+    assert [each for each in told if isinstance(each, Finding)] == kept
+
+
+def test_threads_that_a_container_has_cpus_for_are_well():
+    assert threads_and_cpus(2, 2.0) == []
+    assert threads_and_cpus(64, float("inf")) == []
+    assert "64 threads share the 2.5 CPUs" in threads_and_cpus(64, 2.5)[0].said
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_other_code_with_the_same_weights_is_refused(small, lost):
+    small.score("run")
+    if lost:  # a part does not tell what the model computes
+        small.folder("run").description_file.unlink()
+        small.score("run")
+    small.folder("run").part(2).unlink()
+    tanh, small.model.model[1] = small.model.model[1], torch.nn.ReLU().eval()
+    with pytest.raises(CleverError, match=r"computes something else.*same weights"):
+        small.score("run")
+    small.model.model[1] = tanh
+    small.score("run")
+
+
+@pytest.fixture
+def storage(monkeypatch):
+    """Names of pictures that cannot be read for the moment."""
+    away = set()
+
+    def load(record, preprocessing):
+        if record.name in away:
+            raise CleverError(f"{record.name!r} cannot be read", "a disk that answers", "wait")
+        return clever_ext.data.decoding.load(record, preprocessing)
+
+    monkeypatch.setattr("clever_ext.data.loading.load", load)
+    return away
+
+
+def test_pictures_that_could_not_be_read_are_scored_again_when_asked(small, storage):
+    small.score("whole")
+    storage |= {"p0002_2.png", "p0003_3.png", "p0005_0.png"}
+    small.score("run")
+    folder = small.folder("run")
+    assert list(folder.with_errors()) == [1, 2]
+    assert read_status(folder).tally.errors == 3
+    first = folder.part(0).stat()
+    storage.remove("p0002_2.png")
+    small.score("run")  # finished pieces are left alone
+    assert (small.table("run")["status"] == "error").sum() == 3
+    small.score("run", retry_errors=True)
+    assert small.table("run").query("status == 'error'")["image"].tolist() == [
+        "p0003_3.png",
+        "p0005_0.png",
+    ]
+    assert read_status(folder).tally.errors == 2
+    storage.clear()
+    small.score("run", retry_errors=True)
+    assert_same_bits(small.table("whole"), small.table("run"))
+    assert folder.part(0).stat().st_mtime_ns == first.st_mtime_ns
+    assert read_status(folder).tally.errors == 0
+    whole, told = (read_status(small.folder(name)).tally for name in ("whole", "run"))
+    assert (told.images, told.gradients) == (whole.images, whole.gradients)
+    assert told.scores["2"].mean == pytest.approx(whole.scores["2"].mean)
+    lines = [json.loads(line) for line in folder.log.read_text().splitlines()]
+    assert [each["pieces"] for each in lines if each["event"] == "retry"] == [[1, 2], [1, 2]]
+    small.score("run", retry_errors=True)  # nothing is left to do
+    assert len(folder.log.read_text().splitlines()) == len(lines) + 2
+
+
+def test_what_was_there_stays_until_its_piece_is_scored_again(small, storage, monkeypatch):
+    storage.add("p0002_2.png")
+    small.score("run")
+    before = small.table("run")
+    storage.clear()
+    with monkeypatch.context() as patched:
+
+        def stopped(*_):
+            raise KeyboardInterrupt
+
+        patched.setattr(RunFolder, "add", stopped)
+        assert small.score("run", retry_errors=True) == 130
+    assert_same_bits(before, small.table("run"))
+    small.score("run", retry_errors=True)
+    assert not (small.table("run")["status"] == "error").any()
 
 
 def test_a_second_process_is_kept_out(small):

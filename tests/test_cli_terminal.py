@@ -1,0 +1,141 @@
+"""What is printed: whatever is in a name, however wide the terminal is."""
+
+import io
+import re
+import sys
+
+import numpy as np
+import pytest
+from rich.cells import cell_len
+from scored_runs import LOW, run
+
+from clever_ext.cli import terminal
+from clever_ext.cli.tables import print_scores, print_summary
+from clever_ext.cli.terminal import Column, facts, print_findings, sentence, table
+from clever_ext.findings import Finding
+
+NAMES = [
+    "ILSVRC2012_val_00000293.JPEG",
+    "a/very/deep/folder/of/pictures/cat.jpg",
+    "猫の写真の長い名前.png",
+    "x",
+]
+CLASSES = ["American black bear", "Shetland Sheepdog, Shetland sheep dog", "vizsla", "t"]
+COLUMNS = [
+    Column("picture", cut=True), Column("class", cut=True, spare=2), Column("norm", spare=1),
+    Column("margin", right=True, spare=3), Column("score (95 %)"), Column("status", cut=True),
+]  # fmt: skip
+ROWS = [
+    [name, kind, "2", "12.345", "0.0008855 (0.0008837, 0.0008855) = R", "max-fallback, plateau"]
+    for name, kind in zip(NAMES, CLASSES, strict=True)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_a_table_fits_and_breaks_no_word(width):
+    lines = table(COLUMNS, ROWS, width)
+    if width >= 60:
+        assert max(map(cell_len, lines)) <= width
+    whole = {
+        word for row in [*ROWS, [c.name for c in COLUMNS]] for cell in row for word in cell.split()
+    }
+    for line in lines:
+        for word in re.sub("─+", "", line).split():
+            if not line.startswith("No room for"):
+                assert word in whole or "…" in word
+    text = "\n".join(lines)
+    assert text.count("(0.0008837, 0.0008855) = R") == len(ROWS)  # numbers are never cut
+    left_out = [c.name for c in COLUMNS if c.name not in text.partition("No room for")[0]]
+    assert all(name in text.partition("No room for")[2] for name in left_out)
+
+
+def test_where_there_is_room_nothing_is_cut():
+    text = "\n".join(table(COLUMNS, ROWS, 200))
+    assert "…" not in text
+    assert "No room" not in text
+    assert all(name in text for name in NAMES)
+
+
+def test_what_cannot_be_left_out_goes_to_further_tables():
+    columns = [Column("quantity"), *(Column(f"p = {n}", right=True) for n in range(5))]
+    rows = [["mean A - mean B", *["0.293 (0.159,0.422)"] * 5], ["detectable", *["0.2"] * 5]]
+    lines = table(columns, rows, 60)
+    assert max(map(len, lines)) <= 60
+    assert sum(line.startswith("mean A - mean B") for line in lines) == 3
+    assert "\n".join(lines).count("0.293 (0.159,0.422)") == 5
+
+
+def test_sentences_and_facts_are_broken_between_words():
+    path = "/a/path/that/is/longer/than/the/terminal/is/wide/run.json"
+    lines = sentence(f"The file {path} is damaged: well-known words stay whole.", 30)
+    assert path in lines
+    assert "well-known" in " ".join(lines).split()
+    told = facts([("state", "complete"), ("mean scores", "l2 0.5 ± 0.1, linf 0.1 ± 0.2")], 30)
+    assert told[0] == "state        complete"
+    assert all(line.startswith(("state ", "mean scores  ", " " * 13)) for line in told)
+
+
+def test_a_name_cannot_move_the_cursor():
+    lines = table([Column("picture", cut=True)], [["a\nb\x1b[31m\tc\u202e"]], 80)
+    assert lines[2] == "a?b?[31m?c?"
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_names_are_printed_as_they_are(capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    names = ["[bold]x[/bold].png", "[/nothing].png", ":smile:.png", "\\[a]", "[link=http://x]y"]
+    result = run(
+        LOW[:5], "net", image=names, label=None, predicted=np.arange(5), target=np.arange(5) % 4
+    )
+    print_scores(result, ["[red]", "[/red]", "a[1]", "", "[[]]"])
+    print_summary(result)
+    said = capsys.readouterr().out
+    for name in [*names, "[/red]"]:
+        assert name in said
+    if width >= 80:
+        assert "[[]]" in said
+
+
+def test_a_run_without_labels_misclassifies_nothing_that_is_known(capsys):
+    print_summary(run(LOW[:5], "net", label=None))
+    assert "no labels" in capsys.readouterr().out
+    print_summary(run(LOW[:5], "net"))
+    said = capsys.readouterr().out
+    assert "no labels" not in said
+    assert "0.0%" in said
+
+
+def test_errors_are_told_with_the_way_to_try_again(capsys):
+    status = np.array(["error"] * 5 + ["ok"] * 5, dtype=object)
+    nan = np.where(status == "error", np.nan, 2.0)
+    reasons = [f"'{n}.png' cannot be read" if n < 5 else "" for n in range(10)]
+    print_summary(run(LOW[:10], "net", status=status, norm=nan, error=reasons))
+    said = capsys.readouterr().out
+    assert "5 of 10 pictures could not be scored" in said
+    assert "--retry-errors" in said
+    assert "'2.png' cannot be read" in said
+    assert "2 more" in said
+
+
+def test_every_sign_can_be_printed(monkeypatch):
+    for encoding, expected in (
+        ("ascii", b"0.5 +- 0.1~ -- ? ??"),
+        ("latin-1", b"0.5 \xb1 0.1~ -- ? ??"),
+    ):
+        stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", stream)
+            terminal.accept_any_sign()
+            terminal.show(["0.5 ± 0.1… ── 猫 \udce9\udcff"])
+        stream.flush()
+        assert stream.buffer.getvalue().rstrip() == expected
+
+
+def test_findings_are_told_once_in_their_order(capsys):
+    units = Finding("units", "the images reach from 0 to 255", "divide them by 255")
+    model = Finding("model", "its outputs are [probabilities]", "give the logits")
+    print_findings([units, model, units, Finding("labels", "all is well")])
+    assert capsys.readouterr().out.splitlines() == [
+        "model: its outputs are [probabilities]. Fix: give the logits.",
+        "units: the images reach from 0 to 255. Fix: divide them by 255.",
+    ]
