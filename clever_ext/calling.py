@@ -122,11 +122,12 @@ def _cause(
 ) -> CleverError:
     """Return what is likely to be behind a pass that failed."""
     function = model.forward if isinstance(model, torch.nn.Module) else model
-    try:
+    signature = None
+    with suppress(ValueError, TypeError):  # of a built-in function nothing is known
         signature = inspect.signature(function)
-        signature.bind(x)
-    except ValueError:  # of a built-in function nothing is known
-        pass
+    try:
+        if signature is not None:
+            signature.bind(x)
     except TypeError as mismatch:
         return CleverError(
             f"the model cannot be called with a batch alone ({mismatch}): it takes {signature}",

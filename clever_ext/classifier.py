@@ -165,7 +165,7 @@ def _gradient(leaf: Tensor, logits: Tensor, rows: Tensor) -> Tensor:
     """Return the gradient [B, *shape] of some rows' logits, rows [B] boolean."""
     if not logits.requires_grad:
         raise _cut_off()
-    weights = torch.linspace(1, 2, logits.shape[1], dtype=torch.float64)
+    weights = torch.linspace(1, 2, logits.shape[1], dtype=torch.float64, device="cpu")
     signs = (rows[:, None] * weights).to(logits)
     try:
         (gradient,) = torch.autograd.grad(logits, leaf, signs, allow_unused=True)
@@ -285,7 +285,7 @@ def check_batch_size(
     Raises:
         CleverError: they do.
     """
-    half = torch.arange(device_batch) % 2 == 0
+    half = torch.arange(device_batch, device="cpu") % 2 == 0
     with own_randomness():
         points = points_of_balls(images, device_batch, balls or [], clip)
         _checked_rows(model, points, [half, ~half])
@@ -298,7 +298,9 @@ def _masks(n: int) -> list[Tensor]:
     """
     size = next(size for size in itertools.count(2) if math.comb(size, size // 2) >= n)
     codes = list(itertools.islice(itertools.combinations(range(size), size // 2), n))
-    return [torch.tensor([choice in code for code in codes]) for choice in range(size)]
+    return [
+        torch.tensor([choice in code for code in codes], device="cpu") for choice in range(size)
+    ]
 
 
 def _checked_rows(model: Any, points: Tensor, masks: list[Tensor]) -> _Seen:
@@ -306,8 +308,8 @@ def _checked_rows(model: Any, points: Tensor, masks: list[Tensor]) -> _Seen:
 
     Every other pass has the rows at other places, and among other points.
     """
-    n, place = len(points), torch.arange(len(points)).roll(len(points) // 2)
-    kept = torch.arange(n) % 2 == 0
+    n, rows = len(points), torch.arange(len(points), device="cpu")
+    place, kept = rows.roll(n // 2), rows % 2 == 0
     moved = points[place]
     if n > 2:
         moved[~kept] = points[0] + 0.25 * (moved[~kept] - points[0])

@@ -54,7 +54,7 @@ def _bounded(model: Callable[[Tensor], Any], points: Tensor, logits: Tensor) -> 
     if bool((values >= 0).all() & ((values.sum(dim=1) - 1).abs() < _SUM).all()):
         outputs = "are probabilities, as a softmax gives: each row adds up to 1"
     else:
-        far = torch.tensor([math.nan])
+        far = torch.tensor([math.nan], device="cpu")
         with suppress(Exception), torch.no_grad():  # the model may not take such points
             far = torch.cat([logits_of(model(sign * _FAR * points)) for sign in (1, -1)]).double()
         if not bool((far.abs() <= 1).all() & (far.abs() > _SATURATED).any()):

@@ -126,7 +126,7 @@ class Settings:
         return cls(
             norms=norms,
             radii=radii,
-            targets=targets,
+            targets=targets.cpu().numpy() if isinstance(targets, Tensor) else targets,
             n_batches=check_integer("n_batches", n_batches, 2, 2**31 - 1),
             batch_samples=check_integer("batch_samples", batch_samples, 1, 2**31 - 1),
             clip=check_clip(clip),

@@ -115,12 +115,13 @@ def _dense_parts(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
             yield from _dense_parts(getattr(tensor, name))
     elif tensor.is_nested:
         for each in tensor.unbind():
-            yield torch.tensor(each.shape)
+            yield torch.tensor(each.shape, device="cpu")
             yield from _dense_parts(each)
     elif tensor.is_quantized:
         yield tensor.int_repr()
         if tensor.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
-            yield torch.tensor([tensor.q_scale(), tensor.q_zero_point()], dtype=torch.float64)
+            numbers = [tensor.q_scale(), tensor.q_zero_point()]
+            yield torch.tensor(numbers, dtype=torch.float64, device="cpu")
         else:
             yield tensor.q_per_channel_scales()
             yield tensor.q_per_channel_zero_points()

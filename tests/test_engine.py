@@ -71,6 +71,10 @@ def test_first_device_batch():
     assert first_device_batch(torch.Size((3, 224, 224)), cpu) == 8
     assert first_device_batch(torch.Size((28, 28)), cpu) == 167
     assert first_device_batch(torch.Size((3, 224, 224)), cuda) == 222
+    for device in (cpu, cuda):  # large pictures take all the memory
+        assert first_device_batch(torch.Size((3, 4096, 4096)), device) == 1
+        assert first_device_batch(torch.Size((3, 8192, 8192)), device) == 1
+    assert first_device_batch(torch.Size((3, 600, 600)), cpu) == 3  # 2**22 elements
 
 
 def test_options_that_are_faster_are_used(clock):
