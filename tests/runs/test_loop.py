@@ -72,7 +72,7 @@ def test_passes_are_made_as_the_run_began_them(small, monkeypatch):
     monkeypatch.setattr(
         Engine,
         "_search",
-        lambda *_: chosen.append(1) or (Choice((), 7, batched_backward=False), None),
+        lambda *_: chosen.append(1) or Choice((), 7, batched_backward=False),
     )
     small.score("run")
     assert chosen == [1]
