@@ -92,6 +92,9 @@ def of_torchvision(name: str, side: int) -> tuple[nn.Module, tuple[int, ...]]:
 
 def calibrated(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     """Give batch norms the statistics of random images, and weights that are not all one."""
+    for parameter in model.parameters():  # a last layer of zeros has no gradient
+        if parameter.dim() > 1 and not parameter.any():
+            nn.init.normal_(parameter, std=0.05)
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         if norm.affine and norm.weight.min() == norm.weight.max():
