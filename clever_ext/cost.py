@@ -20,8 +20,6 @@ _CHEAPER = 0.5
 _FEW_TARGETS, _TOLERANCE = 10, 0.05
 #: Batches of a tolerance's prediction that most rows are content with: docs/adaptive.md.
 _TOLERANCE_GRADIENTS = 25_600
-#: Passes of one measurement: the first is not counted.
-_PASSES = 3
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,10 @@ class Cost:
 
 
 def measure_passes(subjects: Subjects) -> Passes:
-    """Time a few passes of the model as it was given, at the images, in batches of its size."""
+    """Time two passes of the model as it was given, which its checks have warmed up.
+
+    They are over the images, in batches of its size.
+    """
     plan, images = subjects.engine.own, subjects.batch.images
     oracle, size = plan.oracle, plan.device_batch
     of_row = torch.arange(size) % len(images)
@@ -71,8 +72,7 @@ def measure_passes(subjects: Subjects) -> Passes:
     seconds = []
     for n_targets in (1, 2):
         targets = other[:, None].expand(-1, n_targets).contiguous()
-        times = [pass_seconds(oracle, images, classes, targets) for _ in range(_PASSES)]
-        seconds.append(min(times[1:]) / size)
+        seconds.append(pass_seconds(oracle, images, classes, targets) / size)
     backward = max(seconds[1] - seconds[0], 0.0)
     return Passes(max(seconds[0] - backward, 0.0), backward)
 
