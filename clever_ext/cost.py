@@ -65,7 +65,7 @@ def measure_passes(subjects: Subjects) -> Passes:
     """
     plan, images = subjects.engine.own, subjects.batch.images
     oracle, size = plan.oracle, plan.device_batch
-    of_row = torch.arange(size) % len(images)
+    of_row = torch.arange(size, device="cpu") % len(images)
     images = images[of_row.to(images.device)]
     classes = torch.from_numpy(subjects.predicted)[of_row].to(images.device)
     other = (classes + 1) % subjects.logits.shape[1]

@@ -84,8 +84,8 @@ def weight_versions(model: Any) -> tuple[int, ...]:
 
 
 _tf32_lock = threading.Lock()
-_tf32_before: list[tuple[Any, str]] = []  # what to set again once nobody wants it any longer
 _tf32_wanted = 0
+_tf32_undoing = ExitStack()  # sets again what was before, once nobody wants it any longer
 
 
 @contextmanager
@@ -111,22 +111,35 @@ def process_settings(options: Sequence[str], device: torch.device) -> Iterator[N
 def _tf32() -> Iterator[None]:
     """Take products in TF32 while any thread is in the block."""
     global _tf32_wanted
+    cudnn: Any = torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
     with _tf32_lock:
         _tf32_wanted += 1
         if _tf32_wanted == 1:
-            cudnn: Any = torch.backends.cudnn
-            for backend in (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn):
-                if backend.fp32_precision != "tf32":
-                    _tf32_before.append((backend, backend.fp32_precision))
-                    backend.fp32_precision = "tf32"
+            _use_tf32(matmul, matmul)
+            _use_tf32(cudnn, cudnn.conv, cudnn.rnn)
     try:
         yield
     finally:
         with _tf32_lock:
             _tf32_wanted -= 1
-            while _tf32_wanted == 0 and _tf32_before:
-                backend, precision = _tf32_before.pop()
-                backend.fp32_precision = precision
+            if _tf32_wanted == 0:
+                _tf32_undoing.close()
+
+
+def _use_tf32(whole: Any, *parts: Any) -> None:
+    """Set TF32 for a library, by the older flag where that is in use: the two must agree."""
+    if all(part.fp32_precision == "tf32" for part in parts):
+        return
+    for part in parts:
+        _tf32_undoing.callback(setattr, part, "fp32_precision", part.fp32_precision)
+    try:
+        _tf32_undoing.callback(setattr, whole, "allow_tf32", whole.allow_tf32)
+    except RuntimeError:  # the user has set the newer ones
+        for part in parts:
+            part.fp32_precision = "tf32"
+    else:
+        whole.allow_tf32 = True
 
 
 def precision(device: torch.device) -> dict[str, str]:

@@ -216,9 +216,23 @@ def test_another_model_may_be_called_meanwhile(expected):
 
 
 def settings_of_products():
+    """Return all of torch's settings, and those of its older interface where they can be read."""
     backends = torch.backends
     of = (backends.cuda.matmul, backends.cudnn, backends.cudnn.conv, backends.cudnn.rnn)
-    return [each.fp32_precision for each in (backends, *of, backends.mkldnn.matmul)]
+    found = [each.fp32_precision for each in (backends, *of, backends.mkldnn.matmul)]
+    for older in (
+        lambda: backends.cuda.matmul.allow_tf32,
+        lambda: backends.cudnn.allow_tf32,
+        torch.get_float32_matmul_precision,
+    ):
+        try:
+            found.append(older())
+        except RuntimeError:
+            found.append("mixed")
+    return found
+
+
+DEFAULT = settings_of_products()
 
 
 def nothing():
@@ -240,13 +254,16 @@ def as_before():
 
 @pytest.fixture
 def any_precision():
-    backends = torch.backends
-    places = (backends, backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
-    before = [each.fp32_precision for each in places]
     yield
+    backends = torch.backends
+    new = (backends, backends.cudnn, backends.mkldnn, backends.mkldnn.matmul, backends.cuda.matmul)
+    for each in new:
+        each.fp32_precision = "none"
+    backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32 = False, True
     torch.set_float32_matmul_precision("highest")
-    for each, precision in zip(places, before, strict=True):
-        each.fp32_precision = precision
+    for each in (backends.mkldnn.matmul, backends.cuda.matmul):
+        each.fp32_precision = "none"
+    assert settings_of_products() == DEFAULT
 
 
 @pytest.mark.usefixtures("any_precision")
@@ -271,8 +288,9 @@ def test_precisions_are_the_user_s_but_for_tf32_on_a_gpu(choose):
     with process_settings(["tf32"], torch.device("cuda")):
         with process_settings(["tf32"], torch.device("cuda")):
             pass
-        _, matmul, _, conv, rnn, _ = settings_of_products()
+        _, matmul, _, conv, rnn, *_ = inside = settings_of_products()
         assert matmul == conv == rnn == "tf32"
+        assert "mixed" in before or "mixed" not in inside
     assert settings_of_products() == before
     with pytest.raises(ZeroDivisionError), process_settings(["tf32"], torch.device("cuda")):
         raise ZeroDivisionError
