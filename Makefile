@@ -17,7 +17,7 @@ $(BIN)/python:
 # torch first and by itself: the extension is built against the one that is installed. Advertorch
 # last: two trained networks for the tests, used as data (LGPL/GPL); --no-deps, for what it asks for
 # is years old, and none of it is needed to read a file of weights. Torchvision and timm, which the
-# tests compare with: --no-deps, for they would bring a torch of their own; tests/peers.py imports
+# tests compare with: --no-deps, for they would bring a torch of their own; benchmarks/peers.py imports
 # them beside the CPU torch.
 $(VENV)/.installed: $(BIN)/python $(SOURCES)
 	$(BIN)/pip install --quiet "$(TORCH)" "setuptools>=77" wheel cmake ninja
