@@ -81,13 +81,13 @@ def test_folded_batch_norms_are_not_computed_and_change_rounding_alone():
 
 def test_every_batch_norm_of_a_real_network_is_folded():
     model = load_model("efficientnet-lite0").model
-    x = points(3, 224, 224)[:1]
+    x = points(3, 224, 224)
     prepared = apply(model, ["fold_batch_norm", "channels_last"], x)
     assert prepared.model.folded == 49
     assert prepared.memory_format == torch.channels_last
     torch.testing.assert_close(prepared.model(x), model(x), rtol=0, atol=1e-4)
     norms = [gradients(m, x).flatten(1).norm(dim=1) for m in (model, prepared.model)]
-    torch.testing.assert_close(norms[0], norms[1], rtol=2e-3, atol=0)
+    torch.testing.assert_close(norms[0].median(), norms[1].median(), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("options", [["fold_batch_norm"], ["channels_last"], ["bfloat16"]])

@@ -36,6 +36,8 @@ MEMORY = 3 * 2**30
 """Bytes that a worker may take beyond those that it starts with, on Linux. Of pictures at Pillow's
 limit of pixels a WebP file with transparency took most, 2.0 GiB."""
 
+_MOST_WORKERS = 1024
+
 SECONDS = 60.0
 """Time that one picture may take."""
 
@@ -102,8 +104,11 @@ class Loader:
     """
 
     def __init__(self, source: ImageSource, preprocessing: Preprocessing, workers: int = 1) -> None:
-        if workers < 0:
-            raise CleverError(f"workers is {workers}", "0 or more processes", "give another")
+        if not 0 <= workers <= _MOST_WORKERS:
+            raise CleverError(
+                f"workers is {workers}", f"0 to {_MOST_WORKERS} processes", "give as many as CPUs"
+            )
+        workers = min(workers, len(source))
         self._preprocessing = preprocessing
         self._own = threading.local()
         self._lock = threading.Lock()

@@ -226,12 +226,12 @@ def storage(monkeypatch):
     """Names of pictures that cannot be read for the moment."""
     away = set()
 
-    def load(record, preprocessing):
+    def decode(record, preprocessing):
         if record.name in away:
             raise CleverError(f"{record.name!r} cannot be read", "a disk that answers", "wait")
-        return clever_ext.data.decoding.load(record, preprocessing)
+        return clever_ext.data.decoding.decode(record, preprocessing)
 
-    monkeypatch.setattr("clever_ext.data.loading.load", load)
+    monkeypatch.setattr("clever_ext.data.loading.decode", decode)
     return away
 
 
