@@ -41,9 +41,10 @@ class Allowed(NamedTuple):
 
 #: What rounding does. Networks of rectifiers are piecewise linear: at most points rounding moves
 #: their gradients by about 1e-6, and beside a kink, which the other way of rounding may put on the
-#: other side, by the share of one unit, up to some 1e-3. So the median tells a copy that rounds
-#: otherwise from one that computes something else, and the largest change does not.
-_ROUNDING = Allowed(1e-4, 1e-4, 5e-3)
+#: other side, by the share of one unit: 1.4e-3 at most on EfficientNet-Lite0, at one in five points
+#: around photographs and at two of three pictures of noise. A copy that computes something else is
+#: told by its logits, or by gradients that are off by per cents at all the points.
+_ROUNDING = Allowed(1e-4, 2e-3, 2e-2)
 #: The same for factors of 11 bits, which lie 1e4 times as far apart.
 _TF32_ROUNDING = Allowed(2e-2, 2e-2, 0.2)
 
