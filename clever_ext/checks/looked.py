@@ -19,7 +19,7 @@ class Looked:
         settings: Of the scores.
         subjects: The images and their logits; none counts as misclassified.
         labels: [n] true classes, or None.
-        readings: Other classes [n] that the labels may stand for, by a name for the reading.
+        readings: Other ways to read them; see `of_answers`.
         n_images: Of the whole, from which these were taken.
         passes: What the passes take.
     """
@@ -27,7 +27,7 @@ class Looked:
     settings: Settings
     subjects: Subjects
     labels: Ints | None
-    readings: Mapping[str, Ints]
+    readings: Mapping[str, tuple[Ints, str]]
     n_images: int
     passes: Passes
 
@@ -37,7 +37,7 @@ def look(
     batch: Batch,
     settings: Settings,
     n_images: int,
-    readings: Mapping[str, Ints] | None = None,
+    readings: Mapping[str, tuple[Ints, str]] | None = None,
 ) -> Looked:
     """Check the model by some images, and time its passes there.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -101,14 +101,15 @@ def _of_labels(source: ImageSource, scorer: Scorer, looked: Looked) -> Iterator[
     if all(record.label is None for record in resolved):
         return
     place = {record.image_id: n for n, record in enumerate(resolved)}
-    ids = looked.subjects.batch.image_ids.tolist()
+    of_tried = [place[u] for u in looked.subjects.batch.image_ids.tolist()]
+    (_, used), *others = resolved.readings().items()
     readings = {
-        f"{name!r} (label-order {name})": _numbers([labels[place[u]] for u in ids])
-        for name, labels in resolved.readings().items()
+        f"labels are read as {name!r}": (_numbers(labels, of_tried), f"say --label-order {name}")
+        for name, labels in others
     }
-    used, *_ = readings
-    yield from of_labels(replace(looked, labels=readings.pop(used), readings=readings))
+    yield from of_labels(replace(looked, labels=_numbers(used, of_tried), readings=readings))
 
 
-def _numbers(labels: list[int | None]) -> Ints:
-    return np.array([-1 if label is None else label for label in labels], dtype=np.int64)
+def _numbers(labels: Sequence[int | None], places: Sequence[int]) -> Ints:
+    found = (labels[place] for place in places)
+    return np.array([-1 if label is None else label for label in found], dtype=np.int64)

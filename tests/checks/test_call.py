@@ -38,7 +38,7 @@ def test_nothing_to_say_of_a_sound_model():
     told = check(Sorted().eval(), x, labels=labels, **FEW)
     assert told.well, str(told)
     assert not told.refused
-    assert "40 of 40 images that were tried are classified right (100%)" in str(told)
+    assert "40 of 40 images that were looked at are classified right (100%)" in str(told)
     assert "✓ units" in str(told)
 
 
@@ -49,14 +49,14 @@ def test_no_labels_are_said():
 
 @pytest.mark.parametrize(
     ("shift", "reading"),
-    [(1, "numbers that count from 1"), (-1, "numbers that leave out class 0")],
+    [(1, "each class number is taken one lower"), (-1, "each class number is taken one higher")],
 )
 def test_labels_that_count_from_another_number(shift, reading):
     x, labels = pictures()
     keep = (labels + shift >= 0) & (labels + shift < 10)
     told = check(Sorted().eval(), x[torch.from_numpy(keep)], labels=(labels + shift)[keep], **FEW)
     assert topics(told) == ["labels"]
-    assert f"36 if labels are read as {reading}" in str(told)
+    assert f"36 if {reading}" in str(told)
 
 
 def test_labels_that_are_guesses():
@@ -75,7 +75,11 @@ def test_a_weak_model_is_not_called_a_guesser():
 
 def test_few_labels_say_nothing():
     x, labels = pictures(5)
-    assert check(Sorted().eval(), x, labels=(labels + 1) % 10, **FEW).well
+    told = check(Sorted().eval(), x, labels=(labels + 1) % 10, **FEW)
+    assert told.well
+    assert "0 of 5 images that were looked at are classified right (0%): too few to tell" in str(
+        told
+    )
 
 
 def test_one_class_for_all():
