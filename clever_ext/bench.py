@@ -86,7 +86,7 @@ class _Bench:
 
     def best_bare(self, sizes: list[int]) -> tuple[str, int, Callable[[], float]]:
         """Find the memory format and batch at which the model's own passes are fastest."""
-        model, clones = self.engine.model, self.engine.clones_input
+        model = self.engine.model
         found: list[tuple[float, str, int, Callable[[], float]]] = []
         failed: Exception = RuntimeError("no pass was made")
         for name in ("contiguous", "channels_last"):
@@ -95,7 +95,7 @@ class _Bench:
                 prepared = apply(model, options, self.image.expand(3, *self.image.shape[1:]))
             except CannotPrepareError:
                 continue
-            oracle = TorchOracle(prepared.model, clone_input=clones)
+            oracle = TorchOracle(prepared.model)
             for size in sizes:
                 one = self.passes(prepared, oracle, size)
                 try:

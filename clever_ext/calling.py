@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from .errors import CleverError
-from .gradients import GradientOracle, as_module
+from .gradients import GradientOracle, parts_of, tensors_of
 from .memory import is_out_of_memory
 from .outputs import logits_of
 
@@ -68,7 +67,7 @@ def check_kind(model: Any) -> None:
 
 
 def _check_weights_are_there(module: torch.nn.Module) -> None:
-    for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
+    for name, tensor in (one for tensors in tensors_of(module) for one in tensors.items()):
         if is_lazy(tensor):
             raise CleverError(
                 f"the model's weight {name!r} has no shape yet: it is of a lazy module",
@@ -85,8 +84,7 @@ def _check_weights_are_there(module: torch.nn.Module) -> None:
 
 def check_eval_mode(model: Any) -> None:
     """Refuse a module of which some part is in training mode."""
-    module = as_module(model)
-    for name, part in module.named_modules() if module is not None else ():
+    for name, part in parts_of(model).values():
         # Of what was traced, exported or frozen, the mode is part of the graph; what has no
         # forward pass of its own has no mode.
         traced = type(part).__module__.startswith(("torch.fx.", "torch.export."))

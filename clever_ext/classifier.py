@@ -6,7 +6,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -328,25 +328,3 @@ def _checked_rows(model: Any, points: Tensor, masks: list[Tensor]) -> _Seen:
     for part in [slice(k, k + 1) for k in range(min(n, _ALONE))] + [slice(0, 2)]:
         seen.refuse(seen.differs(_tracked(model, points[part])[1], part))
     return seen
-
-
-def modifies_input(model: Any, x: Tensor) -> bool:
-    """Tell whether a model writes to the points that it is given; `x` [B, *shape] are some.
-
-    It then needs a copy of them in each pass. What it raises is left to `check_classifier`.
-    """
-    given = x.clone()
-    version = given._version
-    with torch.no_grad(), suppress(Exception):
-        model(given)
-    if given._version != version or not torch.equal(given, x):
-        return True
-    leaf = given.requires_grad_()  # of which a model may take another way
-    try:
-        with torch.enable_grad():
-            model(leaf)
-    except RuntimeError as error:
-        return "leaf Variable" in str(error) and "in-place" in str(error)
-    except Exception:
-        return False
-    return leaf._version != version or not torch.equal(leaf.detach(), x)

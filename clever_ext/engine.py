@@ -9,11 +9,10 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -24,13 +23,11 @@ from .classifier import (
     as_classifier,
     check_batch_size,
     check_classifier,
-    modifies_input,
-    probe_points,
 )
-from .errors import CleverError
+from .errors import CleverError, in_short
 from .findings import Finding
 from .folding import Folded
-from .gradients import GradientOracle, TorchOracle, as_module
+from .gradients import CheckedOracle, GradientOracle, TorchOracle, as_module, parts_of
 from .maxima import Plan
 from .memory import is_out_of_memory
 from .preparation import (
@@ -41,8 +38,8 @@ from .preparation import (
     check_options,
     compare_batched,
     compared_points,
-    in_short,
 )
+from .steadiness import Witness, batch_of_balls
 from .surroundings import precision, process_settings, undisturbed, usable, weight_versions
 from .trials import Trials
 from .weights import weights_digest
@@ -63,6 +60,16 @@ _CHANGED = Finding(
     "model",
     "the model's weights changed while it was scored",
     "score it while nobody trains it, or give a copy",
+)
+_UNSTEADY = Finding(
+    "model",
+    "the model computes something else after the scores than before them",
+    "score it while nobody changes it, and remove what it keeps from call to call",
+)
+_MIXING = Finding(
+    "model",
+    "in a batch as large as those of the scores, the other rows change a row's logits",
+    "remove what is computed over the batch, or give device_batch=1",
 )
 #: Trials that a run had no time for are made by one with more than so many times its gradients.
 _LONGER = 2.0
@@ -99,10 +106,21 @@ class Choice:
     n_gradients: float = math.inf
 
 
-#: What trials found for each model, by the kind of work: to score it again takes no new ones.
-_remembered: WeakKeyDictionary[Any, dict[Any, Choice]] = WeakKeyDictionary()
+#: What trials found for each model, by its `id`, as long as it lives, and by the kind of work: to
+#: score it again takes no new ones. Models may be neither hashed nor compared.
+_remembered: dict[int, tuple[weakref.ref[Any], dict[Any, Choice]]] = {}
 #: Held while trials are made: threads that measure at a time would measure each other.
 _measuring = threading.Lock()
+
+
+def _memory_of(model: Any) -> dict[Any, Choice]:
+    """Return what is remembered for a model."""
+    key = id(model)
+    try:
+        alive = weakref.ref(model, lambda _: _remembered.pop(key, None))
+    except TypeError:  # a callable that cannot be remembered
+        return {}
+    return _remembered.setdefault(key, (alive, {}))[1]
 
 
 class Engine:
@@ -122,7 +140,6 @@ class Engine:
         memory_format: How the points should lie in memory.
         choice: How the passes of the loop are made, once that is known.
         findings: What was seen of the model and of the process.
-        clones_input: Whether the model modifies its input, so that each pass gets a copy.
     """
 
     def __init__(self, model: Any, prepare: Any, device_batch: int | str) -> None:
@@ -142,9 +159,11 @@ class Engine:
         self._settled = False
         self.memory_format = torch.contiguous_format
         self._device = torch.device("cpu")
-        self.clones_input = False
         self._memory: dict[Any, Choice] = {}
         self._weights: tuple[int, ...] = ()
+        self._balls: tuple[list[tuple[float, float]], tuple[float, float]]
+        self._balls = [], (-math.inf, math.inf)
+        self._witnesses: list[Witness] = []
         self.own = self.plan = self._own_plan(1)
         self._checked, self._largest = False, 0
         self._ready_for: Any = None
@@ -204,9 +223,9 @@ class Engine:
         if self._checked:
             return
         self._balls = balls or [], clip
-        size = self.device_batch
-        if not isinstance(size, int):
-            size = first_device_batch(images.shape[1:], images.device)
+        size = first_device_batch(images.shape[1:], images.device)
+        if isinstance(self.device_batch, int):  # the size of the loop is checked once that is known
+            size = min(size, self.device_batch)
         self.own = self.plan = self._own_plan(size)
         _ = self.digest  # of the model as it was given, before any work
         if not _is_oracle(self.model):
@@ -217,14 +236,47 @@ class Engine:
                     raise
                 self._check_classifier(images)
         self.own = self.plan = self._own_plan(self.own.device_batch)
+        points = compared_points(images, *self._balls, self.own.device_batch)
+        self._witnesses = [self._witness(self.own, points)]
         self._checked = True
+
+    def _witness(self, plan: Plan, points: Tensor) -> Witness:
+        while True:
+            try:
+                return Witness(plan.oracle, points, plan.device_batch)
+            except Exception as error:  # whatever a model raises
+                plan.recover(error, min(len(points), plan.device_batch))
+
+    def ask_again(self, images: Tensor) -> None:
+        """Note what the model computes otherwise than before, now that the work is done.
+
+        Args:
+            images: [N, *shape], of those that were scored.
+        """
+        if self._weights_changed():  # which is noted already
+            return
+        own = self._witnesses[0]
+        with suppress(Exception):  # what a model raises by now, or memory that is taken
+            if not all(self._agrees(each) for each in self._witnesses):
+                self._find([_UNSTEADY])
+            elif self.plan.largest > 1:
+                batch = batch_of_balls(images, self.plan.largest, *self._balls)
+                if own.mixes(batch):
+                    self._find([_MIXING])
+
+    @staticmethod
+    def _agrees(witness: Witness) -> bool:
+        try:
+            return witness.agrees()
+        except Exception as error:  # which it did not raise before
+            return is_out_of_memory(error)
 
     def _check_classifier(self, images: Tensor) -> None:
         """Check the model in batches of the first size, or of the largest that it can take."""
         size = max(2, self.own.device_batch)  # one point alone tells nothing of rows that mix
-        model = as_classifier(self._passed, images)
         while True:
             try:
+                model = as_classifier(self._passed, images)
                 self._find(check_classifier(model, images, size, *self._balls))
             except Exception as error:
                 size = self._smaller(size, error)
@@ -233,7 +285,6 @@ class Engine:
         if self.model is self._passed:
             self.model = model
         self._passed, self._largest = model, size
-        self.clones_input = modifies_input(model, probe_points(images))
 
     def _smaller(self, size: int, error: Exception) -> int:
         """Halve the first size after a pass of so many points has failed, or raise its error."""
@@ -245,12 +296,21 @@ class Engine:
             raise error
         return self.own.device_batch
 
-    def _check_batch_size(self, images: Tensor) -> None:
-        """Check the model in batches of the size that was chosen, if none so large was checked."""
-        size = self.plan.device_batch
-        if not _is_oracle(self.model) and size > self._largest:
-            check_batch_size(self._passed, images, size, *self._balls)
-            self._largest = size
+    def _check_batch_size(self, images: Tensor, n_samples: int) -> None:
+        """Check the model in batches of the size that will run, if none so large was checked."""
+        while not _is_oracle(self.model):
+            size = self.plan.device_batch
+            if not self.plan.fixed_batch:
+                size = min(size, n_samples)
+            if size <= self._largest:
+                return
+            try:
+                check_batch_size(self._passed, images, size, *self._balls)
+                self._largest = size
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                self.plan.recover(error, size)
 
     def ready(
         self,
@@ -273,10 +333,13 @@ class Engine:
             CleverError: an option that was asked for does not suit the model.
         """
         kind = (images.shape[1:], images.dtype, images.device, targets.shape[1])
+        n_samples = n_gradients // targets.shape[1]
         if self._ready_for == kind and n_gradients <= self._known_for:
+            self._check_batch_size(images, n_samples)
             return
         self._ready_for = kind
-        self.plan = self._own_plan(self.own.device_batch)
+        asked = self.device_batch
+        self.plan = self._own_plan(asked if isinstance(asked, int) else self.own.device_batch)
         work = _Work(
             images,
             classes[:1],
@@ -289,7 +352,11 @@ class Engine:
                 self.choice, made = self._found(kind, work, n_gradients)
         self._known_for = self.choice.n_gradients
         self._use(self.choice, work, made)
-        self._check_batch_size(images)
+        self._check_batch_size(images, n_samples)
+        del self._witnesses[1:]
+        if self.plan.options and not self.plan.fixed_batch:  # through a copy, of any size
+            points = self._witnesses[0].points.contiguous(memory_format=self.memory_format)
+            self._witnesses.append(self._witness(self.plan, points))
 
     def settle(self, choice: Choice) -> None:
         """Make passes as was found before, and make no more trials.
@@ -302,10 +369,7 @@ class Engine:
     def _found(self, kind: Any, work: _Work, n_gradients: int) -> tuple[Choice, Prepared | None]:
         """Remember what trials found for the model, or make them."""
         key = (*kind, self.asked, self.automatic, self.device_batch)
-        try:
-            self._memory = _remembered.setdefault(self.model, {})
-        except TypeError:  # a callable that cannot be remembered
-            self._memory = {}
+        self._memory = _memory_of(self.model)
         known = self._memory.get(key)
         if known is not None and known.n_gradients >= n_gradients:
             return known, None
@@ -441,13 +505,7 @@ class Engine:
         try:
             with _measuring, warnings.catch_warnings():  # which are those of all threads
                 warnings.simplefilter("ignore")
-                compare_batched(
-                    prepared.model,
-                    points,
-                    work.classes,
-                    work.targets,
-                    clone_input=self.clones_input,
-                )
+                compare_batched(prepared.model, points, work.classes, work.targets)
         except CannotPrepareError as error:
             self.plan.notes["batched_backward"] = str(error)
             return False
@@ -455,14 +513,14 @@ class Engine:
 
     def _oracle(self, model: Any, batched_backward: bool) -> GradientOracle:
         if _is_oracle(model):
-            oracle: GradientOracle = model
-            return oracle
-        return TorchOracle(model, batched_backward=batched_backward, clone_input=self.clones_input)
+            return CheckedOracle(model)
+        return TorchOracle(model, batched_backward=batched_backward)
 
     def _own_plan(self, size: int) -> Plan:
         """Passes through the model as it is."""
         otherwise = self._if_there("_through_a_copy")
-        return Plan(self._oracle(self._passed, False), size, otherwise=otherwise)
+        clipped = self._balls[1] != (-math.inf, math.inf)
+        return Plan(self._oracle(self._passed, False), size, clipped=clipped, otherwise=otherwise)
 
     def _if_there(self, name: str) -> Callable[[Plan, Exception], GradientOracle | None]:
         """Return a method for a plan, which must not keep the engine, and its copies, in memory."""
@@ -518,6 +576,5 @@ class Engine:
 
     def _unfolded(self) -> bool:
         """Tell whether batch norms were folded, and are no longer."""
-        module = as_module(getattr(self.plan.oracle, "model", None))
-        parts = module.modules() if module is not None else ()
-        return any(isinstance(part, Folded) and part.folded == 0 for part in parts)
+        parts = parts_of(getattr(self.plan.oracle, "model", None)).values()
+        return any(isinstance(part, Folded) and part.folded == 0 for _, part in parts)

@@ -23,3 +23,9 @@ class CleverError(ValueError):
 
     def __reduce__(self) -> tuple[type[CleverError], tuple[str, str, str]]:
         return type(self), (self.wrong, self.expected, self.fix)
+
+
+def in_short(error: BaseException) -> str:
+    """Return the kind of an error and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from .errors import CleverError
 from .memory import is_out_of_memory
+from .sampling import FLOATS
 
 
 @runtime_checkable
@@ -34,33 +37,25 @@ class TorchOracle:
     which is faster for small networks and holds the gradients of all targets together.
 
     Where a graph does not serve a second backward pass, as that of a compiled model which gives its
-    buffers away, each target gets a forward pass of its own. Parameters get no gradients.
+    buffers away, each target gets a forward pass of its own. Parameters get no gradients. The model
+    gets a copy of the points, into which it may write.
 
     Args:
         model: [B, *shape] -> logits [B, K].
         batched_backward: Whether one backward pass takes all the targets.
-        clone_input: Whether the model modifies its input, and so gets a copy of it.
     """
 
     def __init__(
-        self,
-        model: Callable[[Tensor], Tensor],
-        *,
-        batched_backward: bool = False,
-        clone_input: bool = False,
+        self, model: Callable[[Tensor], Tensor], *, batched_backward: bool = False
     ) -> None:
         self.model = model
         self.batched_backward = batched_backward
-        self.clone_input = clone_input
         self._one_forward = True
-
-    def _logits(self, x: Tensor) -> Tensor:
-        return self.model(x.clone() if self.clone_input else x)
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits [B, K] of points x [B, *shape], without a graph."""
         with torch.no_grad():
-            return self._logits(x)
+            return self.model(x.clone()).detach()  # which may come with a graph all the same
 
     def margin_gradients(self, x: Tensor, classes: Tensor, targets: Tensor) -> Iterator[Tensor]:
         """Yield the gradients [B, *shape] of the margins, target after target."""
@@ -72,7 +67,7 @@ class TorchOracle:
         """Return the margins [B, T] and their gradients of one forward pass."""
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
-            logits = self._logits(leaf)
+            logits = self.model(leaf.clone())
         return margins_of(logits.detach(), classes, targets), self._backward(
             leaf, logits, classes, targets
         )
@@ -108,7 +103,89 @@ class TorchOracle:
 
     def _again(self, leaf: Tensor) -> Tensor:
         with torch.enable_grad():
-            return self._logits(leaf)
+            return self.model(leaf.clone())
+
+
+class CheckedOracle:
+    """An oracle of the user's, whose answers are refused where they are not what they should be.
+
+    It gets a copy of the points, as a model does.
+
+    Raises:
+        CleverError: logits are no real numbers [B, K], or gradients not T tensors [B, *shape].
+    """
+
+    def __init__(self, oracle: GradientOracle) -> None:
+        self.oracle = oracle
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return logits [B, K] of points x [B, *shape], without a graph."""
+        logits: Any = self.oracle.logits(x.clone())
+        if not _is_real(logits, x) or logits.dim() != 2 or len(logits) != len(x):
+            raise CleverError(
+                f"the oracle's logits for {len(x)} points on {x.device} are {_kind(logits)}",
+                f"a floating point tensor [{len(x)}, K] there",
+                "return one row of logits for each point",
+            )
+        if logits.shape[1] < 2:
+            raise CleverError(
+                "the oracle has one logit", "at least 2 classes", "give [0, logit] for two classes"
+            )
+        found: Tensor = logits.detach()
+        return found
+
+    def margin_gradients(self, x: Tensor, classes: Tensor, targets: Tensor) -> Iterator[Tensor]:
+        """Yield the gradients [B, *shape] of the margins, target after target."""
+        return self._checked(self.oracle.margin_gradients(x.clone(), classes, targets), x, targets)
+
+    def margins_and_gradients(
+        self, x: Tensor, classes: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Iterator[Tensor]]:
+        """Return the margins [B, T] and their gradients, as the oracle has them."""
+        if _of_one_forward(self.oracle):
+            margins, gradients = margins_and_gradients(self.oracle, x, classes, targets)
+            return margins, self._checked(gradients, x, targets)
+        margins = margins_of(self.logits(x), classes, targets)
+        return margins, self.margin_gradients(x, classes, targets)
+
+    def _checked(self, given: Any, x: Tensor, targets: Tensor) -> Iterator[Tensor]:
+        n_targets, count = targets.shape[1], 0
+        if not hasattr(given, "__iter__"):
+            raise self._wrong(f"margin_gradients gave {_kind(given)}", x, n_targets)
+        for gradient in given:
+            count += 1
+            if count > n_targets:
+                break
+            if not _is_real(gradient, x) or gradient.shape != x.shape:
+                raise self._wrong(f"gradient {count} is {_kind(gradient)}", x, n_targets)
+            yield gradient.detach()
+        if count != n_targets:
+            gave = f"more than {n_targets}" if count > n_targets else f"{count}"
+            raise self._wrong(f"margin_gradients gave {gave} gradients", x, n_targets)
+
+    @staticmethod
+    def _wrong(said: str, x: Tensor, n_targets: int) -> CleverError:
+        return CleverError(
+            f"the oracle's {said} for {n_targets} targets",
+            f"one {x.dtype} tensor {list(x.shape)} on {x.device} for each target",
+            "yield the gradients of each target's margins at all the points",
+        )
+
+
+def _is_real(value: Any, x: Tensor) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.dtype in FLOATS
+        and value.device == x.device
+    )
+
+
+def _kind(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return f"of type {type(value).__name__}"
+    dense = "" if value.layout == torch.strided else "sparse "
+    return f"a {dense}{value.dtype} tensor of shape {list(value.shape)} on {value.device}"
 
 
 def margins_of(logits: Tensor, classes: Tensor, targets: Tensor) -> Tensor:
@@ -120,11 +197,20 @@ def margins_and_gradients(
     oracle: GradientOracle, x: Tensor, classes: Tensor, targets: Tensor
 ) -> tuple[Tensor, Iterator[Tensor]]:
     """Return the margins [B, T] at x and their gradients, by one forward pass where that can be."""
-    own = getattr(type(oracle), "margin_gradients", None) is TorchOracle.margin_gradients
-    if own and isinstance(oracle, TorchOracle):  # not where a subclass has its own gradients
+    if isinstance(oracle, CheckedOracle) or _of_one_forward(oracle):
         return oracle.margins_and_gradients(x, classes, targets)
     margins = margins_of(oracle.logits(x), classes, targets)
     return margins, oracle.margin_gradients(x, classes, targets)
+
+
+def _of_one_forward(oracle: GradientOracle) -> TypeGuard[TorchOracle]:
+    """Tell whether an oracle's margins and gradients are of torch, not a subclass's own."""
+    own = type(oracle)
+    return (
+        isinstance(oracle, TorchOracle)
+        and own.margin_gradients is TorchOracle.margin_gradients
+        and own.logits is TorchOracle.logits
+    )
 
 
 def as_module(model: Any) -> torch.nn.Module | None:
@@ -132,12 +218,51 @@ def as_module(model: Any) -> torch.nn.Module | None:
     return model if isinstance(model, torch.nn.Module) else None
 
 
+def parts_of(model: Any) -> dict[int, tuple[str, torch.nn.Module]]:
+    """Return a module and those inside it, each once, by its `id`: (its name, the module).
+
+    torch's own way needs modules that can be hashed and compared. Of what is no module there is
+    none.
+    """
+    parts: dict[int, tuple[str, torch.nn.Module]] = {}
+    waiting = [("", model)]
+    while waiting:
+        name, part = waiting.pop()
+        if isinstance(part, torch.nn.Module) and id(part) not in parts:
+            parts[id(part)] = name, part
+            inside = [(f"{name}.{key}".lstrip("."), x) for key, x in part._modules.items()]
+            waiting += reversed(inside)
+    return parts
+
+
+def tensors_of(model: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return a module's parameters and buffers, each by its name."""
+    parameters: dict[str, Tensor] = {}
+    buffers: dict[str, Tensor] = {}
+    for name, part in parts_of(model).values():
+        for into, given in ((parameters, part._parameters), (buffers, part._buffers)):
+            into |= {f"{name}.{k}".lstrip("."): x for k, x in given.items() if x is not None}
+    return parameters, buffers
+
+
 def model_placement(model: Any) -> tuple[torch.device | None, torch.dtype | None]:
-    """Return device and dtype of a module's first floating parameter or buffer, if any."""
-    module = as_module(model)
-    if module is not None:
-        for tensors in (module.parameters(), module.buffers()):
-            for tensor in tensors:
-                if tensor.is_floating_point():
-                    return tensor.device, tensor.dtype
-    return None, None
+    """Return the device of a module's weights, and the type that most of them have.
+
+    Buffers count where there are no parameters. Where most weights have a type that nothing is
+    computed in, as those of 8 bits, the type of the points is left open. What has no weights has
+    neither.
+    """
+    parameters, buffers = (list(found.values()) for found in tensors_of(model))
+    weights = [x for x in parameters if _is_weight(x)] or [x for x in buffers if _is_weight(x)]
+    weights += [x for x in buffers if _is_weight(x) and x.dtype not in FLOATS]
+    elements: Counter[torch.dtype] = Counter()
+    for each in weights:
+        elements[each.dtype] += each.numel()
+    if not weights:
+        return None, None
+    dtype = elements.most_common(1)[0][0]
+    return weights[0].device, dtype if dtype in FLOATS else None
+
+
+def _is_weight(x: Tensor) -> bool:
+    return x.dtype in FLOATS or (x.dtype.itemsize == 1 and x.dtype is not torch.bool)

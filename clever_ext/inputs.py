@@ -238,8 +238,7 @@ def _check_images(images: Any, model: Any, device: Any, dtype: torch.dtype | Non
             "leave it out for the model's own",
         )
     with torch.inference_mode(False):  # a tensor of inference mode has no gradient
-        x = x.clone() if x.is_inference() else x
-        return x.detach().to(place, dtype or model_dtype or x.dtype)
+        return x.detach().to(place, dtype or model_dtype or x.dtype, copy=True)
 
 
 def check_candidates(candidates: Any, images: Tensor) -> Tensor:

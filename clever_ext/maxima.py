@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import graphs, ops
-from .errors import CleverError
+from .errors import CleverError, in_short
 from .gradients import GradientOracle, margins_and_gradients
 from .memory import is_out_of_memory
 from .sampling import FLOATS, as_points, check_norm, dual_exponent, points_like
@@ -94,6 +94,8 @@ class Plan:
         capture: Whether to record the step as a CUDA graph; False once that has failed.
         options: The names of what was done to the model.
         notes: What was left out or changed on the way, and why.
+        clipped: Whether samples are held in a range of valid data.
+        largest: Points that went through the model at once so far, at most.
         otherwise: Given the plan and the error of a pass, returns an oracle that takes over; None:
             there is none.
     """
@@ -104,6 +106,8 @@ class Plan:
     capture: bool = False
     options: tuple[str, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
+    clipped: bool = False
+    largest: int = 0
     otherwise: Callable[[Plan, Exception], GradientOracle | None] = lambda *_: None
 
     def recover(self, error: Exception, size: int) -> None:
@@ -113,16 +117,37 @@ class Plan:
         another oracle takes over.
 
         Raises:
-            Exception: the error itself, if there is no other way.
+            CleverError: there is no other way.
         """
         if is_out_of_memory(error) and size > 1:
             self.device_batch = max(1, size // 2)
             self.notes["device_batch"] = f"halved to {self.device_batch}: out of memory"
             return
         other = self.otherwise(self, error)
-        if other is None:
+        if isinstance(error, CleverError) and other is None:
             raise error
+        if other is None:
+            raise self._failure(error) from error
         self.oracle, self.fixed_batch, self.capture = other, False, False
+
+    def _failure(self, error: Exception) -> CleverError:
+        if is_out_of_memory(error):
+            return CleverError(
+                f"there is no memory for the model's passes at one point ({in_short(error)})",
+                "memory for a forward and a backward pass of one point",
+                "free memory, or score on another device",
+            )
+        fix = "see the error above: the model must take every point within clip"
+        if not self.clipped:
+            fix = (
+                "give clip=(low, high), the range of valid data, such as clip=(0, 1), if the model "
+                "takes no other points; else see the error above"
+            )
+        return CleverError(
+            f"the model failed at a point of the ball ({in_short(error)})",
+            "a model that takes every point of the balls to logits [B, K]",
+            fix,
+        )
 
 
 class Drawn(NamedTuple):
@@ -241,6 +266,7 @@ class _Runner:
     def __init__(self, plan: Plan, work: _Work, first: int) -> None:
         left = work.n_samples - first
         size = plan.device_batch if plan.fixed_batch else min(plan.device_batch, left)
+        plan.largest = max(plan.largest, size)
         self.plan, self.work, self.next = plan, work, first
         self.batch = _DeviceBatch(plan.oracle, work, size, first)
         self.steps = 0
@@ -356,6 +382,7 @@ def in_batches(plan: Plan, n: int, work: Callable[[slice], None]) -> None:
         part = slice(done, min(n, done + plan.device_batch))
         try:
             work(part)
+            plan.largest = max(plan.largest, part.stop - part.start)
         except Exception as error:  # whatever a model raises
             plan.recover(error, part.stop - part.start)
         else:

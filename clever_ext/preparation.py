@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .errors import CleverError
+from .errors import CleverError, in_short
 from .folding import CannotFoldError, Folded
 from .gradients import TorchOracle
 from .sampling import default_radius, sample_lp_ball
@@ -159,12 +159,6 @@ def apply(model: Model, options: Sequence[str], points: Tensor) -> Prepared:
     return prepared
 
 
-def in_short(error: BaseException) -> str:
-    """Return the kind of an error and the first line of what it says."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
 def _module_copy(prepared: Prepared) -> nn.Module:
     model = prepared.model
     if not isinstance(model, nn.Module):
@@ -265,7 +259,7 @@ def _compare(model: Model, prepared: Prepared, points: Tensor) -> None:
     inputs = points.contiguous(memory_format=prepared.memory_format)
     logits, gradient, pair = _passes(model, points)
     other_logits, other_gradient, _ = _passes(prepared.model, inputs, pair)
-    moved = _apart(other_logits, logits).amax(dim=1) / _spread(logits)
+    moved = apart(other_logits, logits).amax(dim=1) / spread(logits)
     allowed = _allowed(prepared.options, points)
     largest = float(moved.max())
     if not largest <= allowed.logits:
@@ -275,9 +269,7 @@ def _compare(model: Model, prepared: Prepared, points: Tensor) -> None:
     _compare_norms(other_gradient, gradient, allowed)
 
 
-def compare_batched(
-    model: Model, points: Tensor, classes: Tensor, targets: Tensor, *, clone_input: bool
-) -> None:
+def compare_batched(model: Model, points: Tensor, classes: Tensor, targets: Tensor) -> None:
     """Refuse a backward pass for all targets that gives other gradients than one for each.
 
     Args:
@@ -285,7 +277,6 @@ def compare_batched(
         points: [B, *shape], in its memory format.
         classes: [1] int64.
         targets: [1, T] int64.
-        clone_input: Whether the model modifies its input.
 
     Raises:
         CannotPrepareError: it does.
@@ -296,9 +287,9 @@ def compare_batched(
             torch.cat(
                 [
                     gradient.flatten(1)
-                    for gradient in TorchOracle(
-                        model, batched_backward=batched, clone_input=clone_input
-                    ).margin_gradients(points, classes.expand(len(points)), few)
+                    for gradient in TorchOracle(model, batched_backward=batched).margin_gradients(
+                        points, classes.expand(len(points)), few
+                    )
                 ]
             )
             for batched in (False, True)
@@ -315,7 +306,7 @@ def _compare_norms(found: Tensor, expected: Tensor, allowed: Allowed) -> None:
     )
     # Where a gradient all but vanishes, what is left of it is rounding.
     finite = theirs.nan_to_num(0.0, 0.0, 0.0)
-    changed = _apart(ours, theirs) / finite.clamp_min(
+    changed = apart(ours, theirs) / finite.clamp_min(
         1e-6 * finite.amax(dim=1, keepdim=True) + 1e-30
     )
     typical, worst = float(changed.median(dim=1).values.max()), float(changed.max())
@@ -326,13 +317,13 @@ def _compare_norms(found: Tensor, expected: Tensor, allowed: Allowed) -> None:
         )
 
 
-def _apart(a: Tensor, b: Tensor) -> Tensor:
+def apart(a: Tensor, b: Tensor) -> Tensor:
     """Return absolute differences; 0 where both are the same infinity, or NaN."""
     same = (a == b) | (a.isnan() & b.isnan())
     return torch.where(same, 0.0, (a - b).abs().nan_to_num(torch.inf))
 
 
-def _spread(logits: Tensor) -> Tensor:
+def spread(logits: Tensor) -> Tensor:
     """Return how far the finite logits of each row lie apart, [B]."""
     finite = logits.isfinite()
     high = torch.where(finite, logits, -torch.inf).amax(dim=1)

@@ -6,6 +6,7 @@ import math
 import platform
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -319,11 +320,18 @@ def score_batch(
             tell((*engine.findings, *batch.findings, *_of_long_run(subjects, settings)))
         told = len(engine.findings)
         table, complete = _scored(subjects, settings, progress, held)
+        try:
+            engine.ask_again(batch.images)
+        except KeyboardInterrupt:
+            complete = False
     late = _of_scores(table)
-    if tell is not None:
-        tell((*engine.findings[told:], *late))
-    if not complete:
-        warnings.warn("interrupted: the result holds the images finished so far", stacklevel=3)
+    # Where warnings are errors the result is not lost by them: its metadata tells the same.
+    with suppress(Warning):
+        if tell is not None:
+            tell((*engine.findings[told:], *late))
+    with suppress(Warning):
+        if not complete:
+            warnings.warn("interrupted: the result holds the images finished so far", stacklevel=3)
     return CleverResult(table, describe(engine, batch, settings, model_name, complete, late))
 
 

@@ -13,7 +13,7 @@ import torch
 
 from .errors import CleverError
 from .findings import Finding
-from .gradients import as_module
+from .gradients import tensors_of
 
 
 def usable(model: Any) -> Any:
@@ -42,9 +42,7 @@ def usable(model: Any) -> Any:
 
 
 def _of_inference(model: Any) -> bool:
-    module = as_module(model)
-    tensors = (*module.parameters(), *module.buffers()) if module is not None else ()
-    return any(tensor.is_inference() for tensor in tensors)
+    return any(x.is_inference() for tensors in tensors_of(model) for x in tensors.values())
 
 
 @contextmanager
@@ -79,8 +77,8 @@ def undisturbed(device: torch.device) -> Iterator[list[Finding]]:
 
 def weight_versions(model: Any) -> tuple[int, ...]:
     """Return what torch counts up whenever a parameter is written to."""
-    module = as_module(model)
-    return tuple(x._version for x in module.parameters()) if module is not None else ()
+    parameters, _ = tensors_of(model)  # a buffer may be a place to write to in each pass
+    return tuple(x._version for x in parameters.values())
 
 
 _tf32_lock = threading.Lock()

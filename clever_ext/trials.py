@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from . import memory
+from .errors import in_short
 from .gradients import GradientOracle
 from .memory import is_out_of_memory
-from .preparation import Prepared, in_short
+from .preparation import Prepared
 
 #: Share of a run's time that trials may take.
 _TRIAL_SHARE = 0.05

@@ -7,7 +7,6 @@ from torch import nn
 
 import clever_ext as cx
 from clever_ext import engine as engine_module
-from clever_ext.classifier import modifies_input
 from clever_ext.engine import Choice, Engine, first_device_batch
 from clever_ext.inputs import Settings, check_batch
 from clever_ext.progress import silent
@@ -365,7 +364,7 @@ def test_an_oracle_is_used_as_it_is(clock):
     oracle = cx.TorchOracle(network())
     clock.seconds = lambda size, **_: 1 / size
     engine = made_ready(oracle, device_batch=32)
-    assert engine.plan.oracle is oracle
+    assert engine.plan.oracle.oracle is oracle
     assert engine.plan.device_batch == 32
     with pytest.raises(cx.CleverError, match="GradientOracle"):
         Engine(oracle, ["channels_last"], "auto")
@@ -383,47 +382,3 @@ def test_a_real_trial_and_its_score():
         "options", "device_batch", "batched_backward", "notes",
     }  # fmt: skip
     assert plain.metadata["engine"]["device_batch"] == 256
-
-
-def shifted(x):
-    x -= 0.5
-    return x.flatten(1)[:, :3] ** 2
-
-
-def shifted_data(x):
-    x.data.sub_(0.5)
-    return x.flatten(1)[:, :3] ** 2
-
-
-def shifted_in_numpy(x):
-    x.detach().numpy()[:] -= 0.5
-    return x.flatten(1)[:, :3] ** 2
-
-
-def shifted_where_differentiated(x):
-    return shifted(x) if x.requires_grad else shifted(x.clone())
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        shifted, shifted_data, shifted_in_numpy, shifted_where_differentiated,
-        nn.Sequential(nn.ReLU(inplace=True), network()).eval(),
-        nn.Sequential(nn.Hardtanh(inplace=True), network()).eval(),
-    ],
-)  # fmt: skip
-def test_a_model_that_modifies_its_input_is_scored_and_images_stay_as_they_are(model):
-    images = IMAGES * 4 - 1
-    before = images.clone()
-    assert modifies_input(model, images)
-    few = {"n_batches": 4, "batch_samples": 8}
-    found = cx.clever_score(model, images, **few)
-    assert torch.equal(images, before)
-    expected = cx.clever_score(lambda x: model(x.clone()), images, **few)
-    assert found.scores[2].tolist() == expected.scores[2].tolist()
-
-
-def test_other_models_get_their_points_without_a_copy():
-    assert not modifies_input(network(), IMAGES)
-    assert not modifies_input(lambda x: x.detach(), IMAGES)
-    assert not modifies_input(nn.Linear(7, 3), IMAGES)  # which it does not take

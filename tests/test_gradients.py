@@ -82,7 +82,7 @@ def test_a_model_that_modifies_its_input_gets_a_copy():
         x -= 0.5
         return x.flatten(1)[:, :3] ** 2
 
-    oracle, before = TorchOracle(model, clone_input=True), IMAGES.clone()
+    oracle, before = TorchOracle(model), IMAGES.clone()
     (gradient,) = oracle.margin_gradients(IMAGES, torch.tensor([0, 0]), torch.tensor([[1], [1]]))
     expected = 2 * (IMAGES[:, 0, 0, 0] - 0.5)
     torch.testing.assert_close(gradient[:, 0, 0, 0], expected)

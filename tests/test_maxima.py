@@ -240,12 +240,12 @@ def test_out_of_memory_in_the_middle_of_the_work(case):
 
 
 def test_one_point_too_much_is_an_error(case):
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(cx.CleverError, match="no memory for the model's passes at one point"):
         run(*case, plan=Plan(Limited(0, torch.OutOfMemoryError("no memory")), 16))
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(case):
-    with pytest.raises(RuntimeError, match="broken"):
+    with pytest.raises(cx.CleverError, match=r"failed at a point of the ball \(RuntimeError: broken"):
         run(*case, plan=Plan(Limited(5, RuntimeError("broken")), 16))
 
 
