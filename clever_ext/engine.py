@@ -143,6 +143,7 @@ class Engine:
         self.memory_format = torch.contiguous_format
         self._device = torch.device("cpu")
         self.clones_input = False
+        self._one_forward = True
         self._memory: dict[Any, Choice] = {}
         self._weights: tuple[int, ...] = ()
         self.own = self.plan = self._own_plan(1)
@@ -225,7 +226,8 @@ class Engine:
         model = as_classifier(self._passed, images)
         while True:
             try:
-                self._find(check_classifier(model, images, size, *self._balls))
+                found, self._one_forward = check_classifier(model, images, size, *self._balls)
+                self._find(found)
             except Exception as error:
                 size = self._smaller(size, error)
             else:
@@ -457,7 +459,12 @@ class Engine:
         if _is_oracle(model):
             oracle: GradientOracle = model
             return oracle
-        return TorchOracle(model, batched_backward=batched_backward, clone_input=self.clones_input)
+        return TorchOracle(
+            model,
+            batched_backward=batched_backward,
+            clone_input=self.clones_input,
+            one_forward=self._one_forward,
+        )
 
     def _own_plan(self, size: int) -> Plan:
         """Passes through the model as it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .memory import is_out_of_memory
+from .sampling import FLOATS
 
 
 @runtime_checkable
@@ -40,6 +42,7 @@ class TorchOracle:
         model: [B, *shape] -> logits [B, K].
         batched_backward: Whether one backward pass takes all the targets.
         clone_input: Whether the model modifies its input, and so gets a copy of it.
+        one_forward: Whether one forward pass serves all the targets, as far as is known.
     """
 
     def __init__(
@@ -48,11 +51,12 @@ class TorchOracle:
         *,
         batched_backward: bool = False,
         clone_input: bool = False,
+        one_forward: bool = True,
     ) -> None:
         self.model = model
         self.batched_backward = batched_backward
         self.clone_input = clone_input
-        self._one_forward = True
+        self._one_forward = one_forward
 
     def _logits(self, x: Tensor) -> Tensor:
         return self.model(x.clone() if self.clone_input else x)
@@ -133,11 +137,21 @@ def as_module(model: Any) -> torch.nn.Module | None:
 
 
 def model_placement(model: Any) -> tuple[torch.device | None, torch.dtype | None]:
-    """Return device and dtype of a module's first floating parameter or buffer, if any."""
+    """Return the device and dtype of most of a module's floating point weights, if it has any.
+
+    Buffers count where no parameter is of a type that images can have: weights of a type that is
+    only stored, such as float8, do not tell what the module computes in.
+    """
     module = as_module(model)
-    if module is not None:
-        for tensors in (module.parameters(), module.buffers()):
-            for tensor in tensors:
-                if tensor.is_floating_point():
-                    return tensor.device, tensor.dtype
-    return None, None
+    if module is None:
+        return None, None
+    device = None
+    for tensors in (list(module.parameters()), list(module.buffers())):
+        elements: Counter[tuple[torch.device, torch.dtype]] = Counter()
+        for tensor in tensors:
+            if tensor.dtype in FLOATS:
+                elements[tensor.device, tensor.dtype] += tensor.numel()
+        if elements:
+            return elements.most_common(1)[0][0]
+        device = device or next((each.device for each in tensors), None)
+    return device, None
