@@ -4,36 +4,52 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from .calling import called, check_eval_mode, check_logits, mixing
+from .calling import PassFailedError, called, check_eval_mode, check_logits, mixing
 from .doubts import doubts_of
 from .errors import CleverError
 from .findings import Finding
-from .memory import is_out_of_memory
 from .outputs import LogitsAlone, is_named, logits_of
+from .passes import (
+    SAME_BATCH,
+    Seen,
+    gradient_of,
+    mixes,
+    mixing_backward,
+    own_randomness,
+    seed_all,
+    tracked,
+)
 from .sampling import default_radius, sample_lp_ball
 
-#: How far a row's logits may move with the batch it is computed in, relative to its logits:
-#: rounding of other kernels for other batch sizes.
-_ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
-#: Share of it by which the same batch may move from one call to the next.
-_SAME_BATCH = 0.1
 #: Points of a batch of which every row's gradient is held against every other row's.
 _PAIRS = 8
 #: Rows that are computed alone.
 _ALONE = 8
-#: Calls by which randomness is told from rows that mix, where something differs.
-_REPEATED = 8
-#: Logits beyond so many times the small ones are masks, and tell nothing of the arithmetic.
-_MASK = 1e3
+#: Besides the sizes that will run: a small odd one.
+_ODD = 3
+#: Times the logits that a second backward pass is for; exact, and of the other sign.
+_FACTOR = -2.0
+#: Sizes that are tried of a model that does not take one point alone.
+_FIXED = (2, 3, 4, 5, 6, 7, 8, 10, 16, 32, 64, 128)
+
+
+class Checks(NamedTuple):
+    """What the passes of `check_classifier` showed.
+
+    Attributes:
+        findings: What was seen besides.
+        one_forward: Whether a graph serves the backward passes of several targets.
+    """
+
+    findings: list[Finding]
+    one_forward: bool
 
 
 def as_classifier(model: Any, images: Tensor) -> Any:
@@ -48,35 +64,36 @@ def as_classifier(model: Any, images: Tensor) -> Any:
     """
     check_eval_mode(model)
     x = images[:1].clone()
-    with own_randomness(), torch.no_grad():
-        output = called(model, x, images)
+    with own_randomness(), torch.enable_grad():
+        try:
+            output = called(model, x.clone().requires_grad_().clone(), images)
+        except CleverError as error:
+            size = _size_that_works(model, x)
+            if size is None:
+                raise
+            raise _one_size(size, error) from error
     check_logits(logits_of(output), output, len(x))
     return model if isinstance(output, Tensor) else LogitsAlone(model)
 
 
-@contextmanager
-def own_randomness() -> Iterator[None]:
-    """Give all random states back as they were."""
-    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    devices = range(torch.cuda.device_count()) if _on_gpu() else ()
-    with torch.random.fork_rng(devices):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(legacy)  # noqa: NPY002
+def _size_that_works(model: Any, x: Tensor) -> int | None:
+    """Return a size of batch that a model takes, given a point [1, *shape] that it does not."""
+    for size in _FIXED:
+        with suppress(Exception):
+            logits = logits_of(model(x.expand(size, *x.shape[1:]).clone()))
+            if isinstance(logits, Tensor) and logits.dim() == 2 and len(logits) == size:
+                return size
+    return None
 
 
-def _on_gpu() -> bool:
-    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
-
-
-def _seed(number: int) -> None:
-    random.seed(number)
-    np.random.seed(number)  # noqa: NPY002
-    torch.default_generator.manual_seed(number)
-    if _on_gpu():
-        torch.cuda.manual_seed_all(number)
+def _one_size(size: int, error: CleverError) -> CleverError:
+    alone = "lambda x: torch.cat([model(row) for row in x.split(1)])"
+    fix = "export or trace it with a batch of any size (dynamic_shapes, dynamic_axes)"
+    return CleverError(
+        f"the model takes batches of {size}, but not all other sizes: {error.wrong}",
+        "a model that takes batches of any size, to logits [B, K]",
+        f"wrap it: {alone}" if size == 1 else fix,
+    )
 
 
 def probe_points(images: Tensor) -> Tensor:
@@ -98,144 +115,20 @@ def points_of_balls(
     return torch.stack(rows)
 
 
-class _Seen:
-    """The logits of some points by a first pass, with which others are compared.
-
-    Args:
-        model: [B, *shape] -> logits [B, K].
-        points: [B, *shape].
-
-    Attributes:
-        graph: The leaf and the logits of the first pass.
-        logits: [B, K].
-        kind: The coarsest type that the model computes in.
-        slopes: Whether a gradient was seen that is not zero.
-    """
-
-    def __init__(self, model: Callable[[Tensor], Any], points: Tensor) -> None:
-        self.model, self.points = model, points
-        self.graph = _tracked(model, points)
-        self.logits = self.graph[1].detach()
-        self.kind = _coarsest(points.dtype, self.graph[1])
-        self.slopes = False
-        self._scale = _scale(self.logits)
-
-    def refuse(self, differs: bool) -> None:
-        """Refuse what differs: for its other rows, unless the same batch does from call to call."""
-        for seed in range(_REPEATED) if differs else ():
-            _seed(1000 + seed)
-            again = _tracked(self.model, self.points)[1].detach()
-            if self.differs(again, slice(None), _SAME_BATCH):
-                raise CleverError(
-                    "two passes over the same batch gave different logits",
-                    "a deterministic model",
-                    "switch off its random parts and what it keeps from call to call (F.dropout(x) "
-                    "drops in evaluation mode too: pass training=self.training)",
-                )
-        if differs:
-            raise mixing()
-
-    def mixes(self, leaf: Tensor, logits: Tensor, rows: Tensor) -> bool:
-        """Tell whether the logits of some rows, [B] boolean, depend on the points of the others."""
-        gradient = _gradient(leaf, logits, rows).nan_to_num(0, 0, 0)
-        self.slopes |= bool((gradient != 0).any())
-        return bool((gradient[~rows.to(gradient.device)] != 0).any())
-
-    def differs(self, found: Tensor, rows: Any, share: float = 1.0) -> bool:
-        """Tell whether logits differ by more than rounding from those of some rows."""
-        a, b = found.detach().double(), self.logits[rows].double()
-        finite = torch.isfinite(a) & torch.isfinite(b)
-        same = (a == b) | (a.isnan() & b.isnan())
-        allowed = share * _ROUNDING[self.kind] * b.abs().clamp(min=self._scale)
-        close = finite & ((a - b).abs() <= allowed)
-        return not bool((same | close).all())
-
-
-def _tracked(model: Callable[[Tensor], Any], points: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a leaf of the graph and its logits: with a graph, as gradients are made."""
-    with torch.enable_grad():
-        leaf = points.detach().clone().requires_grad_()
-        output = called(model, leaf.clone())  # into which it may write
-        logits = logits_of(output)
-    check_logits(logits, output, len(points))
-    return leaf, logits
-
-
-def _gradient(leaf: Tensor, logits: Tensor, rows: Tensor) -> Tensor:
-    """Return the gradient [B, *shape] of some rows' logits, rows [B] boolean."""
-    if not logits.requires_grad:
-        raise _cut_off()
-    weights = torch.linspace(1, 2, logits.shape[1], dtype=torch.float64, device="cpu")
-    signs = (rows[:, None] * weights).to(logits)
-    try:
-        (gradient,) = torch.autograd.grad(logits, leaf, signs, allow_unused=True)
-    except Exception as error:  # whatever a backward pass of the model's own raises
-        if is_out_of_memory(error):
-            raise
-        raise _no_gradient(error) from error
-    if gradient is None:
-        raise _cut_off()
-    return gradient
-
-
-def _scale(logits: Tensor) -> float:
-    """Return the size of typical logits; columns that do not vary, and masks, are left out."""
-    varying = logits[:, (logits != logits[:1]).any(dim=0)] if len(logits) > 1 else logits
-    sizes = varying.double().abs()
-    sizes = sizes[torch.isfinite(sizes) & (sizes > 0)].cpu()
-    if len(sizes) == 0:
-        return 0.0
-    usual = sizes[sizes <= _MASK * np.quantile(sizes.numpy(), 0.1)]
-    return float(usual.median())
-
-
-def _coarsest(dtype: torch.dtype, logits: Tensor) -> torch.dtype:
-    """Return the coarsest type of numbers on the way from the points to the logits."""
-    kinds, seen, waiting = {dtype, logits.dtype}, set(), [logits.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        kinds |= {each.dtype for each in getattr(node, "_input_metadata", ())}
-        waiting += [before for before, _ in node.next_functions]
-    return max(kinds & set(_ROUNDING), key=lambda kind: _ROUNDING[kind])
-
-
-def _cut_off() -> CleverError:
-    return CleverError(
-        "the model's logits do not depend on its input through torch operations",
-        "logits that torch can differentiate with respect to the input",
-        "remove torch.no_grad(), .detach() and NumPy from the forward pass, or pass a "
-        "GradientOracle",
-    )
-
-
-def _no_gradient(error: Exception) -> CleverError:
-    said = str(error).strip().splitlines() or [type(error).__name__]
-    fix = "see that logits.sum().backward() works and gives the input a gradient"
-    if "heckpoint" in str(error):
-        fix = "checkpoint with use_reentrant=False, or not at all: activations are small here"
-    return CleverError(
-        f"the backward pass to the input failed: {said[0]}",
-        "logits that torch can differentiate with respect to the input",
-        fix,
-    )
-
-
 def check_classifier(
     model: Any,
     images: Tensor,
     device_batch: int = _PAIRS,
     balls: list[tuple[float, float]] | None = None,
     clip: tuple[float, float] = (-math.inf, math.inf),
-) -> list[Finding]:
+) -> Checks:
     """Refuse a model that cannot be scored, by a few passes over points of the balls.
 
-    Refused are: training mode, an output that is no [B, K], no gradient to the input, a forward
-    pass that differs from call to call, and rows that influence each other, in batches of one or
-    two points, of a few, and of the size that will run. Logits that are infinite must be equal;
-    others may differ by the rounding of the coarsest type that the model computes in.
+    Refused are: training mode, an output that is no [B, K], no gradient to the input, a forward or
+    backward pass that differs from call to call, and rows whose logits or gradients depend on the
+    others, in batches of one or two points, of a few, and of the sizes that will run. Logits that
+    are infinite must be equal; others may differ by the rounding of the coarsest type that the
+    model computes in.
 
     Args:
         model: A module or callable.
@@ -244,33 +137,115 @@ def check_classifier(
         balls: (norm, radius) of each; a radius that is no number stands for the default.
         clip: Range that samples are clamped to.
 
-    Returns:
-        What was seen besides.
-
     Raises:
         CleverError: one of these.
     """
     check_eval_mode(model)
     with own_randomness():
         few = points_of_balls(images, min(device_batch, _PAIRS), balls or [], clip)
-        seen = _checked_rows(model, few, _masks(len(few)))
-        if device_batch > len(few):
-            check_batch_size(model, images, device_batch, balls, clip)
-        found = doubts_of(model, few, seen.logits, seen.slopes, seen.kind)
+        try:
+            seen = _checked_rows(model, few, _masks(len(few)))
+        except PassFailedError as error:
+            if _takes_rows_alone(model, few):
+                raise _one_size(1, error) from error
+            raise
+        found, one_forward = _check_backward(seen)
+        for size in _sizes(len(images), device_batch, len(few)):
+            points = points_of_balls(images, size, balls or [], clip)
+            masks = _halves(size)
+            _checked_rows(model, points, masks if size == device_batch else masks[:1], seen)
+        found += doubts_of(model, few, seen.logits, seen.gradients, seen.kind)
+        found += _check_without_gradients(seen)
+    return Checks(found, one_forward)
+
+
+def _sizes(n_images: int, device_batch: int, checked: int) -> list[int]:
+    """Return the sizes of batches, from small to large, that will run beside one that was checked.
+
+    The images themselves go through the model in device batches, of which the last is smaller.
+    """
+    sizes = {_ODD, device_batch, min(n_images, device_batch), n_images % device_batch}
+    return sorted(size for size in sizes - {0, 1, 2, checked} if size <= device_batch)
+
+
+def _takes_rows_alone(model: Any, points: Tensor) -> bool:
+    """Tell whether a model takes each of some points, but no two of them."""
+    for k in range(len(points)):
+        tracked(model, points[k : k + 1])  # or tells what is wrong with this one
+    try:
+        tracked(model, points[:2])
+    except PassFailedError:
+        return True
+    return False
+
+
+def _check_backward(seen: Seen) -> tuple[list[Finding], bool]:
+    """Look at a second backward pass through one graph, as each target after the first takes.
+
+    Returns:
+        What is doubtful, and whether the graph serves both.
+    """
+    every = torch.ones(len(seen.points), dtype=torch.bool, device="cpu")
+
+    def fresh(factor: float) -> tuple[Tensor, Callable[[float], Tensor]]:
+        seed_all(0)
+        leaf, logits = tracked(seen.model, seen.points)
+        first = gradient_of(leaf, logits, every, factor, keep=True)
+        return first, lambda factor: gradient_of(leaf, logits, every, factor)
+
+    try:
+        once, again = fresh(1.0)
+        twice = again(_FACTOR)
+    except CleverError:  # that of one pass is there: each target needs a forward pass of its own
+        return [], True
+    places = torch.arange(len(every), device="cpu")
+    seen.refuse(seen.gradients_differ(once, places), mixing_backward())
+    if not seen.moved(twice / _FACTOR, once):
+        return [], True
+    other, _ = fresh(_FACTOR)
+    if not seen.moved(other / _FACTOR, once):
+        return [], False
+    doubt = Finding(
+        "model",
+        f"the backward pass is no derivative: for {_FACTOR:g} times the logits it does not give "
+        f"{_FACTOR:g} times the gradient",
+        "remove what clips or changes gradients in hooks or autograd.Functions: scores go by the "
+        "gradients that the model gives",
+    )
+    return [doubt], not seen.moved(twice, other)
+
+
+def _check_without_gradients(seen: Seen) -> list[Finding]:
+    """Hold a pass without a graph, as logits alone are made, against those with one."""
+    model = seen.model.model if isinstance(seen.model, LogitsAlone) else seen.model
+    few = seen.points[:2]
+    try:
         with torch.no_grad():
-            inner = model.model if isinstance(model, LogitsAlone) else model
-            output = inner(few[:2].clone())
-    if not is_named(output):
-        n_classes = logits_of(output).shape[1]
-        found.append(
-            Finding(
-                "model",
-                f"the model returns several tensors [B, K]; the first, of {n_classes} columns, was "
-                "taken for the logits",
-                "wrap the model in a function that returns its logits alone",
-            )
+            output = called(model, few.clone())
+    except PassFailedError as error:
+        raise CleverError(
+            f"the model fails under torch.no_grad(): {error.wrong}",
+            "a model that takes points with and without gradients",
+            "register hooks and call retain_grad() only if x.requires_grad",
+        ) from error
+    logits = logits_of(output)
+    check_logits(logits, output, len(few))
+    if seen.differs(logits, slice(0, 2)):
+        raise CleverError(
+            "the model gives other logits under torch.no_grad() than with gradients",
+            "a model that computes the same in both",
+            "remove what goes by torch.is_grad_enabled() or requires_grad",
         )
-    return found
+    if is_named(output):
+        return []
+    return [
+        Finding(
+            "model",
+            f"the model returns several tensors [B, K]; the first, of {logits.shape[1]} columns, "
+            "was taken for the logits",
+            "wrap the model in a function that returns its logits alone",
+        )
+    ]
 
 
 def check_batch_size(
@@ -285,10 +260,15 @@ def check_batch_size(
     Raises:
         CleverError: they do.
     """
-    half = torch.arange(device_batch, device="cpu") % 2 == 0
     with own_randomness():
         points = points_of_balls(images, device_batch, balls or [], clip)
-        _checked_rows(model, points, [half, ~half])
+        _checked_rows(model, points, _halves(device_batch))
+
+
+def _halves(n: int) -> list[Tensor]:
+    """Return two choices of n rows, [n] each: every other one, and the rest."""
+    half = torch.arange(n, device="cpu") % 2 == 0
+    return [half, ~half]
 
 
 def _masks(n: int) -> list[Tensor]:
@@ -303,28 +283,54 @@ def _masks(n: int) -> list[Tensor]:
     ]
 
 
-def _checked_rows(model: Any, points: Tensor, masks: list[Tensor]) -> _Seen:
+def _checked_rows(model: Any, points: Tensor, masks: list[Tensor], few: Seen | None = None) -> Seen:
     """Refuse a model by one pass for each choice of rows, and by passes of single rows.
 
-    Every other pass has the rows at other places, and among other points.
+    Every other pass has the rows at other places, and among other points. Where the first rows were
+    seen before, in a batch of a few, that stands for passes of single ones.
     """
     n, rows = len(points), torch.arange(len(points), device="cpu")
     place, kept = rows.roll(n // 2), rows % 2 == 0
     moved = points[place]
     if n > 2:
         moved[~kept] = points[0] + 0.25 * (moved[~kept] - points[0])
-    _seed(0)
-    seen = _Seen(model, points)
+    seed_all(0)
+    seen = Seen(model, points)
     for turn, mask in enumerate(masks):
         leaf, logits = seen.graph
+        here, same = rows, mask
         if turn > 0:
-            _seed(turn)
-            leaf, logits = _tracked(model, moved if turn % 2 else points)
+            seed_all(turn)
+            leaf, logits = tracked(model, moved if turn % 2 else points)
             if turn % 2:
-                seen.refuse(seen.differs(logits[kept], place[kept]))
+                seen.refuse(seen.differs(logits[kept], place[kept]), mixing())
+                here, same = place, mask & kept
             else:
-                seen.refuse(seen.differs(logits, slice(None), _SAME_BATCH))
-        seen.refuse(seen.mixes(leaf, logits, mask))
-    for part in [slice(k, k + 1) for k in range(min(n, _ALONE))] + [slice(0, 2)]:
-        seen.refuse(seen.differs(_tracked(model, points[part])[1], part))
+                seen.refuse(seen.differs(logits, slice(None), SAME_BATCH), mixing())
+        gradient = gradient_of(leaf, logits, mask)
+        seen.refuse(mixes(gradient, mask), mixing())
+        seen.refuse(seen.gradients_differ(gradient[same], here[same]), mixing_backward())
+    _compare_small(seen, few)
     return seen
+
+
+def _compare_small(seen: Seen, few: Seen | None) -> None:
+    """Refuse a model whose first rows differ from those in smaller batches."""
+    n, model, points = len(seen.points), seen.model, seen.points
+    first = torch.arange(min(n, _ALONE if few is None else len(few.points)), device="cpu")
+    if few is not None:
+        seen.refuse(seen.differs(few.logits[first], first), mixing())
+        first = first[few.known[first]]
+        seen.refuse(seen.gradients_differ(few.gradients[first], first), mixing_backward())
+        return
+    alone, one = [], torch.ones(1, dtype=torch.bool, device="cpu")
+    try:
+        for k in first.tolist():
+            leaf, logits = tracked(model, points[k : k + 1])
+            seen.refuse(seen.differs(logits, slice(k, k + 1)), mixing())
+            alone.append(gradient_of(leaf, logits, one))
+        two = tracked(model, points[:2])[1]
+    except PassFailedError as error:
+        raise _one_size(n, error) from error
+    seen.refuse(seen.differs(two, slice(0, 2)), mixing())
+    seen.refuse(seen.gradients_differ(torch.cat(alone), first), mixing_backward())

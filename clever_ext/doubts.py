@@ -25,7 +25,7 @@ def doubts_of(
     model: Callable[[Tensor], Any],
     points: Tensor,
     logits: Tensor,
-    slopes: bool,
+    gradients: Tensor,
     kind: torch.dtype,
 ) -> list[Finding]:
     """Return what is doubtful about a model's logits, by those at some points.
@@ -34,14 +34,14 @@ def doubts_of(
         model: [B, *shape] -> logits [B, K].
         points: [B, *shape], images and points of the balls around them.
         logits: [B, K], at the points.
-        slopes: Whether any of their gradients there is not zero.
+        gradients: [B, *shape], of sums of the logits there.
         kind: The coarsest type that the model computes in.
     """
     found = [
         _bounded(model, points, logits),
         _coarse(logits, kind),
         _ruled_out(logits),
-        _flat(logits, slopes),
+        _not_finite(logits, gradients) or _flat(logits, gradients),
     ]
     return [each for each in found if each is not None]
 
@@ -107,12 +107,31 @@ def _same(logits: Tensor) -> bool:
     return len(logits) > 1 and torch.equal(logits, logits[:1].expand_as(logits))
 
 
-def _flat(logits: Tensor, slopes: bool) -> Finding | None:
+def _not_finite(logits: Tensor, gradients: Tensor) -> Finding | None:
+    """Tell of logits and gradients that are no numbers, or beyond the largest."""
+    above = (torch.isposinf(logits)).any(dim=0).nonzero()[:, 0].tolist()
+    for what, bad in (
+        ("logits are NaN", logits.isnan()),
+        (f"logits of class {above[0] if above else 0} are inf", torch.isposinf(logits)),
+        ("gradients to the input are NaN or infinite", ~torch.isfinite(gradients)),
+    ):
+        n = int(bad.flatten(1).any(dim=1).sum())
+        if n:
+            return Finding(
+                "model",
+                f"{what} at {n} of {len(logits)} points that were looked at: they have no score",
+                "look for overflow, divisions by zero and logarithms of it in the model, or "
+                "compute in float32",
+            )
+    return None
+
+
+def _flat(logits: Tensor, gradients: Tensor) -> Finding | None:
     """Doubt a model whose logits or gradients tell nothing of its input."""
     where = f"at all {len(logits)} points that were looked at"
     if _same(logits):
         return Finding("model", f"the logits are the same {where}", "see that they use the input")
-    if not slopes:
+    if not bool(gradients.any()):
         return Finding(
             "model",
             f"the gradient to the input is exactly zero {where}",

@@ -159,6 +159,7 @@ class Engine:
         self._settled = False
         self.memory_format = torch.contiguous_format
         self._device = torch.device("cpu")
+        self._one_forward = True
         self._memory: dict[Any, Choice] = {}
         self._weights: tuple[int, ...] = ()
         self._balls: tuple[list[tuple[float, float]], tuple[float, float]]
@@ -277,7 +278,8 @@ class Engine:
         while True:
             try:
                 model = as_classifier(self._passed, images)
-                self._find(check_classifier(model, images, size, *self._balls))
+                found, self._one_forward = check_classifier(model, images, size, *self._balls)
+                self._find(found)
             except Exception as error:
                 size = self._smaller(size, error)
             else:
@@ -514,7 +516,7 @@ class Engine:
     def _oracle(self, model: Any, batched_backward: bool) -> GradientOracle:
         if _is_oracle(model):
             return CheckedOracle(model)
-        return TorchOracle(model, batched_backward=batched_backward)
+        return TorchOracle(model, batched_backward=batched_backward, one_forward=self._one_forward)
 
     def _own_plan(self, size: int) -> Plan:
         """Passes through the model as it is."""

@@ -43,14 +43,19 @@ class TorchOracle:
     Args:
         model: [B, *shape] -> logits [B, K].
         batched_backward: Whether one backward pass takes all the targets.
+        one_forward: Whether one forward pass serves all the targets, as far as is known.
     """
 
     def __init__(
-        self, model: Callable[[Tensor], Tensor], *, batched_backward: bool = False
+        self,
+        model: Callable[[Tensor], Tensor],
+        *,
+        batched_backward: bool = False,
+        one_forward: bool = True,
     ) -> None:
         self.model = model
         self.batched_backward = batched_backward
-        self._one_forward = True
+        self._one_forward = one_forward
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits [B, K] of points x [B, *shape], without a graph."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from . import ops
+from .arguments import check_flag, check_share, integers, is_several, shown
 from .errors import CleverError
 from .findings import Finding
 from .gradients import model_placement
-from .images import as_tensor, check_values
+from .images import as_tensor, check_dense, check_values
 from .sampling import (
     AUTO,
     FLOATS,
@@ -28,6 +29,7 @@ from .sampling import (
     check_radii,
     default_radius,
 )
+from .targets import class_numbers
 
 #: What a score can be made by.
 ESTIMATORS = ("clever", "steepest")
@@ -81,23 +83,32 @@ class Settings:
         seed: Any,
         estimator: Any = "clever",
         max_gradients: Any = None,
-        keep_witness: bool = False,
+        keep_witness: Any = False,
         candidates: Any = None,
         race: Any = False,
         tolerance: Any = None,
         confidence: Any = 0.95,
     ) -> Settings:
         """Check the arguments of these names of `clever_score`."""
+        if not isinstance(targets, (str, int)):
+            targets = class_numbers(targets)
+        n_batches = check_integer("n_batches", n_batches, 2, 2**31 - 1)
+        batch_samples = check_integer("batch_samples", batch_samples, 1, 2**31 - 1)
+        race, keep_witness = check_flag("race", race), check_flag("keep_witness", keep_witness)
+        confidence = check_share("confidence", confidence)
+        tolerance = None if tolerance is None else check_share("tolerance", tolerance)
         of_search = {
             "max_gradients": max_gradients if tolerance is None else None,
             "keep_witness": keep_witness or None,
             "candidates": candidates,
         }
-        several = isinstance(norm, Iterable) and not isinstance(norm, str)
-        norms = tuple(check_norm(p) for p in (norm if several else (norm,)))
+        estimator = _check_estimator(estimator, of_search)
+        norms = tuple(check_norm(p) for p in (norm if is_several(norm) else (norm,)))
         if not norms or len(set(norms)) < len(norms):
             raise CleverError(
-                f"norm={norm!r} names no norm or one twice", "different norms", "name each once"
+                f"norm={shown(norm)} names no norm or one twice",
+                "different norms",
+                "name each once",
             )
         if isinstance(radius, Mapping):
             radius = {check_norm(p): value for p, value in radius.items()}
@@ -110,28 +121,26 @@ class Settings:
             )
         if race and any(given == AUTO or len(given) > 1 for given in radii):
             raise CleverError(
-                f"race=True with radius={radius!r}",
+                f"race=True with radius={shown(radius)}",
                 "one number for each norm: targets race in one ball",
                 "give one radius, or leave race out",
             )
-        if tolerance is not None:
-            _check_tolerance(tolerance, confidence)
-            if estimator != "clever" or race or AUTO in radii:
-                raise CleverError(
-                    f"tolerance={tolerance!r} with another way to spend gradients",
-                    'estimator="clever", radii that are numbers, and no race',
-                    "leave the tolerance out, or the other",
-                )
+        if tolerance is not None and (estimator != "clever" or race or AUTO in radii):
+            raise CleverError(
+                f"tolerance={tolerance!r} with another way to spend gradients",
+                'estimator="clever", radii that are numbers, and no race',
+                "leave the tolerance out, or the other",
+            )
         budget = DEFAULT_GRADIENTS if tolerance is None else PAPER_GRADIENTS
         return cls(
             norms=norms,
             radii=radii,
-            targets=targets.cpu().numpy() if isinstance(targets, Tensor) else targets,
-            n_batches=check_integer("n_batches", n_batches, 2, 2**31 - 1),
-            batch_samples=check_integer("batch_samples", batch_samples, 1, 2**31 - 1),
+            targets=targets,
+            n_batches=n_batches,
+            batch_samples=batch_samples,
             clip=check_clip(clip),
             seed=check_integer("seed", seed, -(2**63), 2**63 - 1),
-            estimator=_check_estimator(estimator, of_search),
+            estimator=estimator,
             max_gradients=check_integer(
                 "max_gradients",
                 budget if max_gradients is None else max_gradients,
@@ -139,26 +148,16 @@ class Settings:
                 2**31 - 1,
             ),
             keep_witness=keep_witness,
-            race=bool(race),
+            race=race,
             tolerance=tolerance,
-            confidence=float(confidence),
+            confidence=confidence,
         )
 
 
-def _check_tolerance(tolerance: Any, confidence: Any) -> None:
-    for name, value in (("tolerance", tolerance), ("confidence", confidence)):
-        if not isinstance(value, (int, float)) or not 0 < value < 1:
-            raise CleverError(
-                f"{name}={value!r} is no share",
-                "a number between 0 and 1",
-                f"give {name}=0.05 or so",
-            )
-
-
 def _check_estimator(estimator: Any, of_search: dict[str, Any]) -> str:
-    if estimator not in ESTIMATORS:
+    if not isinstance(estimator, str) or estimator not in ESTIMATORS:
         raise CleverError(
-            f"estimator={estimator!r} is unknown",
+            f"estimator={shown(estimator)} is unknown",
             " or ".join(repr(name) for name in ESTIMATORS),
             "choose one of these; docs/which-score.md tells them apart",
         )
@@ -238,22 +237,42 @@ def _check_images(images: Any, model: Any, device: Any, dtype: torch.dtype | Non
             "leave it out for the model's own",
         )
     with torch.inference_mode(False):  # a tensor of inference mode has no gradient
-        return x.detach().to(place, dtype or model_dtype or x.dtype, copy=True)
+        cast = x.detach().to(place, dtype or model_dtype or x.dtype, copy=True)
+    _check_cast(cast)
+    return cast
+
+
+def _check_cast(x: Tensor) -> None:
+    beyond = (~torch.isfinite(x)).flatten(1).any(dim=1).nonzero()
+    if len(beyond):
+        raise CleverError(
+            f"image {int(beyond[0])} holds values beyond the largest of {x.dtype}, in which the "
+            "model takes it",
+            f"values up to {torch.finfo(x.dtype).max:.3g}",
+            "scale the images, or score in a wider type, e.g. model.double()",
+        )
 
 
 def check_candidates(candidates: Any, images: Tensor) -> Tensor:
     """Return points [N, M, *shape] as the images [N, *shape] are."""
-    given = isinstance(candidates, Tensor)
-    points = candidates if given else torch.as_tensor(candidates, device="cpu")
+    points = as_tensor(candidates, "candidates")
+    check_dense(points, "candidates")
     shape = [len(images), "M", *images.shape[1:]]
     same = points.dim() == images.dim() + 1 and points.shape[:1] + points.shape[2:] == images.shape
-    if not same or points.shape[1] == 0 or not bool(torch.isfinite(points).all()):
+    if not same or points.shape[1] == 0 or points.is_complex():
         raise CleverError(
-            f"candidates have shape {list(points.shape)}, or hold NaN or infinite values",
-            f"finite points {shape}, M for each image",
+            f"candidates are {points.dtype} of shape {list(points.shape)}",
+            f"real points {shape}, M for each image",
             "give one point for each image as points[:, None]",
         )
-    return points.detach().to(images)
+    points = points.to(images)
+    if not bool(torch.isfinite(points).all()):
+        raise CleverError(
+            f"candidates hold values that are NaN, infinite or too large for {images.dtype}",
+            "finite points",
+            "leave them out",
+        )
+    return points
 
 
 def check_device(
@@ -330,14 +349,14 @@ def check_device_batch(device_batch: Any) -> int | str:
 
 
 def _integers(name: str, values: Any, n: int) -> npt.NDArray[np.int64]:
-    array = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
-    if array.shape != (n,) or array.dtype.kind not in "iu":
+    array = integers(values)
+    if array is None or array.shape != (n,):
         raise CleverError(
-            f"{name} is {array.dtype} of shape {list(array.shape)}",
+            f"{name}={shown(values)}" if array is None else f"{name} has shape {list(array.shape)}",
             f"{n} integers, one for each image",
             f"give {name} as a one-dimensional int64 array",
         )
-    return array.astype(np.int64)
+    return array
 
 
 def check_labels(labels: npt.NDArray[np.int64] | None, n_classes: int) -> None:

@@ -18,7 +18,7 @@ from .evt import ReverseWeibullFit, fit_reverse_weibull
 from .inputs import Batch, Settings, check_batch, check_device_batch
 from .progress import Progress, reporting
 from .racing import ELIMINATED
-from .results import CleverResult
+from .results import CleverResult, check_result
 from .sampling import AUTO, check_integer
 from .scoring import score_batch
 from .subjects import all_logits
@@ -51,6 +51,7 @@ def refit(result: CleverResult) -> CleverResult:
     >>> bool((refit(result).table["score"] == result.table["score"]).all())
     True
     """
+    check_result(result)
     table = result.table.copy()
     counts = table["maxima"].map(len).to_numpy(copy=True)
     counts[table["flags"].str.contains(ELIMINATED).to_numpy()] = 0
@@ -143,6 +144,7 @@ def refine(
     >>> refine(result, model, images, n_batches=20).table["n_batches"].unique().tolist()
     [20]
     """
+    check_result(result)
     settings = _settings(result, n_batches, tolerance, confidence, max_gradients)
     dtype = getattr(torch, result.metadata["settings"]["dtype"])
     firsts = result.table.drop_duplicates("image_id")

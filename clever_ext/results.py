@@ -73,6 +73,29 @@ _READERS = 4
 FORMAT = 1
 
 
+def _path_of(path: Any) -> Path:
+    try:
+        return Path(path)
+    except TypeError as error:
+        raise CleverError(
+            f"path={path!r} is no path", "the name of a file", 'give e.g. "scores.parquet"'
+        ) from error
+
+
+def check_result(result: Any) -> None:
+    """Refuse what is no result.
+
+    Raises:
+        CleverError: it is something else.
+    """
+    if not isinstance(result, CleverResult):
+        raise CleverError(
+            f"result is {type(result).__name__}",
+            "a CleverResult",
+            "give what clever_score or CleverResult.load returned, not its table",
+        )
+
+
 def _schema() -> pa.Schema:
     import pyarrow as pa
 
@@ -256,7 +279,7 @@ class CleverResult:
         Raises:
             CleverError: it cannot be written.
         """
-        durable.write(Path(path), self.to_bytes())
+        durable.write(_path_of(path), self.to_bytes())
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> CleverResult:
@@ -286,11 +309,12 @@ class CleverResult:
         """
         import pyarrow as pa
 
+        files = [_path_of(path) for path in paths]
         with ThreadPoolExecutor(_READERS) as pool:
-            parts = list(pool.map(lambda path: _read(Path(path), columns), paths))
-        for path, (_, metadata) in zip(paths, parts, strict=True):
+            parts = list(pool.map(lambda path: _read(path, columns), files))
+        for path, (_, metadata) in zip(files, parts, strict=True):
             if check is not None:
-                check(Path(path), metadata)
+                check(path, metadata)
         arrow = pa.concat_tables([part for part, _ in parts], promote_options="default")
         values = {
             name: arrow.column(name).to_numpy(zero_copy_only=False)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Mapping
+from contextlib import suppress
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import ops
+from .arguments import is_array, is_several, number, shown
 from .errors import CleverError
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -56,15 +60,10 @@ def dual_exponent(p: float) -> float:
 
 def check_norm(p: object) -> float:
     """Return p as a float; refuse what is no norm."""
-    if isinstance(p, str):
-        p = ops.NAMED_NORMS.get(p, p)
-    try:
-        value = float(p)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        value = math.nan
+    value = number(ops.NAMED_NORMS.get(p, p) if isinstance(p, str) else p, text=True)
     if not value >= 1:
         raise CleverError(
-            f"norm={p!r} is no p-norm",
+            f"norm={shown(p)} is no p-norm",
             f"a number p with 1 <= p <= inf, or one of {', '.join(ops.NAMED_NORMS)}",
             "choose 1, 2, inf or another p of at least 1",
         )
@@ -78,18 +77,15 @@ def check_radius(radius: object, p: float) -> float:
     if isinstance(radius, Mapping):
         if p not in radius:
             raise CleverError(
-                f"radius={dict(radius)!r} has no entry for norm {p:g}",
+                f"radius={shown(dict(radius))} has no entry for norm {p:g}",
                 "one radius for each norm",
                 f"add {p:g} to it, or give one number for all norms",
             )
         radius = radius[p]
-    try:
-        value = float(radius)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        value = math.nan
+    value = number(radius, text=True)
     if not 0 < value <= MAX_RADIUS:
         raise CleverError(
-            f"radius={radius!r} is no radius",
+            f"radius={shown(radius)} is no radius",
             f"a positive number up to {MAX_RADIUS:g}, in the units of the images",
             f"leave it out for the default of norm {p:g}, {default_radius(p):g}",
         )
@@ -98,17 +94,15 @@ def check_radius(radius: object, p: float) -> float:
 
 def check_radii(radius: object, p: float) -> tuple[float, ...] | str:
     """Return the radii of norm p, ascending, or AUTO: what `check_radius` takes, or several."""
-    given = radius[p] if isinstance(radius, Mapping) and p in radius else radius
+    given: Any = radius[p] if isinstance(radius, Mapping) and p in radius else radius
     if isinstance(given, str) and given == AUTO:
         return AUTO
-    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
-        return (check_radius(given, p),)
-    if getattr(given, "ndim", 1) == 0:  # an array's or tensor's own number
+    if isinstance(given, Mapping) or not is_several(given):
         return (check_radius(given, p),)
     radii = tuple(sorted(check_radius(value, p) for value in given))
     if not radii or len(set(radii)) < len(radii):
         raise CleverError(
-            f"radius={radius!r} holds none for norm {p:g}, or one twice",
+            f"radius={shown(radius)} holds none for norm {p:g}, or one twice",
             "different radii",
             "name each once",
         )
@@ -119,29 +113,31 @@ def check_clip(clip: tuple[float, float] | None) -> tuple[float, float]:
     """Return the range that samples are clamped to, (-inf, inf) for None."""
     if clip is None:
         return -math.inf, math.inf
-    try:
-        low, high = (float(bound) for bound in clip)
-    except (TypeError, ValueError):
-        low = high = math.nan
+    bounds = [number(bound, text=True) for bound in clip] if is_several(clip) else []
+    low, high = bounds if len(bounds) == 2 else (math.nan, math.nan)
     if not low < high:
         raise CleverError(
-            f"clip={clip!r} is no range", "(low, high) with low < high", "give e.g. (0, 1)"
+            f"clip={shown(clip)} is no range", "(low, high) with low < high", "give e.g. (0, 1)"
         )
     return low, high
 
 
 def check_integer(name: str, value: object, low: int, high: int) -> int:
     """Return an integer argument within [low, high]."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise CleverError(f"{name}={value!r} is no integer", "an integer", f"give {name} as an int")
-    number = int(value.__index__())
-    if not low <= number <= high:
+    whole = None
+    with suppress(Exception):  # whatever a class of the user's raises
+        whole = operator.index(value)  # type: ignore[arg-type]
+    if whole is None or isinstance(value, bool) or is_array(value):
         raise CleverError(
-            f"{name}={number} is out of range",
+            f"{name}={shown(value)} is no integer", "an integer", f"give {name} as an int"
+        )
+    if not low <= whole <= high:
+        raise CleverError(
+            f"{name}={shown(whole)} is out of range",
             f"an integer from {low} to {high}",
             f"choose another {name}",
         )
-    return number
+    return whole
 
 
 def points_like(center: Tensor, n: int) -> Tensor:

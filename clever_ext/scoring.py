@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from .adaptive import ESTIMATOR, Held, sample_until
+from .arguments import check_name
 from .cost import gradients_of_row, measure_passes, of_cost
 from .engine import Engine
 from .errors import CleverError
@@ -279,12 +280,13 @@ def clever_score(
         estimator=estimator, max_gradients=max_gradients, keep_witness=keep_witness,
         candidates=candidates, tolerance=tolerance, confidence=confidence,
     )  # fmt: skip
+    name = check_name("model_name", model_name)
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(images, labels, image_ids, model, device, dtype, settings)
     if candidates is not None:
         batch = replace(batch, candidates=check_candidates(candidates, batch.images))
     with reporting(progress) as report:
-        result = score_batch(engine, batch, settings, report, model_name, tell=warn)
+        result = score_batch(engine, batch, settings, report, name, tell=warn)
     if (result.table["status"] == NO_TARGET).all():
         raise CleverError(
             f"the target of image {result.table['image_id'].iloc[0]}, and of every other, is the "

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from . import reference
+from .arguments import integers, shown
 from .errors import CleverError
 
 Ints = npt.NDArray[np.int64]
@@ -29,16 +29,25 @@ def _random_targets(classes: Ints, n_classes: int, seed: int, image_ids: Ints) -
     return (classes + offsets)[:, None] % n_classes
 
 
-def _given(targets: Any, n: int, n_classes: int) -> Ints:
-    """Read class numbers that were given, as [n, T]."""
-    given = np.asarray(targets.cpu() if isinstance(targets, Tensor) else targets)
-    if given.dtype.kind not in "iu" or given.size == 0:
+def class_numbers(targets: Any) -> Ints:
+    """Return class numbers that were given as an array of any shape.
+
+    Raises:
+        CleverError: they are none.
+    """
+    given = integers(targets)
+    if given is None or given.size == 0:
         raise CleverError(
-            f"targets={targets!r} are no class numbers",
-            "integers",
+            f"targets={shown(targets)} are no class numbers",
+            "integers, the same number of them for each image",
             "give e.g. 3, [[3, 5]] or 'all'",
         )
-    given = given.astype(np.int64)
+    return given
+
+
+def _given(targets: Any, n: int, n_classes: int) -> Ints:
+    """Read class numbers that were given, as [n, T]."""
+    given = class_numbers(targets)
     if given.ndim == 1 and len(given) == n > 1:
         raise CleverError(
             f"{n} targets for {n} images may mean one for each image, or all of them for every "
@@ -107,7 +116,7 @@ def resolve_targets(
         if top and 2 <= int(top[1]) <= n_classes:
             return order[:, 1 : int(top[1])]
         raise CleverError(
-            f"targets={targets!r} is unknown",
+            f"targets={shown(targets)} is unknown",
             f'"all", "top2", "top-K" with K from 2 to {n_classes}, "random", "least-likely", class '
             "numbers, or an [N, T] array of them",
             "choose one of these",

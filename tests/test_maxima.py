@@ -245,7 +245,9 @@ def test_one_point_too_much_is_an_error(case):
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(case):
-    with pytest.raises(cx.CleverError, match=r"failed at a point of the ball \(RuntimeError: broken"):
+    with pytest.raises(
+        cx.CleverError, match=r"failed at a point of the ball \(RuntimeError: broken"
+    ):
         run(*case, plan=Plan(Limited(5, RuntimeError("broken")), 16))
 
 

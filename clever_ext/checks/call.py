@@ -12,7 +12,7 @@ from ..cost import of_cost
 from ..engine import Engine
 from ..errors import CleverError
 from ..findings import Finding, Topic
-from ..inputs import Batch, Settings, check_batch, check_device_batch
+from ..inputs import Batch, Settings, check_batch, check_candidates, check_device_batch
 from .labels import of_labels
 from .looked import Looked, look
 from .model import of_model
@@ -79,6 +79,8 @@ def check(
         engine = Engine(model, prepare, check_device_batch(device_batch))
         topic = "pictures"
         batch = check_batch(images, labels, None, model, device, dtype, settings)
+        if how.get("candidates") is not None:
+            check_candidates(how["candidates"], batch.images)
         topic = "model"
         looked = look(engine, _some(batch), settings, len(batch.images))
     except CleverError as error:

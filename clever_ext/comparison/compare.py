@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..arguments import check_share, is_several
 from ..errors import CleverError
 from ..runs.folder import Source
 from ..sampling import check_norm
@@ -73,7 +74,7 @@ def compare(
     >>> found.pairs[["verdict", "more_robust"]].iloc[0].tolist()
     ['more robust', 'Linear #1']
     """
-    _check_confidence(confidence)
+    confidence = check_share("confidence", confidence)
     models = sides((a, b, *more))
     estimators = _common(models, lambda side: side.runs)
     if not estimators:
@@ -101,15 +102,6 @@ def compare(
     return _compared(models, sets, dropped, confidence)
 
 
-def _check_confidence(confidence: Any) -> None:
-    if not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
-        raise CleverError(
-            f"confidence={confidence!r} is no share",
-            "a number between 0 and 1",
-            "give confidence=0.95 or so",
-        )
-
-
 def _common(models: Sequence[Side], of: Any) -> list[Any]:
     """Keep what all have, in the order of the first."""
     return [each for each in of(models[0]) if all(each in of(side) for side in models[1:])]
@@ -120,8 +112,8 @@ def _norms(models: Sequence[Side], estimator: str, asked: Any) -> list[float]:
         return [float(p) for p in side.runs[estimator].table["norm"].dropna().unique()]
 
     common = _common(models, own)
-    several = isinstance(asked, Iterable) and not isinstance(asked, str)
-    wanted = common if asked is None else [check_norm(p) for p in (asked if several else [asked])]
+    given = asked if is_several(asked) else [asked]
+    wanted = common if asked is None else [check_norm(p) for p in given]
     missing = [p for p in wanted if p not in common]
     if missing or not common:
         raise CleverError(

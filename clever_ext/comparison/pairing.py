@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,12 @@ def _distinct(names: list[str], places: list[str]) -> list[str]:
 
 def _read(run: Source) -> tuple[CleverResult, str]:
     """Return a result, and the name of where it was."""
+    if not isinstance(run, (CleverResult, str, PathLike)):
+        raise CleverError(
+            f"a run to compare is {type(run).__name__}",
+            "a CleverResult, the folder of a run, or a .parquet file of CleverResult.save",
+            "give the results one by one: compare(a, b), or compare(*results)",
+        )
     return read_scores(run), "" if isinstance(run, CleverResult) else Path(run).stem
 
 
