@@ -227,3 +227,11 @@ def test_fifty_thousand_pictures_are_listed_and_travel_light(tmp_path: Path) -> 
     assert len(records) == 50_000
     assert (records[0].label, records[-1].label) == ("n00000000", "n00000999")
     assert len(pickle.dumps(records[:100])) < 20_000
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("folder", ["cat", "images/cat", "n01440764"])
+def test_one_folder_of_a_class_labels_all_its_pictures(tmp_path: Path, n: int, folder: str) -> None:
+    touch(tmp_path / "p", *(f"{folder}/{k}.png" for k in range(n)))
+    label = folder.rpartition("/")[2]
+    assert [record.label for record in open_images(tmp_path / "p")] == [label] * n

@@ -61,7 +61,7 @@ def labels_of_folders(paths: Sequence[str]) -> FolderLabels:
     if any(WORDNET_ID.fullmatch(name) for each in folders for name in each):
         return FolderLabels(_by_wordnet_ids(paths, folders))
     if not any(below):
-        return _of_one_folder(folders[0])
+        return _of_one_folder(folders[0], len(paths))
     beside = [path for path, each in zip(paths, below, strict=True) if not each]
     first = {each[0] for each in below if each}
     if beside:
@@ -142,11 +142,11 @@ def _by_wordnet_ids(paths: Sequence[str], folders: Sequence[Sequence[str]]) -> l
     return [min(ids) for ids in found]
 
 
-def _of_one_folder(folders: Sequence[str]) -> FolderLabels:
+def _of_one_folder(folders: Sequence[str], n_pictures: int) -> FolderLabels:
     """All pictures lie in one folder, which is a class unless its name says otherwise."""
     names = [name for name in folders if name.lower() not in _GENERAL | _KIND.keys()]
     if len(names) == 1:
-        return FolderLabels([names[0]])
+        return FolderLabels([names[0]] * n_pictures)
     return FolderLabels(None, "all lie in one folder")
 
 
