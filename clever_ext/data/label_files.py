@@ -121,8 +121,7 @@ def _not_there(path: Path, what: str, error: Exception) -> CleverError | None:
     if not isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
         return None
     return CleverError(
-        f"the {what} {str(path)!r} {'are' if what == 'labels' else 'is'} no file: "
-        f"{error.strerror}",
+        f"the {what} {str(path)!r} {'are' if what == 'labels' else 'is'} no file: {error.strerror}",
         "a file that can be read",
         "check the path; it is relative to the current folder",
     )

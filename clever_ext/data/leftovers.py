@@ -45,7 +45,10 @@ def left_out(names: Iterable[str]) -> Iterator[Finding]:
 
 def by_ending(names: Iterable[str]) -> str:
     """How many names there are of each ending, and one of each."""
-    endings = {name: printable(posixpath.splitext(name)[1]) or "without an ending" for name in sorted(names)}
+    endings = {
+        name: printable(posixpath.splitext(name)[1]) or "without an ending"
+        for name in sorted(names)
+    }
     firsts = {ending: name for name, ending in reversed(endings.items())}
     counts = Counter(endings.values()).most_common()
     words = [

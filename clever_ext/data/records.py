@@ -265,7 +265,9 @@ class ImageSource(Sequence[ImageRecord]):
             "selection": self.selection,
             "images": len(self),
             "labels_from": self.labels_from,
-            "listing_sha256": hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest(),
+            "listing_sha256": hashlib.sha256(
+                "\n".join(lines).encode(errors="surrogateescape")
+            ).hexdigest(),
         }
 
 
