@@ -76,9 +76,9 @@ def test_labels_are_read_from_names_and_sub_folders(tmp_path: Path) -> None:
     [
         ({"label_pattern": "("}, r"'\(' is no regular expression"),
         ({"label_pattern": r"\d+"}, "has no group.*parentheses"),
-        ({"label_pattern": r"_(\d+)\.jpg"}, "finds 'nothing' in 'a.png'"),
+        ({"label_pattern": r"_(\d+)\.jpg"}, "finds nothing in 'a.png'"),
         ({"label_pattern": r"(.)\.png"}, "finds 'a' in 'a.png'"),
-        ({"label_pattern": r"a(x)?"}, "finds 'nothing' in 'a.png'"),
+        ({"label_pattern": r"a(x)?"}, "finds nothing in 'a.png'"),
         ({"include": "*.jpg"}, r"no picture matches '\*.jpg'"),
     ],
 )
@@ -227,3 +227,25 @@ def test_fifty_thousand_pictures_are_listed_and_travel_light(tmp_path: Path) -> 
     assert len(records) == 50_000
     assert (records[0].label, records[-1].label) == ("n00000000", "n00000999")
     assert len(pickle.dumps(records[:100])) < 20_000
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("folder", ["cat", "images/cat", "n01440764"])
+def test_one_folder_of_a_class_labels_all_its_pictures(tmp_path: Path, n: int, folder: str) -> None:
+    touch(tmp_path / "p", *(f"{folder}/{k}.png" for k in range(n)))
+    label = folder.rpartition("/")[2]
+    assert [record.label for record in open_images(tmp_path / "p")] == [label] * n
+
+
+def test_a_class_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    folder = os.fsdecode(b"caf\xe9")
+    touch(tmp_path / "p", f"{folder}/a.png", f"{folder}/x.\udce9", "dog/b.png")
+    source = open_images(tmp_path / "p")
+    assert len(source.description()["listing_sha256"]) == 64
+    "\n".join(map(str, source.findings)).encode()
+    (tmp_path / "m.json").write_bytes(b'["dog", "cat"]')
+    with pytest.raises(CleverError, match="has no known class number"):
+        data.resolve(open_images(tmp_path / "p", label_map=tmp_path / "m.json"), 2)
+    resolved = data.resolve(open_images(tmp_path / "p", label_order="text"), 2)
+    assert [record.label for record in resolved] == [0, 1]
+    assert resolved.description()["images"] == 2

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clever_ext.data import open_images, read_label_map, read_labels, resolve
@@ -119,3 +120,102 @@ def test_a_label_map_of_more_classes_is_refused(tmp_path: Path) -> None:
 )
 def test_names_that_look_like_labels(name: str, like: bool) -> None:
     assert label_like(name) == like
+
+
+# ---------------------------------------------------------------- label maps, one way round
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "numbers"),
+    [
+        ("m.json", "[2, 0, 1]", {"2": 0, "0": 1, "1": 2}),
+        ("m.json", '["2", "0", "1"]', {"2": 0, "0": 1, "1": 2}),
+        ("m.json", "[[2, 5], [0], 1]", {"2": 0, "5": 0, "0": 1, "1": 2}),
+        ("m.txt", "2\n0\n1\n", {"2": 0, "0": 1, "1": 2}),
+        ("m.json", '{"2": 0, "0": 1, "1": 2}', {"2": 0, "0": 1, "1": 2}),
+        ("m.json", '{"0": ["2"], "1": ["0"], "2": ["1"]}', {"2": 0, "0": 1, "1": 2}),
+        ("m.json", '{"0": "0", "1": "1"}', {"0": 0, "1": 1}),
+        ("m.json", '{"0": "0", "10": "A"}', {"0": 0, "a": 10}),
+    ],
+)
+def test_numbers_in_label_maps_count_in_one_way(tmp_path: Path, name, text, numbers) -> None:
+    assert read_label_map(write(tmp_path / name, text)) == numbers
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("m.json", '{"0": "2", "2": "1"}', "'0' and '2' are both numbers in quotes"),
+        ("m.json", '{"cat": 0, "1": "dog"}', "some of its values are class numbers"),
+        ("m.json", '{"cat": 0, "cat": 1}', "'cat' has the values 0 and 1"),
+        ("m.json", '{"0": "cat", "0": "dog"}', "'0' has the values 'cat' and 'dog'"),
+        ("m.json", "[true, 1]", "True is no label"),
+        ("m.txt", "\ncat\ndog\n", "line 1 is empty, and would count as a class"),
+        ("m.txt", "cat\n\ndog\n", "line 2 is empty"),
+        ("m.txt", "# of my model\ncat\ndog\n", "'# of my model' looks like a comment"),
+        ("none.txt", None, r"the label map .*none.txt' is no file.*Fix: check the path"),
+        (".", None, r"is no file.*Fix: check the path"),
+    ],
+)
+def test_label_maps_that_would_shift_are_refused(tmp_path: Path, name, text, message) -> None:
+    if text is not None:
+        write(tmp_path / name, text)
+    with pytest.raises(CleverError, match=message):
+        read_label_map(tmp_path / name)
+
+
+# ---------------------------------------------------------------- forms of files of labels
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.csv", "filename;label, of ten\na.png;3\nb.png;4\n"),
+        ("l.csv", 'filename;label\na.png;"3"\nb.png;4\n'),
+        ("l.csv", "a.png;3.\nb.png;4.0\n"),
+    ],
+)
+def test_marks_and_numbers_of_other_programs(tmp_path: Path, name: str, text: str) -> None:
+    assert read_labels(write(tmp_path / name, text)) == {"a.png": 3, "b.png": 4}
+
+
+@pytest.mark.parametrize("ending", [".csv", ".txt"])
+@pytest.mark.parametrize("sign", ["\u2028", "\x0c", "\x85"])
+def test_rare_signs_of_a_name_do_not_end_its_line(tmp_path: Path, sign: str, ending: str) -> None:
+    mark = " " if ending == ".txt" else ","
+    file = tmp_path / f"l{ending}"
+    file.write_text(f"a{sign}b.png{mark}3\r\nc.png{mark}4\r\n", encoding="utf-8", newline="")
+    assert read_labels(file) == {f"a{sign}b.png": 3, "c.png": 4}
+
+
+@pytest.mark.parametrize(
+    ("there", "named"),
+    [
+        ("sub/a.png", r"sub\a.png"),
+        ("sub/a.png", r".\sub\a.png"),
+        ("caf\u00e9/a.png", "cafe\u0301/a.png"),
+    ],
+)
+def test_names_as_other_systems_write_them(tmp_path: Path, there: str, named: str) -> None:
+    (tmp_path / "p" / there).parent.mkdir(parents=True)
+    (tmp_path / "p" / there).touch()
+    file = write(tmp_path / "l.csv", f"{named},3\n")
+    assert open_images(tmp_path / "p", labels=file)[0].label == 3
+
+
+def test_damaged_files_of_labels_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "l.npy", np.array(3))
+    with pytest.raises(CleverError, match=r"it has the shape \[\]"):
+        read_labels(tmp_path / "l.npy")
+    with (tmp_path / "l.npy").open("wb") as file:
+        np.savez(file, labels=np.arange(3))
+    with pytest.raises(CleverError, match="it holds a NpzFile"):
+        read_labels(tmp_path / "l.npy")
+    for content in (b"", b"PK", b"\x93NUMPY"):
+        (tmp_path / "l.npy").write_bytes(content)
+        with pytest.raises(CleverError, match="cannot be read"):
+            read_labels(tmp_path / "l.npy")
+    with pytest.raises(CleverError, match="'a' has the values 1 and 2"):
+        read_labels(write(tmp_path / "l.json", '{"a": 1, "a": 2}'))
+    with pytest.raises(CleverError, match=r"the labels .* are no file.*Fix: check the path"):
+        read_labels(tmp_path / "nofile.json")

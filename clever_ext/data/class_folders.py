@@ -1,22 +1,15 @@
-"""Labels from the names of the folders that pictures lie in, and which split a name speaks of."""
+"""Labels from the names of the folders that pictures lie in."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import CleverError
+from .splits import KINDS, splits_differ
 
 WORDNET_ID = re.compile(r"n\d{8}")
-
-#: Names of splits, by the one that stands for its kind, as in Hugging Face's data sets.
-_SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
-_KIND = {name: kind for kind, names in _SPLITS.items() for name in names}
 
 #: Folders of these names hold pictures of any class.
 _GENERAL = frozenset({
@@ -61,7 +54,7 @@ def labels_of_folders(paths: Sequence[str]) -> FolderLabels:
     if any(WORDNET_ID.fullmatch(name) for each in folders for name in each):
         return FolderLabels(_by_wordnet_ids(paths, folders))
     if not any(below):
-        return _of_one_folder(folders[0])
+        return _of_one_folder(folders[0], len(paths))
     beside = [path for path, each in zip(paths, below, strict=True) if not each]
     first = {each[0] for each in below if each}
     if beside:
@@ -84,36 +77,6 @@ def labels_of_folders(paths: Sequence[str]) -> FolderLabels:
     return FolderLabels([each[0] for each in below], deeper=of_concern)
 
 
-def split_kind(name: str) -> str:
-    """The kind of split that a name stands for: "val" and "validation" are one; else the name.
-
-    >>> split_kind("val"), split_kind("Test"), split_kind("extra")
-    ('validation', 'test', 'extra')
-    """
-    return _KIND.get(name.lower(), name.lower())
-
-
-def splits_in(path: str) -> set[str]:
-    """The kinds of splits that the words of a file's path speak of.
-
-    >>> splits_in("data/train-00000-of-00004.parquet"), splits_in("contest.tar")
-    ({'train'}, set())
-    """
-    return {_KIND[word] for word in re.split(r"[^a-z]+", path.lower()) if word in _KIND}
-
-
-def splits_differ(kinds: Iterable[str], where: str) -> CleverError:
-    """The error for pictures of several splits."""
-    kinds = sorted(kinds)
-    likely = min(kinds, key=list(reversed(_SPLITS)).index)
-    return CleverError(
-        f"{where} are of several splits: {', '.join(kinds)}",
-        "the pictures of one split: a score on pictures that a model was trained on says little",
-        f"choose one, as in --split {likely} (in Python: split={likely!r}), or give its own folder "
-        "or files",
-    )
-
-
 def _shared(folders: Sequence[list[str]]) -> int:
     """How many of their first folders all paths share."""
     first, last = min(folders), max(folders)
@@ -122,7 +85,7 @@ def _shared(folders: Sequence[list[str]]) -> int:
 
 
 def _refuse_splits(names: set[str], where: str) -> None:
-    kinds = {_KIND[name.lower()] for name in names if name.lower() in _KIND}
+    kinds = {KINDS[name.lower()] for name in names if name.lower() in KINDS}
     if len(kinds) > 1:
         raise splits_differ(kinds, where)
 
@@ -142,11 +105,11 @@ def _by_wordnet_ids(paths: Sequence[str], folders: Sequence[Sequence[str]]) -> l
     return [min(ids) for ids in found]
 
 
-def _of_one_folder(folders: Sequence[str]) -> FolderLabels:
+def _of_one_folder(folders: Sequence[str], n_pictures: int) -> FolderLabels:
     """All pictures lie in one folder, which is a class unless its name says otherwise."""
-    names = [name for name in folders if name.lower() not in _GENERAL | _KIND.keys()]
+    names = [name for name in folders if name.lower() not in _GENERAL | KINDS.keys()]
     if len(names) == 1:
-        return FolderLabels([names[0]])
+        return FolderLabels([names[0]] * n_pictures)
     return FolderLabels(None, "all lie in one folder")
 
 

@@ -6,15 +6,19 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ..errors import CleverError
+from .splits import splits_in
 
 _LABELS = frozenset({
     "label", "labels", "class", "classes", "cls", "target", "targets", "y", "category",
     "categories", "wnid", "wnids", "synset", "synsets", "truth", "groundtruth", "gt",
 })  # fmt: skip
-_PREDICTED = frozenset({
+_OTHER = frozenset({
     "predicted", "prediction", "predictions", "pred", "preds", "score", "scores", "confidence",
     "prob", "probs", "probability", "probabilities", "logit", "logits", "weight", "weights",
+    "num", "n", "count", "counts",
 })  # fmt: skip
+#: Beside such columns, "y" is a place in a picture.
+_COORDINATES = re.compile(r"(?i)x|z|w|h|[xy][ _-]?(\d|min|max|center|centre)|c[xy]|[xy]c")
 _PICTURES = frozenset({
     "image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "jpg", "jpeg",
     "png", "webp", "x", "pixels",
@@ -34,13 +38,30 @@ def _words(name: str) -> list[str]:
 
 
 def label_like(name: str) -> bool:
-    """Whether a name says that labels are there; what a model predicted is none.
+    """Whether a name says that labels are there; what a model predicted is none, nor a count.
 
     >>> [label_like(each) for each in ("fine_label", "classId", "y", "predicted_class", "year")]
     [True, True, True, False, False]
+    >>> label_like("num_classes")
+    False
     """
     words = set(_words(name))
-    return bool(words & _LABELS) and not words & _PREDICTED
+    return bool(words & _LABELS) and not words & _OTHER
+
+
+def labels_among(names: Iterable[str]) -> list[str]:
+    """The names that say that labels are there, among those that stand together.
+
+    >>> labels_among(["y", "split"]), labels_among(["x", "y"])
+    (['y'], [])
+    """
+    names = list(names)
+    places = any(_COORDINATES.fullmatch(name.strip()) for name in names)
+    return [
+        name
+        for name in names
+        if label_like(name) and not (places and set(_words(name)) & _LABELS == {"y"})
+    ]
 
 
 def is_heading(line: str) -> bool:
@@ -65,7 +86,9 @@ UNUSED = ""
 """As the column of labels that is asked for: none, since labels are had from elsewhere."""
 
 
-def label_column(names: Iterable[str], asked: str | None, where: str) -> str | None:
+def label_column(
+    names: Iterable[str], asked: str | None, where: str, picture: str = ""
+) -> str | None:
     """The name under which labels are; None where none looks like it.
 
     "label" is it, else the only name that is `label_like`.
@@ -74,6 +97,7 @@ def label_column(names: Iterable[str], asked: str | None, where: str) -> str | N
         names: To choose from.
         asked: The one that was asked for, or `UNUSED`.
         where: What has these names, for a message.
+        picture: The name under which the pictures are.
 
     Raises:
         CleverError: If the one that was asked for is not there, or several would do.
@@ -83,13 +107,14 @@ def label_column(names: Iterable[str], asked: str | None, where: str) -> str | N
         return None
     if asked is not None:
         return _asked(names, asked, where, "label")
-    like = [name for name in names if label_like(name)]
+    like = labels_among(names)
     plain = [name for name in like if name.strip().lower() == "label"]
     if len(like) > 1 and len(plain) != 1:
+        likely = next((name for name in like if splits_in(name) & splits_in(picture)), like[0])
         raise CleverError(
             f"{where} has several that may be labels: {', '.join(map(repr, like))}",
             "one of them, chosen",
-            f"choose it: --label-column {like[0]} (in Python: label_column={like[0]!r}); "
+            f"choose it: --label-column {likely} (in Python: label_column={likely!r}); "
             "or --labels none to score without labels",
         )
     found = plain or like

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +51,8 @@ def read_labels(path: Path, column: str | None = None) -> dict[str, Label]:
                 raise ValueError(f"{name!r} has the labels {labels[name]!r} and {label!r}")
     except CleverError:
         raise
-    except (OSError, ValueError, csv.Error, RecursionError, KeyError) as error:
-        raise CleverError(
+    except Exception as error:  # a damaged file raises nearly anything
+        raise _not_there(path, "labels", error) or CleverError(
             f"the labels {str(path)!r} cannot be read ({error})",
             "a .csv file of names and labels, or a .json object from name to label",
             'correct the file; labels="none" scores without labels',
@@ -83,7 +85,7 @@ def read_label_map(path: Path) -> dict[str, int]:
             if numbers.setdefault(key_of(label), number) != number:
                 raise ValueError(f"{label!r} has the numbers {numbers[key_of(label)]} and {number}")
     except (OSError, ValueError, RecursionError) as error:
-        raise CleverError(
+        raise _not_there(path, "label map", error) or CleverError(
             f"the label map {str(path)!r} cannot be read ({error})",
             "one WordNet id or name a line in the order of the model's classes, or JSON",
             "correct the file",
@@ -92,8 +94,37 @@ def read_label_map(path: Path) -> dict[str, int]:
 
 
 def key_of(label: object) -> str:
-    """Labels compare without regard to case, and "_" stands for a blank."""
-    return str(label).strip().casefold().replace("_", " ")
+    """Labels compare without regard to case and to how accents are coded; "_" is a blank."""
+    plain = str(label).strip().casefold().replace("_", " ")
+    return unicodedata.normalize("NFC", plain)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Read JSON, in which no key of an object may have two values.
+
+    Raises:
+        ValueError: If one has, or it is no JSON.
+    """
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if found.setdefault(key, value) != value:
+            raise ValueError(f"{key!r} has the values {found[key]!r} and {value!r}")
+    return found
+
+
+def _not_there(path: Path, what: str, error: Exception) -> CleverError | None:
+    """The refusal of a file that is not there; None where it is something else that is wrong."""
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
+        return None
+    return CleverError(
+        f"the {what} {str(path)!r} {'are' if what == 'labels' else 'is'} no file: {error.strerror}",
+        "a file that can be read",
+        "check the path; it is relative to the current folder",
+    )
 
 
 def _pairs(path: Path, column: str | None) -> Iterable[tuple[str, object]]:
@@ -101,7 +132,9 @@ def _pairs(path: Path, column: str | None) -> Iterable[tuple[str, object]]:
     ending = path.suffix.lower()
     if ending == ".npy":
         values = np.load(path, allow_pickle=False)
-        if values.size != len(values):
+        if not isinstance(values, np.ndarray):  # NumPy goes by content, not by the ending
+            raise ValueError(f"it holds a {type(values).__name__}")
+        if values.ndim == 0 or values.size != len(values):
             raise ValueError(f"it has the shape {list(values.shape)}, not one label a picture")
         return ((str(n), value) for n, value in enumerate(values.reshape(-1).tolist()))
     if ending not in (".json", ".jsonl"):
@@ -111,7 +144,7 @@ def _pairs(path: Path, column: str | None) -> Iterable[tuple[str, object]]:
         if isinstance(found, dict):
             return found.items()
     else:
-        found = [json.loads(line) for line in _text(path).splitlines() if line.strip()]
+        found = [parse_json(line) for line in _lines(_text(path)) if line.strip()]
     if not all(isinstance(each, dict) for each in found):
         raise ValueError("it holds a list of other things than records")
     heads = list(dict.fromkeys(key for each in found for key in each))
@@ -124,11 +157,18 @@ def _read_rows(path: Path) -> list[tuple[int, list[Any]]]:
     text = _text(path)
     first, ending = text.partition("\n")[0], path.suffix.lower()
     marks = {".tsv": "\t", ".csv": ",;\t"}.get(ending, "\t,")
-    mark = next((each for each in marks if each in first), None)
-    if mark is None and ending not in (".csv", ".tsv"):  # a name, blanks and a label
-        lines = enumerate(text.splitlines(), 1)
+    likely = [mark for mark in marks if mark in first]
+    if not likely and ending not in (".csv", ".tsv"):  # a name, blanks and a label
+        lines = enumerate(_lines(text), 1)
         return [(number, line.rsplit(None, 1)) for number, line in lines if line.strip()]
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=mark or marks[0])
+    tables = [_split_rows(text, mark) for mark in likely or marks[0]]
+    # A name may hold the mark of another table: what parts all lines alike is it.
+    even = [rows for rows in tables if len({len(row) for _, row in rows}) == 1]
+    return [*even, *tables][0]
+
+
+def _split_rows(text: str, mark: str) -> list[tuple[int, list[Any]]]:
+    reader = csv.reader(io.StringIO(text), delimiter=mark)
     return [(reader.line_num, row) for row in reader if row]
 
 
@@ -213,8 +253,13 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8-sig")
 
 
+def _lines(text: str) -> list[str]:
+    """The lines of a text; `str.splitlines` would also part names at rarer signs."""
+    return text.removesuffix("\n").split("\n")
+
+
 def _read_json(path: Path, kinds: type | tuple[type, ...]) -> Any:
-    values = json.loads(_text(path))
+    values = parse_json(_text(path))
     if not isinstance(values, kinds):
         raise ValueError(f"it holds a {type(values).__name__}")
     return values
@@ -222,13 +267,13 @@ def _read_json(path: Path, kinds: type | tuple[type, ...]) -> Any:
 
 def _lines_of_map(path: Path) -> list[str]:
     """The lines of a label map, without a heading, which would shift all the classes by one."""
-    lines = _text(path).splitlines()
-    while lines and not lines[-1].strip():
-        lines.pop()
-    if not lines or WORDNET_ID.match(lines[0]):
-        return lines
+    lines = _text(path).rstrip().split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            what = f"{line!r} looks like a comment" if line.strip() else "is empty"
+            raise ValueError(f"line {number} {what}, and would count as a class: take it out")
     if len(lines) > 1 and all(map(WORDNET_ID.match, lines[1:])):
-        return lines[1:]
+        return lines if WORDNET_ID.match(lines[0]) else lines[1:]
     if is_heading(lines[0]):
         raise ValueError(f"its first line {lines[0]!r} looks like a heading: take it out")
     return lines
@@ -237,15 +282,33 @@ def _lines_of_map(path: Path) -> list[str]:
 def _json_pairs(values: Any) -> Iterable[tuple[str, int]]:
     """(label, class number) of a label map in JSON."""
     if isinstance(values, list):
-        values = dict(enumerate(values))
+        for number, value in enumerate(values):
+            yield from _labels_of_class(value, number)
+        return
+    numbered = {isinstance(value, int) for value in values.values()}
+    if len(numbered) > 1:
+        raise ValueError("some of its values are class numbers, and some are labels")
+    texts = {key: value for key, value in values.items() if isinstance(value, str)}
+    are_numbers = all(each.strip().isdecimal() for pair in texts.items() for each in pair)
+    if are_numbers and texts != {value: key for key, value in texts.items()}:
+        key, value = next(iter(texts.items()))
+        raise ValueError(
+            f"{key!r} and {value!r} are both numbers in quotes, and either may be the class; write "
+            "class numbers without quotes, after the labels"
+        )
     for key, value in values.items():
         if isinstance(value, int) and not isinstance(value, bool):
-            yield str(key), value
-            continue
-        for label in value if isinstance(value, list) else [value]:
-            if not isinstance(label, str):
-                raise ValueError(f"{label!r} is no label")
-            yield label, int(key)
+            yield key, value
+        else:
+            yield from _labels_of_class(value, int(key))
+
+
+def _labels_of_class(value: Any, number: int) -> Iterator[tuple[str, int]]:
+    """The label or labels of a class, with its number."""
+    for label in value if isinstance(value, list) else [value]:
+        if not isinstance(label, (str, int)) or isinstance(label, bool):
+            raise ValueError(f"{label!r} is no label")
+        yield str(label), number
 
 
 def _first_id(line: str) -> str:

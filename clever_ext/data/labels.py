@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import posixpath
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from ..errors import CleverError
@@ -159,18 +161,22 @@ def _fix(listing: Listing) -> str:
 def _by_name(
     records: Sequence[ImageRecord], by_name: Mapping[str, Label], file: str
 ) -> list[Label | None]:
-    """Labels of a file, which may name pictures without their endings or folders."""
+    """Labels of a file, which may name pictures without their endings or folders.
+
+    It may be of another system, with backslashes between folders and accents coded otherwise.
+    """
     ways: tuple[Callable[[str], str], ...] = (
         str,
         _without_ending,
         posixpath.basename,
         lambda name: posixpath.basename(_without_ending(name)),
     )
-    for way in ways:
+    systems: tuple[Callable[[str], str], ...] = (str, _of_other_system)
+    for of_system, way in product(systems, ways):
         table: dict[str, set[Label]] = {}
         for name, label in by_name.items():
-            table.setdefault(way(name), set()).add(label)
-        named = [way(record.name) for record in records]
+            table.setdefault(way(of_system(name)), set()).add(label)
+        named = [way(of_system(record.name)) for record in records]
         times = Counter(named)
         for name, record in zip(named, records, strict=True):
             if len(table.get(name, ())) > 1 or (name in table and times[name] > 1):
@@ -187,6 +193,10 @@ def _by_name(
         f"names such as {records[0].name!r}",
         "write names as the source has them: relative to the folder, with their endings",
     )
+
+
+def _of_other_system(name: str) -> str:
+    return unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./")
 
 
 def _without_ending(name: str) -> str:
@@ -218,7 +228,8 @@ def _match(pattern: re.Pattern[str], name: str) -> Label:
     found = match[1] if match else None
     if found is None or not (found.isdecimal() or WORDNET_ID.fullmatch(found)):
         raise CleverError(
-            f"the label pattern {pattern.pattern!r} finds {found or 'nothing'!r} in {name!r}",
+            f"the label pattern {pattern.pattern!r} finds "
+            f"{repr(found) if found else 'nothing'} in {name!r}",
             "a class number or WordNet id in the name of every picture",
             "correct the pattern, or leave those pictures out with a pattern of file names",
         )

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from ..findings import Finding
-from .records import EXTENSIONS
+from .records import EXTENSIONS, printable
 
 #: Endings of pictures that are not read, and of archives that have to be unpacked or given.
 _LIKE_PICTURES = frozenset({
@@ -45,7 +45,10 @@ def left_out(names: Iterable[str]) -> Iterator[Finding]:
 
 def by_ending(names: Iterable[str]) -> str:
     """How many names there are of each ending, and one of each."""
-    endings = {name: posixpath.splitext(name)[1] or "without an ending" for name in sorted(names)}
+    endings = {
+        name: printable(posixpath.splitext(name)[1]) or "without an ending"
+        for name in sorted(names)
+    }
     firsts = {ending: name for name, ending in reversed(endings.items())}
     counts = Counter(endings.values()).most_common()
     words = [

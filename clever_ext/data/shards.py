@@ -8,7 +8,6 @@ ever extracted.
 
 from __future__ import annotations
 
-import json
 import posixpath
 import tarfile
 from collections import Counter
@@ -21,6 +20,7 @@ from ..findings import Finding
 from .class_folders import WORDNET_ID
 from .columns import UNUSED, label_column, label_like
 from .contents import Container
+from .label_files import parse_json
 from .leftovers import by_ending, left_out
 from .records import (
     EXTENSIONS,
@@ -94,7 +94,7 @@ def list_shards(
         for called, each in zip(names, lists, strict=True)
         for name, _ in each.pictures
     ]
-    labels = [each.labels.get(_key(name)) for each in lists for name, _ in each.pictures]
+    labels = [each.label_of(name) for each in lists for name, _ in each.pictures]
     places = [place for each in lists for _, place in each.pictures]
     if label_key and not any(each.labels for each in lists):
         raise CleverError(
@@ -127,40 +127,58 @@ class _Shard:
     labels: dict[str, Label]
     sources: set[str]
     others: list[str]
+    hidden: list[str]
 
     @classmethod
     def of(cls, shard: Path, label_key: str | None) -> _Shard:
-        found = cls([], {}, set(), [])
+        found = cls([], {}, set(), [], [])
         container = Container.of(shard)
+        of_labels: list[tuple[str, BytesInFile]] = []
         for member in _members(shard, container.size):
             name = posixpath.normpath(member.name)
             base = posixpath.basename(name).lower()
             ending = base.partition(".")[2]
-            if base.startswith(".") or member.isdir():
+            if member.isdir():
                 continue
-            if base.endswith(EXTENSIONS):
+            if base.startswith("."):
+                if base.endswith(EXTENSIONS):
+                    found.hidden.append(name)
+            elif base.endswith(EXTENSIONS):
                 found.pictures.append((name, _place(container, member, name)))
             elif label_key != UNUSED and member.isreg() and _holds_labels(ending, label_key):
-                found._add(BytesInFile(container, member.offset_data, member.size), name, label_key)
+                place = BytesInFile(container, member.offset_data, member.size)
+                of_labels.append((name, place))
             else:
                 found.others.append(name)
+        keys = {key(name) for name, _ in found.pictures for key in (_key, _stem)}
+        for name, place in of_labels:
+            # Records of a whole archive may lie beside those of its samples.
+            if name.lower().endswith(".json") and keys.isdisjoint((_key(name), _stem(name))):
+                found.others.append(name)
+            else:
+                # "a.1.cls" is the label of "a.1.jpg" alone, where there is such a picture.
+                key = _stem(name) if _stem(name) in keys else _key(name)
+                found._add(place, name, key, label_key)
         return found
 
-    def _add(self, place: BytesInFile, name: str, label_key: str | None) -> None:
+    def label_of(self, picture: str) -> Label | None:
+        """The label of a picture: that of its own name, else that of its sample."""
+        return self.labels.get(_stem(picture), self.labels.get(_key(picture)))
+
+    def _add(self, place: BytesInFile, name: str, key: str, label_key: str | None) -> None:
         label, source = _label(place, name, label_key)
         if label is None:
             self.others.append(name)
             return
-        other = self.labels.setdefault(_key(name), label)
+        other = self.labels.setdefault(key, label)
         if type(other) is type(label) and other != label:
             raise CleverError(
-                f"{_key(name)!r} in {str(place.container.path)!r} has the labels {other!r} and "
-                f"{label!r}",
+                f"{key!r} in {str(place.container.path)!r} has the labels {other!r} and {label!r}",
                 "one label for each picture",
                 "choose where it is with --label-column: a name in .json, or an ending such as cls",
             )
         if other != label and not name.lower().endswith(".json"):
-            self.labels[_key(name)] = label  # a number or name of its own, rather than a record's
+            self.labels[key] = label  # a number or name of its own, rather than a record's
         self.sources.add(source)
 
 
@@ -185,10 +203,19 @@ def _paths(shards: Sequence[Path], lists: Sequence[_Shard]) -> list[str]:
 
 def _findings(lists: Sequence[_Shard]) -> list[Finding]:
     findings = list(left_out(name for each in lists for name in each.others))
-    times = Counter(_key(name) for name, _ in lists[0].pictures)
-    if lists[0].labels and 1 < max(times.values(), default=0) < _VIEWS:
-        key, n = times.most_common(1)[0]
-        names = [name for name, _ in lists[0].pictures if _key(name) == key]
+    if hidden := [name for each in lists for name in each.hidden]:
+        findings.append(
+            Finding(
+                "pictures",
+                f"hidden pictures left out: {len(hidden)}, {min(hidden)!r} the first",
+            )
+        )
+    pictures = [(n, name) for n, each in enumerate(lists) for name, _ in each.pictures]
+    views = [(n, name) for n, name in pictures if not _is_numbered(name)]
+    times = Counter((n, _key(name)) for n, name in views)
+    if 1 < max(times.values(), default=0) < _VIEWS:
+        (shard, key), n = times.most_common(1)[0]
+        names = [name for at, name in views if (at, _key(name)) == (shard, key)]
         findings.append(
             Finding(
                 "pictures",
@@ -243,6 +270,16 @@ def _key(name: str) -> str:
     return posixpath.join(folder, base.partition(".")[0])
 
 
+def _stem(name: str) -> str:
+    """A file's name without its last ending."""
+    return posixpath.splitext(name)[0]
+
+
+def _is_numbered(name: str) -> bool:
+    """Whether a picture is one of many of a kind, as in "a.1.jpg", and no view of a sample."""
+    return _stem(name).removeprefix(_key(name)).removeprefix(".").isdecimal()
+
+
 def _label(place: BytesInFile, name: str, label_key: str | None) -> tuple[Label | None, str]:
     """The label that a member holds, and what to call where it is."""
     ending = "." + posixpath.basename(name).partition(".")[2]
@@ -250,7 +287,7 @@ def _label(place: BytesInFile, name: str, label_key: str | None) -> tuple[Label 
         text = b"" if place.length > _MAX_LABEL_BYTES else place.read()
         if not ending.lower().endswith(".json"):
             return known_label(text.decode()), ending
-        values = json.loads(text)
+        values = parse_json(text)
         if not isinstance(values, dict):
             return known_label(values), ending
         # Records of one kind may leave out what is not known of some.

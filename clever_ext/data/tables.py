@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CleverError
 from ..findings import Finding
-from .columns import label_column, label_like, picture_column
+from .columns import label_column, label_like, labels_among, picture_column
 from .contents import Container
 from .records import ImageRecord, Label, Listing, distinct_names, known_label
 
@@ -153,8 +153,8 @@ class _Listed:
             column, field = _column(file, table.schema, picture)
             table.check(column, file)
             columns = [name for name in table.schema.names if name != column]
-            label = label_column(columns, label, repr(str(file)))
-            others = [name for name in columns if label_like(name) and name != label]
+            label = label_column(columns, label, repr(str(file)), column)
+            others = [name for name in labels_among(columns) if name != label]
             found = cls(
                 _names(table.schema), label, others, _label_names(table.schema, label), [], [], []
             )
@@ -190,7 +190,9 @@ def _label_names(schema: pa.Schema, label: str | None) -> list[str] | None:
     described = (schema.metadata or {}).get(b"huggingface")
     if label is None or described is None:
         return None
-    with suppress(ValueError, AttributeError):  # it is for another program to read
+    with suppress(
+        ValueError, AttributeError, LookupError, TypeError
+    ):  # it is for another program to read
         feature = json.loads(described)["info"]["features"].get(label, {})
         names = feature.get("names")
         if isinstance(names, list) and names and all(isinstance(each, str) for each in names):
@@ -326,7 +328,12 @@ def _column(file: Path, schema: pa.Schema, asked: str | None) -> tuple[str, str 
     import pyarrow as pa
 
     def holds_bytes(kind: pa.DataType) -> bool:
-        return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        return any(
+            is_of(kind)
+            for is_of in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+        )
 
     structs = {
         each.name: [field.name for field in each.type]
