@@ -184,7 +184,7 @@ def _list(where: str, asked: _Asked) -> Listing:
         raise CleverError(
             f"{where!r} is not a folder or file, and no pattern of some",
             "a folder of pictures, or a file or pattern ending in " + ", ".join(_CONTAINERS),
-            "check the path: it is relative to the current folder, and * ? [ ] stand for other signs",
+            "check the path: it is relative to the current folder; * ? [ ] are signs of a pattern",
         )
     shared = os.path.commonpath([file.parent for file in files])
     below = {file.relative_to(shared).as_posix(): file for file in files}
