@@ -22,6 +22,11 @@ ORDERS = {
 
 _BY_MAP = "label map"
 
+_WHEN = {
+    "text": "the model was trained with torchvision's ImageFolder on these folders",
+    "rank": "they do not count from 0",
+}
+
 
 def resolve(
     source: ImageSource, n_classes: int, class_names: Sequence[str] | None = None
@@ -171,8 +176,8 @@ def _said(
             "labels",
             f"the folders' names are {len(source.numbers)} numbers, and not 0 to "
             f"{len(source.numbers) - 1}: each is taken as the number of its class",
-            "say --label-order number if that is right, text if the model was trained with "
-            "torchvision's ImageFolder on these folders, rank if they count from another number",
+            "say --label-order number if that is right"
+            + "".join(f", {name} if {when}" for name, when in _WHEN.items() if name in orders),
         )
 
 
@@ -298,7 +303,7 @@ def _number(
             f"{fix}; or --labels none to score without labels",
         )
     if not 0 <= number < n_classes:
-        rank = "say --label-order rank if these, in order, are its classes; " if can_rank else ""
+        rank = "say --label-order rank if they do not count from 0; " if can_rank else ""
         raise CleverError(
             f"the label {label!r} of {record.name!r} is class {number}",
             f"a class from 0 to {n_classes - 1}: the model has {n_classes}",
