@@ -198,7 +198,7 @@ def test_a_map_wins_over_names_and_may_number_numbers(tmp_path: Path) -> None:
     source = open_images(tmp_path / "p", label_map=tmp_path / "m.json")
     assert labels_of(resolve(source, 1000)) == {"0/a.png": 217, "1/b.png": 482}
     (tmp_path / "m.json").write_text('{"0": 217}')
-    with pytest.raises(CleverError, match="the label map has 1 other"):
+    with pytest.raises(CleverError, match="not in the label map, which has 1"):
         resolve(open_images(tmp_path / "p", label_map=tmp_path / "m.json"), 1000)
     (tmp_path / "n.txt").write_text("b\na\n")
     source = open_images(touch(tmp_path / "q", "a/a.png"), label_map=tmp_path / "n.txt")

@@ -249,7 +249,9 @@ def test_labels_are_looked_up_as_they_are_written(tmp_path: Path, names, text, n
 
 
 def test_a_map_of_names_does_not_number_numbers(tmp_path: Path) -> None:
-    with pytest.raises(CleverError, match=r"label 0 .*label map has 3 others.*or leave it out"):
+    with pytest.raises(
+        CleverError, match=r"label 0 .*not in the label map, which has 3.*or leave it out"
+    ):
         mapped(tmp_path, [0, 1, 2], "two\nzero\none\n", 3)
 
 

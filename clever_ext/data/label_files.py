@@ -289,13 +289,15 @@ def _json_pairs(values: Any) -> Iterable[tuple[str, int]]:
     if len(numbered) > 1:
         raise ValueError("some of its values are class numbers, and some are labels")
     texts = {key: value for key, value in values.items() if isinstance(value, str)}
-    are_numbers = all(each.strip().isdecimal() for pair in texts.items() for each in pair)
-    if are_numbers and texts != {value: key for key, value in texts.items()}:
-        key, value = next(iter(texts.items()))
-        raise ValueError(
-            f"{key!r} and {value!r} are both numbers in quotes, and either may be the class; write "
-            "class numbers without quotes, after the labels"
-        )
+    if texts and len(texts) == len(values) and all(map(str.isdecimal, texts.values())):
+        if not all(map(str.isdecimal, texts)):
+            values = {key: int(value) for key, value in texts.items()}
+        elif texts != {value: key for key, value in texts.items()}:
+            key, value = next(iter(texts.items()))
+            raise ValueError(
+                f"{key!r} and {value!r} are both numbers in quotes, and either may be the class; "
+                "write class numbers without quotes, after the labels"
+            )
     for key, value in values.items():
         if isinstance(value, int) and not isinstance(value, bool):
             yield key, value

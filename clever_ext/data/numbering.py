@@ -275,7 +275,7 @@ def _number(
     number: int | None = None
     if known is not None:
         found = (known[key_of(each)] for each in _looked_up(label, source) if key_of(each) in known)
-        number, why = next(found, None), f"the label map has {len(known)} others"
+        number, why = next(found, None), f"it is not in the label map, which has {len(known)}"
     elif isinstance(label, int):
         number = label
     elif names is not None and key in names:
