@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import durable
+from .arguments import shown
 from .errors import CleverError
 
 # pandas and pyarrow are imported where they are used: together they take longer than all the rest.
@@ -78,7 +79,7 @@ def _path_of(path: Any) -> Path:
         return Path(path)
     except TypeError as error:
         raise CleverError(
-            f"path={path!r} is no path", "the name of a file", 'give e.g. "scores.parquet"'
+            f"path={shown(path)} is no path", "the name of a file", 'give e.g. "scores.parquet"'
         ) from error
 
 
