@@ -40,7 +40,14 @@ from .preparation import (
     compared_points,
 )
 from .steadiness import Witness, batch_of_balls
-from .surroundings import precision, process_settings, undisturbed, usable, weight_versions
+from .surroundings import (
+    check_no_transform,
+    precision,
+    process_settings,
+    undisturbed,
+    usable,
+    weight_versions,
+)
 from .trials import Trials
 from .weights import weights_digest
 
@@ -66,11 +73,8 @@ _UNSTEADY = Finding(
     "the model computes something else after the scores than before them",
     "score it while nobody changes it, and remove what it keeps from call to call",
 )
-_MIXING = Finding(
-    "model",
-    "in a batch as large as those of the scores, the other rows change a row's logits",
-    "remove what is computed over the batch, or give device_batch=1",
-)
+#: Sizes of batches, of those that a call has made, in which rows are compared with rows alone.
+_SIZES = 4
 #: Trials that a run had no time for are made by one with more than so many times its gradients.
 _LONGER = 2.0
 
@@ -113,6 +117,14 @@ _remembered: dict[int, tuple[weakref.ref[Any], dict[Any, Choice]]] = {}
 _measuring = threading.Lock()
 
 
+def _mixing(size: int) -> Finding:
+    return Finding(
+        "model",
+        f"in a batch of {size} points, as the scores had, a row's logits are others than alone",
+        "remove what goes by the batch: its size, or values of other rows",
+    )
+
+
 def _memory_of(model: Any) -> dict[Any, Choice]:
     """Return what is remembered for a model."""
     key = id(model)
@@ -143,6 +155,7 @@ class Engine:
     """
 
     def __init__(self, model: Any, prepare: Any, device_batch: int | str) -> None:
+        check_no_transform()
         check_kind(model)
         self.name = type(model).__name__
         self.model = self._passed = usable(model)  # passes may come to go through a copy
@@ -260,10 +273,11 @@ class Engine:
         with suppress(Exception):  # what a model raises by now, or memory that is taken
             if not all(self._agrees(each) for each in self._witnesses):
                 self._find([_UNSTEADY])
-            elif self.plan.largest > 1:
-                batch = batch_of_balls(images, self.plan.largest, *self._balls)
-                if own.mixes(batch):
-                    self._find([_MIXING])
+                return
+            for size in sorted((self.own.sizes | self.plan.sizes) - {1}, reverse=True)[:_SIZES]:
+                if own.mixes(batch_of_balls(images, size, *self._balls)):
+                    self._find([_mixing(size)])
+                    return
 
     @staticmethod
     def _agrees(witness: Witness) -> bool:

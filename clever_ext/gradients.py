@@ -156,22 +156,24 @@ class CheckedOracle:
     def _checked(self, given: Any, x: Tensor, targets: Tensor) -> Iterator[Tensor]:
         n_targets, count = targets.shape[1], 0
         if not hasattr(given, "__iter__"):
-            raise self._wrong(f"margin_gradients gave {_kind(given)}", x, n_targets)
+            raise self._wrong(f"result of margin_gradients is {_kind(given)}", x)
         for gradient in given:
             count += 1
             if count > n_targets:
                 break
             if not _is_real(gradient, x) or gradient.shape != x.shape:
-                raise self._wrong(f"gradient {count} is {_kind(gradient)}", x, n_targets)
+                raise self._wrong(f"gradient {count} of {n_targets} is {_kind(gradient)}", x)
             yield gradient.detach()
         if count != n_targets:
-            gave = f"more than {n_targets}" if count > n_targets else f"{count}"
-            raise self._wrong(f"margin_gradients gave {gave} gradients", x, n_targets)
+            number = f"more than {n_targets}" if count > n_targets else f"{count}"
+            raise self._wrong(
+                f"margin_gradients gives {number} tensors, and the targets are {n_targets}", x
+            )
 
     @staticmethod
-    def _wrong(said: str, x: Tensor, n_targets: int) -> CleverError:
+    def _wrong(said: str, x: Tensor) -> CleverError:
         return CleverError(
-            f"the oracle's {said} for {n_targets} targets",
+            f"the oracle's {said}",
             f"one {x.dtype} tensor {list(x.shape)} on {x.device} for each target",
             "yield the gradients of each target's margins at all the points",
         )

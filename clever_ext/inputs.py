@@ -257,12 +257,12 @@ def check_candidates(candidates: Any, images: Tensor) -> Tensor:
     """Return points [N, M, *shape] as the images [N, *shape] are."""
     points = as_tensor(candidates, "candidates")
     check_dense(points, "candidates")
-    shape = [len(images), "M", *images.shape[1:]]
+    shape = ", ".join(map(str, (len(images), "M", *images.shape[1:])))
     same = points.dim() == images.dim() + 1 and points.shape[:1] + points.shape[2:] == images.shape
     if not same or points.shape[1] == 0 or points.is_complex():
         raise CleverError(
             f"candidates are {points.dtype} of shape {list(points.shape)}",
-            f"real points {shape}, M for each image",
+            f"real points [{shape}], M for each image",
             "give one point for each image as points[:, None]",
         )
     points = points.to(images)

@@ -95,7 +95,7 @@ class Plan:
         options: The names of what was done to the model.
         notes: What was left out or changed on the way, and why.
         clipped: Whether samples are held in a range of valid data.
-        largest: Points that went through the model at once so far, at most.
+        sizes: Numbers of points that went through the model at once so far.
         otherwise: Given the plan and the error of a pass, returns an oracle that takes over; None:
             there is none.
     """
@@ -107,7 +107,7 @@ class Plan:
     options: tuple[str, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
     clipped: bool = False
-    largest: int = 0
+    sizes: set[int] = field(default_factory=set)
     otherwise: Callable[[Plan, Exception], GradientOracle | None] = lambda *_: None
 
     def recover(self, error: Exception, size: int) -> None:
@@ -266,7 +266,6 @@ class _Runner:
     def __init__(self, plan: Plan, work: _Work, first: int) -> None:
         left = work.n_samples - first
         size = plan.device_batch if plan.fixed_batch else min(plan.device_batch, left)
-        plan.largest = max(plan.largest, size)
         self.plan, self.work, self.next = plan, work, first
         self.batch = _DeviceBatch(plan.oracle, work, size, first)
         self.steps = 0
@@ -279,7 +278,9 @@ class _Runner:
         if self.replay is not None:
             self.replay()
         elif not (self._worth_capturing() and self._capture()):
-            self.batch.step(self.batch.size if self.plan.fixed_batch else samples)
+            rows = self.batch.size if self.plan.fixed_batch else samples
+            self.plan.sizes.add(rows)
+            self.batch.step(rows)
         self.steps += 1
         self.next += samples
         self._wait_for_an_older_step()
@@ -382,7 +383,7 @@ def in_batches(plan: Plan, n: int, work: Callable[[slice], None]) -> None:
         part = slice(done, min(n, done + plan.device_batch))
         try:
             work(part)
-            plan.largest = max(plan.largest, part.stop - part.start)
+            plan.sizes.add(part.stop - part.start)
         except Exception as error:  # whatever a model raises
             plan.recover(error, part.stop - part.start)
         else:

@@ -15,6 +15,7 @@ from torch import Tensor
 from .gradients import GradientOracle
 from .preparation import apart, spread
 from .sampling import default_radius, sample_lp_ball
+from .surroundings import precision
 
 #: How far logits and gradients of the same batch may move from one pass to the next, relative to
 #: the spread of a row's logits or to its gradient: nothing, but for a GPU's order of sums.
@@ -23,6 +24,8 @@ _SAME = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 1e-2, torch.bf
 _ON_GPU, _CROSSED = 100.0, 0.25
 #: How far a row's logits may move with the batch: rounding of other kernels.
 _OTHER_BATCH = {torch.float64: 1e-9, torch.float32: 2e-3, torch.float16: 0.1, torch.bfloat16: 0.2}
+#: Points that tell the rounding of a model, and times that it may be in a large batch.
+_ALONE, _MORE = 2, 8.0
 #: Rounding of large numbers that all logits have in common, in units of their last digit.
 _LAST_DIGITS = 64
 #: Balls that the points of a large batch are drawn from, at most, and their seed.
@@ -42,6 +45,11 @@ class Witness:
         self.oracle, self.points, self.size = oracle, points, size
         self.pair: Tensor | None = None
         self.logits, self.gradients = self._asked()
+        few = slice(0, min(_ALONE, len(points)))
+        alone = torch.cat([oracle.logits(points[n : n + 1]).double() for n in range(few.stop)])
+        moved = apart(alone, self.logits[few]).amax(dim=1) / spread(self.logits[few])
+        #: What the type of the points does not tell: the rounding of a model that computes in less.
+        self.rounding = min(_MORE * float(moved.max()), _OTHER_BATCH[torch.bfloat16])
 
     def _asked(self) -> tuple[Tensor, Tensor]:
         """Return logits [B, K] and the gradients [B, *shape] of each point's smallest margin."""
@@ -59,7 +67,9 @@ class Witness:
     def agrees(self) -> bool:
         """Tell whether the oracle computes now what it did."""
         logits, gradients = self._asked()
-        if logits.shape != self.logits.shape or not self._close(logits, self.logits, _SAME):
+        if logits.shape != self.logits.shape or not self._close(
+            logits, self.logits, self._of(_SAME)
+        ):
             return False
         moved = apart(gradients.flatten(1), self.gradients.flatten(1)).norm(dim=1)
         allowed = self._of(_SAME) * self.gradients.flatten(1).nan_to_num(0, 0, 0).norm(dim=1)
@@ -76,16 +86,18 @@ class Witness:
         rows = sorted({0, len(batch) - 1, *(int(row) for row in extreme)})
         whole = self.oracle.logits(batch)[rows].double()
         alone = [self.oracle.logits(batch[row : row + 1]).double() for row in rows]
-        return not self._close(whole, torch.cat(alone), _OTHER_BATCH)
+        tf32 = self.points.is_cuda and "tf32" in precision(self.points.device).values()
+        allowed = max(_OTHER_BATCH[torch.float16 if tf32 else self.points.dtype], self.rounding)
+        return not self._close(whole, torch.cat(alone), allowed)
 
     def _of(self, allowed: dict[torch.dtype, float]) -> float:
         return allowed[self.points.dtype] * (_ON_GPU if self.points.is_cuda else 1.0)
 
-    def _close(self, found: Tensor, before: Tensor, allowed: dict[torch.dtype, float]) -> bool:
+    def _close(self, found: Tensor, before: Tensor, allowed: float) -> bool:
         size = before.nan_to_num(0, 0, 0).abs().amax(dim=1)
         last_digits = _LAST_DIGITS * torch.finfo(self.points.dtype).eps * size
         moved = apart(found, before).amax(dim=1)
-        return bool((moved <= self._of(allowed) * spread(before) + last_digits).all())
+        return bool((moved <= allowed * spread(before) + last_digits).all())
 
 
 def batch_of_balls(

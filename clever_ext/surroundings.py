@@ -16,6 +16,20 @@ from .findings import Finding
 from .gradients import tensors_of
 
 
+def check_no_transform() -> None:
+    """Refuse a call inside a transform of torch.func, which nothing that has values survives.
+
+    Raises:
+        CleverError: it is inside one.
+    """
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise CleverError(
+            "the call is inside a transform of torch.func, such as grad or vmap",
+            "a call outside of it: a score is a number, and has no derivative",
+            "score first, and transform other functions",
+        )
+
+
 def usable(model: Any) -> Any:
     """Return a model that can be differentiated: a copy, where it was made in inference mode.
 

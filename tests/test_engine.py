@@ -382,3 +382,54 @@ def test_a_real_trial_and_its_score():
         "options", "device_batch", "batched_backward", "notes",
     }  # fmt: skip
     assert plain.metadata["engine"]["device_batch"] == 256
+
+
+@pytest.mark.parametrize("device_batch", [2**31 - 1, 10**6, 100])
+def test_no_batch_is_much_larger_than_the_samples_of_the_call(device_batch):
+    sizes = set()
+
+    def model(x):
+        sizes.add(len(x))
+        return x.flatten(1)[:, :3] ** 2
+
+    few = {"n_batches": 4, "batch_samples": 16}
+    cx.clever_score(model, torch.rand(2, 3, 6, 6), device_batch=device_batch, **few)
+    assert max(sizes) <= 1024  # that a batch has where nothing is known of the samples
+
+
+@pytest.mark.parametrize("error", [MemoryError("none"), torch.OutOfMemoryError("none")])
+def test_memory_for_not_even_one_point_is_refused(error):
+    def model(_):
+        raise error
+
+    with pytest.raises(cx.CleverError, match="no memory for the model's passes at one point"):
+        cx.clever_score(model, torch.rand(2, 3, 6, 6))
+
+
+class Unhashable(nn.Sequential):
+    __hash__ = None
+
+
+class Incomparable(nn.Sequential):
+    def __eq__(self, other):
+        return torch.ones(2)
+
+    __hash__ = nn.Module.__hash__
+
+
+@pytest.mark.parametrize("kind", [Unhashable, Incomparable])
+@pytest.mark.parametrize("inside", [False, True])
+def test_models_need_neither_be_hashed_nor_compared(kind, inside):
+    plain, images = network(), torch.rand(2, 3, 6, 6)
+    few = {"n_batches": 4, "batch_samples": 16}
+    model = nn.Sequential(kind(*plain)) if inside else kind(*plain)
+    for part in (model, *plain):
+        part.training = False
+    if inside:
+        model[0].training = False
+    for _ in range(2):  # the second time by what is remembered
+        found = cx.clever_score(model, images, **few)
+        assert found.scores[2].tolist() == cx.clever_score(plain, images, **few).scores[2].tolist()
+    model.training = True
+    with pytest.raises(cx.CleverError, match="training mode"):
+        cx.clever_score(model, images, **few)

@@ -1,6 +1,8 @@
+import pytest
 import torch
 from torch import nn
 
+import clever_ext as cx
 from clever_ext.gradients import (
     GradientOracle,
     TorchOracle,
@@ -34,6 +36,26 @@ def test_margin_gradients_match_autograd_row_by_row():
 
 def test_logits_have_no_graph():
     assert not TorchOracle(network()).logits(IMAGES).requires_grad
+
+
+def with_grad(x):
+    torch.set_grad_enabled(True)
+    torch.manual_seed(0)
+    return network()(x)
+
+
+def purified(x):
+    with torch.enable_grad():
+        x = x if x.requires_grad else x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad((x**4).sum(), x, create_graph=True)
+        return (x - 0.1 * gradient).flatten(1)[:, :3] ** 2
+
+
+@pytest.mark.parametrize("model", [with_grad, purified])
+def test_logits_of_a_model_that_enables_grad_have_no_graph(model):
+    assert not TorchOracle(model).logits(IMAGES).requires_grad
+    result = cx.clever_score(model, IMAGES, n_batches=4, batch_samples=8)
+    assert (result.scores[2] > 0).all()
 
 
 def test_an_oracle_is_recognised():
@@ -94,3 +116,44 @@ def test_placement():
     assert model_placement(network().half()) == (torch.device("cpu"), torch.float16)
     assert model_placement(lambda x: x) == (None, None)
     assert model_placement(nn.Flatten()) == (None, None)
+
+
+class Weighted(nn.Module):
+    """A network [4] -> [3] with other tensors before its weights."""
+
+    def __init__(self, *others, as_buffers=False):
+        super().__init__()
+        for n, other in enumerate(others):
+            if as_buffers:
+                self.register_buffer(f"other{n}", other)
+            else:
+                self.register_parameter(f"other{n}", nn.Parameter(other, requires_grad=False))
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+@pytest.mark.parametrize("as_buffers", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_the_type_is_that_of_most_weights(dtype, as_buffers):
+    model = Weighted(torch.ones((), dtype=dtype), as_buffers=as_buffers).eval()
+    assert model_placement(model) == (torch.device("cpu"), torch.float32)
+    result = cx.clever_score(model, torch.rand(2, 4), n_batches=4, batch_samples=8)
+    assert result.metadata["settings"]["dtype"] == "float32"
+    large = Weighted(torch.ones(99, dtype=torch.float64), as_buffers=True)
+    assert model_placement(large)[1] == torch.float32
+
+
+@pytest.mark.parametrize("as_buffers", [False, True])
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
+def test_weights_of_8_bits_leave_the_type_to_the_points(dtype, as_buffers):
+    model = Weighted(torch.ones(99).to(dtype), as_buffers=as_buffers).half()
+    model.other0 = (
+        model.other0.to(dtype)
+        if as_buffers
+        else nn.Parameter(model.other0.to(dtype), requires_grad=False)
+    )
+    assert model_placement(model)[1] is None
+    masks = Weighted(torch.ones(99, dtype=torch.bool), torch.arange(99), as_buffers=True)
+    assert model_placement(masks)[1] == torch.float32

@@ -251,6 +251,20 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(case):
         run(*case, plan=Plan(Limited(5, RuntimeError("broken")), 16))
 
 
+@pytest.mark.parametrize(("clipped", "fix"), [(True, "within clip"), (False, r"clip=\(0, 1\)")])
+def test_a_pass_that_fails_names_its_error_and_what_may_help(case, clipped, fix):
+    plan = Plan(Limited(5, AssertionError("out of range")), 16, clipped=clipped)
+    with pytest.raises(cx.CleverError, match=fix) as caught:
+        run(*case, plan=plan)
+    assert "AssertionError: out of range" in str(caught.value)
+    assert isinstance(caught.value.__cause__, AssertionError)
+
+
+def test_ctrl_c_in_a_pass_stays_what_it_is(case):
+    with pytest.raises(KeyboardInterrupt):
+        run(*case, plan=Plan(Limited(5, KeyboardInterrupt()), 16))
+
+
 def test_another_oracle_takes_over_from_the_same_sample(case):
     counted, oracle = [], Limited(5, TypeError("broken"))
     plan = Plan(oracle, 16, otherwise=lambda *_: TorchOracle(network()))

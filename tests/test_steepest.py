@@ -251,8 +251,8 @@ def test_an_interrupted_search_keeps_what_is_finished(monkeypatch):
         ({"estimator": "clever", "max_gradients": 100}, "max_gradients with estimator='clever'"),
         ({"estimator": "clever", "keep_witness": True}, "keep_witness with"),
         ({"max_gradients": 3}, "max_gradients=3 is out of range"),
-        ({"candidates": IMAGES}, "candidates have shape"),
-        ({"candidates": IMAGES[:, None] * math.nan}, "candidates have shape"),
+        ({"candidates": IMAGES}, "candidates are torch.float64 of shape"),
+        ({"candidates": IMAGES[:, None] * math.nan}, "candidates hold values"),
     ],
 )
 def test_bad_arguments_are_refused(change, message):

@@ -15,7 +15,7 @@ import torch
 from ..cost import Passes, of_cost
 from ..data import ImageSource, resolve
 from ..data.loading import Loader, Pending
-from ..findings import Finding
+from ..findings import Finding, of_concern
 from ..results import CleverResult
 from ..subjects import Subjects
 from .description import (
@@ -74,6 +74,7 @@ class Run:
         self._writer = ThreadPoolExecutor(1, "clever_ext writer")
         self._writing: Future[None] | None = None
         self._longest = 0.0  # seconds that a piece took
+        self._told: set[Finding] = set()
 
     def score(self, log: Log, shown: Meter, stop: Stopper) -> None:
         """Score pieces until none is missing, or the run is told to stop.
@@ -135,11 +136,22 @@ class Run:
         self, number: int, result: CleverResult, seconds: dict[str, float], log: Log, shown: Meter
     ) -> None:
         begin = time.monotonic()
+        late = self._late(result)
+        for each in late - self._told:
+            log.write("found", said=str(each))
+        self._told |= late
+        warnings = [*findings_of(self._of_parts), *late]
         metadata = {**result.metadata, **self._of_parts, "piece": number}
+        metadata["warnings"] = [each.to_json() for each in of_concern(warnings)]
         self.folder.add(number, CleverResult(result.table, metadata))
         seconds = {**seconds, "wrote": round(time.monotonic() - begin, 4)}
         log.write("piece", piece=number, seconds=seconds, **facts_of(result))
         shown.finished()
+
+    def _late(self, result: CleverResult) -> set[Finding]:
+        """Return what was found of the model by the work itself."""
+        told = findings_of(result.metadata)
+        return {each for each in told if each.topic == "model"} - set(findings_of(self._of_parts))
 
     def _written(self) -> None:
         """Wait until the last piece is written."""

@@ -1,5 +1,6 @@
 """A run from its first command to its last part, stopped and taken up again."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -313,3 +314,27 @@ def test_a_piece_of_which_nothing_can_be_read_is_a_part(small):
     table = small.table("run")
     assert (table["status"] == "error").sum() == 2
     assert table["image_id"].nunique() == 6
+
+
+class Decaying(torch.nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.training = net, False
+        self.register_buffer("factor", torch.ones(()))
+
+    def forward(self, x):
+        self.factor.mul_(1 - 2e-5)
+        return self.net(x) * self.factor
+
+
+def test_a_model_that_changes_is_told_by_the_parts_and_once_by_the_log(small):
+    small.model = dataclasses.replace(small.model, model=Decaying(small.model.model))
+    assert small.score("changing") == 0
+    folder = small.folder("changing")
+    for path in folder.finished().values():
+        said = [each.said for each in findings_of(cx.CleverResult.load(path).metadata)]
+        assert sum("computes something else after the scores" in each for each in said) == 1
+    events = [json.loads(line) for line in folder.log.read_text().splitlines()]
+    assert ["something else" in each["said"] for each in events if each["event"] == "found"] == [
+        True
+    ]
