@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -163,21 +163,22 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def _read(path: Path, columns: Sequence[str] | None) -> tuple[pa.Table, dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    def whole(path: Path) -> pa.Table:
+    def whole(file: BinaryIO) -> pa.Table:
         names = None if columns is None else list(columns)
         return pq.read_table(
-            path, columns=names, page_checksum_verification=True, partitioning=None
+            file, columns=names, page_checksum_verification=True, partitioning=None
         )
 
     arrow = _reading(path, whole)
     return arrow.replace_schema_metadata(None), _metadata(path, arrow.schema)
 
 
-def _reading(path: Path, read: Callable[[Path], Any]) -> Any:
+def _reading(path: Path, read: Callable[[BinaryIO], Any]) -> Any:
     import pyarrow as pa
 
     try:
-        return read(path)
+        with path.open("rb") as file:  # Arrow itself opens no name that is not UTF-8
+            return read(file)
     except (OSError, pa.ArrowException) as error:
         raise CleverError(
             f"{path} cannot be read: {error}",

@@ -69,15 +69,16 @@ class Scorer:
             NothingScoredError: there is none.
             CleverError: the model does not take it.
         """
-        why = ""
+        why: CleverError | None = None
         for start in range(0, len(source), _SEARCHED):
             records = [source[n] for n in range(start, min(start + _SEARCHED, len(source)))]
             for loaded in loader.submit(records).result():
                 if loaded.pixels is not None:
                     return self.batch([loaded], labels=False)
-                why = why or str(loaded.error)
+                why = why or loaded.error
+        assert why is not None
         raise NothingScoredError(
-            f"none of the {len(source)} pictures can be read; the first: {why}",
+            f"none of the {len(source)} pictures can be read; the first: {why.wrong}",
             "at least one picture",
             "check --images and the place where they are stored",
         )
