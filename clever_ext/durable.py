@@ -38,7 +38,7 @@ def replacing(path: Path) -> Iterator[int]:
             return
     except OSError as error:
         raise cannot_write(path, error) from error
-    path = Path(os.path.realpath(path))  # noqa: PTH118 - `Path.resolve` raises of its own
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.{uuid4().hex[:12]}{PARTIAL}")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -215,6 +215,25 @@ class CleverResult:
 
     table: pd.DataFrame
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return "\n  ".join(self._words())
+
+    def _words(self) -> Iterator[str]:
+        """Say what the scores come to, and where they are."""
+        name = self.metadata.get("model", {}).get("name")
+        n_images = self.table["image_id"].nunique()
+        yield f"CleverResult: {n_images:,} images" + (f", scored by {name}" if name else "")
+        if n_images:
+            for norm, scores in self.scores.items():
+                known = scores[~np.isnan(scores)]
+                mean = f"mean score {known.mean():.4g}" if len(known) else "no score"
+                yield f"norm {norm:g}: {mean} of {len(known):,}"
+            counts = self.decisive()["status"].value_counts()
+            yield "status: " + ", ".join(f"{status} {n:,}" for status, n in counts.items())
+        for warning in self.metadata.get("warnings", ()):
+            yield f"! {warning['said']}"
+        yield "all rows: .table; the score of each image by norm: .scores"
 
     @cached_property
     def scores(self) -> dict[float, npt.NDArray[np.float64]]:

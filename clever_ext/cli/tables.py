@@ -119,7 +119,7 @@ def _of_norm(norm: str, rows: pd.DataFrame, labelled: bool) -> list[str]:
     return [
         norm,
         f"{len(rows):,}",
-        f"{mean:.4g} ± {half:.2g}",
+        f"{mean:.4g} ± {half:.2g}" if len(score) > 1 else f"{mean:.4g}",
         f"{median:.4g}",
         f"{rows['capped'].mean():.1%}",
         f"{wrong:.1%}" if labelled else "no labels",

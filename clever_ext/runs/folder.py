@@ -87,7 +87,7 @@ class RunFolder:
             description = json.loads(self.description_file.read_text(encoding="utf-8"))
             if not isinstance(description, dict):
                 raise ValueError("it is no JSON object")
-            known = description.pop("format", None) == FORMAT
+            known = description.pop("format") == FORMAT
             if known:
                 _check_description(description)
         except OSError as error:

@@ -167,7 +167,7 @@ class Tally:
     def means(self) -> str:
         """Return the running means of the scores, with their intervals, in one line."""
         return ", ".join(
-            f"l{p} {each.mean:.4g} ± {each.half_width:.2g}"
+            f"l{p} {each.mean:.4g}" + (f" ± {each.half_width:.2g}" if each.n > 1 else "")
             for p, each in self.scores.items()
             if each.n
         )

@@ -296,7 +296,9 @@ class _Start:
         left = pieces.images([number for number in pieces.numbers if number not in finished])
         if self.tell is None:
             return left
-        if self.folder.exists:
+        if not n_images:
+            self.tell("This shard has no pictures: there are more shards than pieces.")
+        elif self.folder.exists:
             self.tell(f"Going on: {n_images - left:,} of {n_images:,} pictures are finished.")
             errors = sum(each.pictures for each in self.failed.values())
             if errors and not self.retry_errors:

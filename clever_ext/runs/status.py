@@ -79,7 +79,6 @@ class Status:
             facts.append(("time left", time_left(self.tally, n_images)))
         return facts
 
-
     def _refused(self) -> list[tuple[str, str]]:
         if not self.refused:
             return []

@@ -146,3 +146,35 @@ def test_a_read_only_folder_can_be_read_and_not_gone_on_with(small, monkeypatch)
         small.score("run")
     assert not load_run(small.path / "run").metadata["complete"]
     assert dict(read_status(small.folder("run")).facts())["pieces"] == "2 of 3"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (None, "it is no JSON object"),
+        ([], "it is no JSON object"),
+        ({"format": ...}, "it has no 'format'"),
+        ({"warnings": None}, "it is not whole"),
+        ({"warnings": [{"other": 1}]}, "it is not whole"),
+        ({"pieces": None}, "is damaged"),
+        ({"data": None}, "is damaged"),
+        ({"model": ...}, "is damaged"),
+        ({"engine": None}, "its 'engine' is None"),
+    ],
+)
+def test_a_description_that_is_not_whole_is_said_and_mended(small, change, said):
+    small.score("run")
+    folder = small.folder("run")
+    before = folder.read()
+    text = change
+    if isinstance(change, dict):
+        text = json.loads(folder.description_file.read_text()) | change
+        text = {name: value for name, value in text.items() if value is not ...}
+    folder.description_file.write_text(json.dumps(text))
+    with pytest.raises(CleverError, match="run.json is damaged") as caught:
+        folder.read()
+    assert said in str(caught.value)
+    with pytest.raises(CleverError, match="run.json is damaged"):
+        folder.load()
+    small.score("run")
+    assert folder.read() == before
