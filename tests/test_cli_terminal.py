@@ -40,9 +40,10 @@ def test_a_table_fits_and_breaks_no_word(width):
         word for row in [*ROWS, [c.name for c in COLUMNS]] for cell in row for word in cell.split()
     }
     for line in lines:
+        if line.startswith("Left out for want of room"):
+            break
         for word in re.sub("─+", "", line).split():
-            if not line.startswith("Left out for want of room"):
-                assert word in whole or "…" in word
+            assert word in whole or "…" in word
     text = "\n".join(lines)
     assert text.count("(0.0008837, 0.0008855) = R") == len(ROWS)  # numbers are never cut
     left_out = [

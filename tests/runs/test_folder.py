@@ -61,6 +61,8 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(small):
     small.score("run")
     folder, before = small.folder("run"), small.table("run")
     whole = bytearray(folder.part(0).read_bytes())
+    # The footer is mostly text, which is as long as the path of the pictures makes it.
+    footer = len(whole) - int.from_bytes(whole[-8:-4], "little")
     noticed, places = 0, range(4, len(whole), 61)
     for place in places:
         damaged = bytearray(whole)
@@ -69,8 +71,8 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(small):
         try:
             assert_same_bits(before, folder.load().table)
         except CleverError:
-            noticed += 1
-    assert noticed > len(places) / 2
+            noticed += place < footer
+    assert noticed > len([place for place in places if place < footer]) / 2
 
 
 def test_a_lock_ends_with_its_process_and_a_stale_file_means_nothing(small):
