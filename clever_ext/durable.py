@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,9 +22,23 @@ def replacing(path: Path) -> Iterator[int]:
     The data, and then the folder, are flushed to the disk: what is there after this is there after
     a failure of power, and a reader sees the old file or the new one, never a part of it.
 
+    A link stays one: the file that it leads to is replaced. What is there and is no ordinary file,
+    such as a pipe, is written into as it is.
+
     Raises:
         CleverError: the system refuses; the old file, if there is one, is as it was, or whole.
     """
+    try:
+        if not _is_ordinary(path):
+            descriptor = os.open(path, os.O_WRONLY)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+            return
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.{uuid4().hex[:12]}{PARTIAL}")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -39,6 +54,14 @@ def replacing(path: Path) -> Iterator[int]:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def _is_ordinary(path: Path) -> bool:
+    """Tell whether a name is free, or of a file that another may replace."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - one module, as above
+    except FileNotFoundError:
+        return True
 
 
 def write(path: Path, data: bytes) -> None:

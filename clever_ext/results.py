@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -163,21 +163,22 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def _read(path: Path, columns: Sequence[str] | None) -> tuple[pa.Table, dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    def whole(path: Path) -> pa.Table:
+    def whole(file: BinaryIO) -> pa.Table:
         names = None if columns is None else list(columns)
         return pq.read_table(
-            path, columns=names, page_checksum_verification=True, partitioning=None
+            file, columns=names, page_checksum_verification=True, partitioning=None
         )
 
     arrow = _reading(path, whole)
     return arrow.replace_schema_metadata(None), _metadata(path, arrow.schema)
 
 
-def _reading(path: Path, read: Callable[[Path], Any]) -> Any:
+def _reading(path: Path, read: Callable[[BinaryIO], Any]) -> Any:
     import pyarrow as pa
 
     try:
-        return read(path)
+        with path.open("rb") as file:  # Arrow itself opens no name that is not UTF-8
+            return read(file)
     except (OSError, pa.ArrowException) as error:
         raise CleverError(
             f"{path} cannot be read: {error}",
@@ -214,6 +215,25 @@ class CleverResult:
 
     table: pd.DataFrame
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return "\n  ".join(self._words())
+
+    def _words(self) -> Iterator[str]:
+        """Say what the scores come to, and where they are."""
+        name = self.metadata.get("model", {}).get("name")
+        n_images = self.table["image_id"].nunique()
+        yield f"CleverResult: {n_images:,} images" + (f", scored by {name}" if name else "")
+        if n_images:
+            for norm, scores in self.scores.items():
+                known = scores[~np.isnan(scores)]
+                mean = f"mean score {known.mean():.4g}" if len(known) else "no score"
+                yield f"norm {norm:g}: {mean} of {len(known):,}"
+            counts = self.decisive()["status"].value_counts()
+            yield "status: " + ", ".join(f"{status} {n:,}" for status, n in counts.items())
+        for warning in self.metadata.get("warnings", ()):
+            yield f"! {warning['said']}"
+        yield "all rows: .table; the score of each image by norm: .scores"
 
     @cached_property
     def scores(self) -> dict[float, npt.NDArray[np.float64]]:

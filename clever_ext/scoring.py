@@ -326,7 +326,7 @@ def score_batch(
             engine.ask_again(batch.images)
         except KeyboardInterrupt:
             complete = False
-    late = _of_scores(table)
+    late = of_scores(table)
     # Where warnings are errors the result is not lost by them: its metadata tells the same.
     with suppress(Warning):
         if tell is not None:
@@ -337,7 +337,7 @@ def score_batch(
     return CleverResult(table, describe(engine, batch, settings, model_name, complete, late))
 
 
-def _of_scores(table: Any) -> list[Finding]:
+def of_scores(table: Any) -> list[Finding]:
     """Say where a radius hides how robust images are."""
     scored = table[table["status"].isin(("ok", "max-fallback", "degenerate"))]
     if not len(scored) or not scored["capped"].all():

@@ -1,5 +1,8 @@
 """How commands end: by which status, with which words, and without a traceback."""
 
+import errno
+import io
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scored_runs import LOW, run
-from small_run import SmallRun
+from small_run import SmallRun, assert_same_bits
 
 import clever_ext as cx
 from clever_ext import CleverError
@@ -210,3 +213,119 @@ def test_a_long_run_says_first_what_it_takes_and_what_would_be_cheaper(place, ca
     assert "Fix: " in told
     assert score(place, "--n-batches", "100", "--targets", "all") == 0
     assert "cost" not in capsys.readouterr().err  # nothing is left to do
+
+
+def test_an_empty_path_is_not_the_current_folder(place, capsys):
+    for options in (["--out", ""], ["--out=run", "--images", ""], ["--out=run", "--weights", ""]):
+        assert main([*place.command[2:], *options]) == 2
+        assert "is empty" in capsys.readouterr().err
+    for command in (["status", ""], ["report", "", "-o", "x"], ["compare", "a", "b", "-o", ""]):
+        assert main(command) == 2
+        assert "is empty" in capsys.readouterr().err
+    assert not Path("run.json").exists()
+
+
+def test_a_folder_may_have_any_name_that_the_system_takes(place, capsys):
+    out = os.fsdecode(b"run \xff")
+    assert main([*place.command[2:], "--out", out]) == 0
+    assert main(["status", out]) == 0
+    assert main(["report", out, "-o", f"{out}.html"]) == 0
+    assert main(["report", out, "--format", "json"]) == 0
+    assert '"rows"' in capsys.readouterr().out
+
+
+class Full(io.StringIO):
+    """A stream to a disk that is full."""
+
+    def write(self, _):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["status", "run"], ["report", "run", "--format", "csv"], ["report", "run", "--format", "md"]],
+)
+def test_output_that_takes_nothing_is_said(place, capsys, monkeypatch, command):
+    assert score(place) == 0
+    capsys.readouterr()
+    for arguments in (command, [*place.command[2:], "--out", "run"]):
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", Full())
+            assert main(arguments) == 2
+        assert "standard output cannot be written: No space left" in capsys.readouterr().err
+
+
+def test_a_refusal_keeps_its_status_where_nobody_can_be_told(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert main(["status", "nowhere"]) == 2
+
+
+def test_closed_streams_are_no_error(place):
+    closed = "import os, sys; os.closerange(0, 3); os.execv(sys.executable, sys.argv[1:])"
+    command = [sys.executable, "-c", closed, sys.executable, "-m", "clever_ext"]
+    assert subprocess.run([*command, *place.command[2:], "--out", "other"]).returncode == 0
+    assert score(place) == 0
+    assert_same_bits(cx.load_run("run").table, cx.load_run("other").table)
+    assert all(json.loads(line) for line in Path("other/log.jsonl").read_text().splitlines())
+
+
+def test_scores_that_are_all_the_radius_are_said_at_the_end(place, capsys):
+    assert score(place, "--radius", "1e-6") == 0
+    assert "every score is the radius" in capsys.readouterr().out
+    assert main(["report", "run", "--format", "md"]) == 0
+    assert "every score is the radius" in capsys.readouterr().out
+    assert main([*place.command[2:], "--out", "other"]) == 0
+    assert "every score is the radius" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--image-size", "99999999999999999999"], "image_size is"),
+        (["--image-size", "8", "99999999999"], "image_size is"),
+        (["--resize", "99999999999999999999"], "resize is"),
+        (["--crop-pct", "1e-300"], "crop_pct is 1e-300"),
+        (["--crop-pct", "nan"], "crop_pct is nan"),
+        (["--channels", "99999999999999999999"], "channels is"),
+        (["--channels", "2"], "channels is 2, and the pictures are files"),
+        (["--channels", "4"], "channels is 4, and the pictures are files"),
+        (["--channels", "1"], "--channels 1 for grey"),
+        (["--image-size", "9"], "give --image-size"),
+    ],
+)
+def test_options_that_no_picture_fits_are_bad_input(place, capsys, options, said):
+    assert score(place, *options) == 2
+    assert said in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
+def test_why_no_picture_can_be_read_is_one_message(place, capsys):
+    for picture in place.pictures.iterdir():
+        picture.write_bytes(b"nothing")
+    assert score(place) == 4
+    said = capsys.readouterr().err
+    assert said.count("Expected:") == said.count("Fix:") == 1
+    assert ".." not in said
+    assert "object at" not in said
+
+
+def test_an_error_is_the_same_text_in_every_run(place):
+    (place.pictures / "p0002_2.png").write_bytes(b"nothing")
+    assert score(place) == 3
+    error = cx.load_run("run").table.query("status == 'error'")["error"].item()
+    assert "cannot identify image file" in error
+    assert " at 0x" not in error
+
+
+def test_a_shard_without_pieces_says_so(place, capsys):
+    assert score(place, "--shard", "7/9") == 0
+    assert score(place, "--shard", "7/9") == 0
+    said = capsys.readouterr()
+    assert said.err.count("This shard has no pictures") == 2
+    assert said.out == ""
+
+
+def test_the_mean_of_one_picture_has_no_interval(place, capsys):
+    assert score(place, "--limit", "1") == 0
+    assert main(["status", "run"]) == 0
+    assert "nan" not in capsys.readouterr().out

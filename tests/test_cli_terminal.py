@@ -40,13 +40,16 @@ def test_a_table_fits_and_breaks_no_word(width):
         word for row in [*ROWS, [c.name for c in COLUMNS]] for cell in row for word in cell.split()
     }
     for line in lines:
+        if line.startswith("Left out for want of room"):
+            break
         for word in re.sub("─+", "", line).split():
-            if not line.startswith("No room for"):
-                assert word in whole or "…" in word
+            assert word in whole or "…" in word
     text = "\n".join(lines)
     assert text.count("(0.0008837, 0.0008855) = R") == len(ROWS)  # numbers are never cut
-    left_out = [c.name for c in COLUMNS if c.name not in text.partition("No room for")[0]]
-    assert all(name in text.partition("No room for")[2] for name in left_out)
+    left_out = [
+        c.name for c in COLUMNS if c.name not in text.partition("Left out for want of room")[0]
+    ]
+    assert all(name in text.partition("Left out for want of room")[2] for name in left_out)
 
 
 def test_where_there_is_room_nothing_is_cut():

@@ -165,9 +165,9 @@ def test_images_without_a_pair_are_dropped_and_why():
     assert reasons[4] == "error: no picture"
     assert reasons[5] == "another label than in a"
     assert reasons[6] == "another name than in a"
-    assert (reasons[50:60] == "not scored").all()
+    assert (reasons[50:60] == "not among its pictures").all()
     assert (found.dropped["model"] == "b").all()
-    assert "10 because of b: not scored." in str(found)
+    assert "10 because of b: not among its pictures." in str(found)
 
 
 def test_the_smallest_score_over_the_targets_and_the_best_radius_count():
@@ -324,3 +324,17 @@ def test_without_labels_all_is_written_and_said():
     assert "both models are right" not in said
     labelled = str(cx.compare(run(LOW, "a"), run(HIGH, "b")))
     assert "no label" not in labelled
+
+
+def test_runs_of_numbers_and_of_names_say_that_their_ids_differ():
+    names = np.arange(len(LOW)) + 2**62
+    with pytest.raises(CleverError, match="different ids: one by numbers, other by names"):
+        cx.compare(run(LOW, "one"), run(LOW, "other", image_id=names))
+    with pytest.raises(CleverError, match="not among its pictures"):
+        cx.compare(run(LOW, "one"), run(LOW, "other", image_id=np.arange(len(LOW)) + 1000))
+
+
+def test_where_no_model_is_right_no_number_is_shown():
+    wrong = np.full(len(LOW), 7)
+    found = cx.compare(*(run(LOW, name, predicted=wrong) for name in ("one", "other")))
+    assert "(,)" not in str(found)

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from scored_runs import LOW, run
 
 from clever_ext import CleverError, CleverResult, clever_score
 from clever_ext.results import COLUMNS, make_table
@@ -108,3 +109,16 @@ def test_a_torn_file_is_refused(result, tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(CleverError, match="cannot be read"):
         CleverResult.load(path)
+
+
+def test_a_result_says_in_a_few_lines_what_it_holds():
+    result = run(LOW, "net", {"warnings": [{"said": "the labels are odd"}]})
+    lines = repr(result).splitlines()
+    assert lines[0] == f"CleverResult: {len(LOW)} images, scored by net"
+    assert f"norm 2: mean score {np.mean(LOW):.4g} of {len(LOW)}" in lines[1]
+    assert f"ok {len(LOW)}" in lines[2]
+    assert lines[3].endswith("! the labels are odd")
+    assert ".table" in lines[4]
+    assert "0 images" in repr(CleverResult(result.table.iloc[:0]))
+    nothing = run(LOW[:2], "net", score=[np.nan] * 2, status=["error"] * 2, norm=[np.nan] * 2)
+    assert "error 2" in str(nothing)

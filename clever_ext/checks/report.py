@@ -14,6 +14,8 @@ _MARKS = {"well": "✓", "concern": "!", "refused": "✗"}
 class Checked:
     """What was looked at before scores are made; printing it shows a table.
 
+    It is true where nothing asks for anything to be done.
+
     Attributes:
         findings: In the order in which they were made.
     """
@@ -40,6 +42,9 @@ class Checked:
         """Mark, topic, what was seen, and what to do, topic after topic."""
         ordered = sorted(dict.fromkeys(self.findings), key=lambda each: TOPICS.index(each.topic))
         return [(mark(each), each.topic, each.said, each.fix) for each in ordered]
+
+    def __bool__(self) -> bool:
+        return self.well
 
     def __str__(self) -> str:
         return "\n".join(

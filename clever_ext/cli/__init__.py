@@ -14,7 +14,7 @@ from typing import Any
 from .. import __version__
 from ..errors import CleverError
 from . import bench, check, compare, doctor, merge, report, score, status
-from .terminal import accept_any_sign, close_output, say
+from .terminal import accept_any_sign, complain, discard, open_streams
 
 __all__ = ["main"]
 
@@ -57,10 +57,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _expanded(value: Any) -> Any:
-    """Replace a leading ~ by the user's home."""
+def _path(name: str, value: Any) -> Any:
+    """Refuse an empty path, which would be the current folder; replace a leading ~ by the home."""
     if isinstance(value, list):
-        return [_expanded(each) for each in value]
+        return [_path(name, each) for each in value]
+    if value == "":
+        raise CleverError(
+            f"the path of {name.replace('_', '-')} is empty",
+            "the path of a file or folder",
+            "name one; the current folder is '.'",
+        )
     return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111
 
 
@@ -70,20 +76,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     Status 2 is bad input, or a file that could not be written, said in one message on standard
     error; `clever-ext score -h` lists the others.
     """
+    open_streams()
     accept_any_sign()
     try:
         args = _parser().parse_args(argv)
         for name in _PATHS:
             if hasattr(args, name):
-                setattr(args, name, _expanded(getattr(args, name)))
+                setattr(args, name, _path(name, getattr(args, name)))
         status: int = args.run(args)
-        sys.stdout.flush()
     except CleverError as error:
-        say(f"clever-ext: {error}", sys.stderr)
+        complain(f"clever-ext: {error}")
         return error.exit_status
     except KeyboardInterrupt:  # a run that has begun answers by itself
         return _INTERRUPTED
     except BrokenPipeError:
-        close_output()
+        discard(sys.stdout)
         return _PIPE
     return status

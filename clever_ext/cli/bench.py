@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     for stage in costs.stages:
         floor, ours = stage.medians()
         rows.append([stage.name, f"{floor:,.2f}", f"{ours:,.2f}", f"{floor / ours:.2f}"])
-    print("Microseconds for each gradient evaluation")
+    show(["Microseconds for each gradient evaluation"])
     show(table(columns, rows, terminal_width()))
     show(facts(((name, str(value)) for name, value in costs.facts.items()), terminal_width()))
     return 0

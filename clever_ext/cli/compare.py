@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     text = _TEXTS[args.format](found)
     if args.out is None:
-        print(text)
+        show([text])
     else:
         durable.write(Path(args.out), text.encode())
     return 0

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from .terminal import say
+from .terminal import output, say
 
 FORMATS = ("html", "csv", "json", "md")
 #: Where the page goes if nothing is said; the other formats are printed.
@@ -35,7 +35,9 @@ def run(args: argparse.Namespace) -> int:
     from ..report.writing import write_report, writer
 
     if args.out is None and args.format != "html":
-        writer(args.format)(read_runs(args.runs), sys.stdout)
+        write, runs = writer(args.format), read_runs(args.runs)
+        with output() as stream:
+            write(runs, stream)
         return 0
     out = args.out or _PAGE
     write_report(args.runs, out, args.format, args.images)

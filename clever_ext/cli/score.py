@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from ..runs.folder import RunFolder, read_scores
     from ..runs.loop import score_run
     from ..runs.outcome import outcome
+    from ..runs.pieces import Pieces
     from ..runs.ranks import find_ranks, local_device
 
     shard = shard_of(args.shard)
@@ -76,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
     if not ranks.leader:
         return status
     result = read_scores(folder.path) if folder.finished() else None
-    print_run(folder.path, result)
+    if result is not None or Pieces.of(folder.read()).numbers:
+        print_run(folder.path, result)
     if status or result is None or ranks.job is not None:
         return status
     return outcome(result)

@@ -76,7 +76,7 @@ def print_run(path: Path, result: CleverResult | None) -> None:
         path: The run's folder.
         result: Its rows, without lists; None if no piece is finished.
     """
-    from ..runs.description import findings_of
+    from ..runs.description import findings_in
 
     if result is None:
         say("No piece is finished yet: the same command goes on.")
@@ -84,7 +84,7 @@ def print_run(path: Path, result: CleverResult | None) -> None:
     if result.table["image_id"].nunique() <= _FEW:
         print_scores(result, result.metadata["class_names"])
     print_summary(result)
-    print_findings(findings_of(result.metadata))
+    print_findings(findings_in(result))
     say(f"Results: {path}")
 
 
@@ -119,7 +119,7 @@ def _of_norm(norm: str, rows: pd.DataFrame, labelled: bool) -> list[str]:
     return [
         norm,
         f"{len(rows):,}",
-        f"{mean:.4g} ± {half:.2g}",
+        f"{mean:.4g} ± {half:.2g}" if len(score) > 1 else f"{mean:.4g}",
         f"{median:.4g}",
         f"{rows['capped'].mean():.1%}",
         f"{wrong:.1%}" if labelled else "no labels",

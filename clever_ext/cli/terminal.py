@@ -8,12 +8,15 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
 from rich.cells import cell_len, set_cell_size
 
+from ..errors import CleverError
 from ..findings import Finding, of_concern
 
 #: Texts that may be cut get so many columns at least, or at worst so many.
@@ -39,9 +42,56 @@ def accept_any_sign() -> None:
             stream.reconfigure(errors=_ERRORS)
 
 
-def close_output() -> None:
-    """Let nothing more be written to standard output, which nobody reads any longer."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def open_streams() -> None:
+    """Let standard streams that the caller has closed lead nowhere.
+
+    The next file that is opened would get their number, and what is said be written into it.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the free number
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open("r+")  # noqa: SIM115 - as long as the process
+            setattr(sys, name, nowhere)
+
+
+def discard(file: TextIO) -> None:
+    """Let nothing more be written to a stream that nobody reads, or that takes nothing more."""
+    with suppress(OSError, ValueError):  # it is none of the system's
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+
+
+@contextmanager
+def output(file: TextIO | None = None) -> Iterator[TextIO]:
+    """Give standard output, or another stream, to write to, and write it out.
+
+    Raises:
+        CleverError: the system refuses, as where a disk is full.
+        BrokenPipeError: nobody reads it any longer.
+    """
+    stream = file or sys.stdout
+    try:
+        yield stream
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard(stream)
+        name = "standard error" if stream is sys.stderr else "standard output"
+        raise CleverError(
+            f"{name} cannot be written: {error.strerror or error}",
+            "a terminal, a pipe or a file with room",
+            "make room or send it elsewhere, and give the same command again: what a run has "
+            "written is kept",
+        ) from error
+
+
+def complain(text: str) -> None:
+    """Say why a command ends; where standard error takes nothing, its exit status says so alone."""
+    with suppress(CleverError, OSError):
+        say(text, sys.stderr)
 
 
 def terminal_width() -> int:
@@ -121,7 +171,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) 
         lines += [_line([row[n] for n in block], block, widths, columns) for row in cells] + [""]
     left_out = [columns[n].name for n in range(len(columns)) if n not in kept]
     if left_out:
-        lines += sentence(f"No room for: {', '.join(left_out)}.", width)
+        lines += sentence(f"Left out for want of room: {', '.join(left_out)}.", width)
     return lines
 
 
@@ -187,8 +237,9 @@ def _width_of(file: TextIO | None) -> int:
 
 def show(lines: Iterable[str], file: TextIO | None = None) -> None:
     """Print lines as they are."""
-    for line in lines:
-        print(line, file=file or sys.stdout)
+    with output(file) as stream:
+        for line in lines:
+            print(line, file=stream)
 
 
 def print_findings(findings: Iterable[Finding], file: TextIO | None = None) -> None:

@@ -16,7 +16,7 @@ from ..runs.folder import Source
 from ..sampling import check_norm
 from . import cautions as doubts
 from .comparison import Comparison
-from .pairing import Paired, Side, paired, sides
+from .pairing import Paired, Side, paired, refuse_other_ids, sides
 from .statistics import (
     FEWEST_PAIRS,
     detectable,
@@ -93,6 +93,7 @@ def compare(
             sets.append(pairs)
             dropped += without
     if not any(len(each.image_ids) for each in sets):
+        refuse_other_ids(models, estimators[0])
         reasons = Counter(each["reason"] for each in dropped).most_common(3)
         raise CleverError(
             f"the runs have no scored image in common ({', '.join(r for r, _ in reasons)})",

@@ -23,6 +23,10 @@ Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
 
+#: Ids below are numbers of pictures; those of names are spread over 63 bits.
+_NUMBERS = 2**32
+
+
 @dataclass(frozen=True)
 class Side:
     """One model of a comparison.
@@ -204,7 +208,27 @@ def _why_missing(result: CleverResult, ids: pd.Index[Any]) -> list[str]:
     """Say for images without a row of the norm what the run knows of them."""
     table = result.table[result.table["status"] == "error"]
     errors = dict(zip(table["image_id"], table["error"], strict=True))
-    return [f"error: {errors[u]}" if u in errors else "not scored" for u in ids]
+    known = set(result.table["image_id"])
+    without = {True: "not scored", False: "not among its pictures"}
+    return [f"error: {errors[u]}" if u in errors else without[u in known] for u in ids]
+
+
+def refuse_other_ids(sides: Sequence[Side], estimator: str) -> None:
+    """Refuse runs of which some know their pictures by numbers and others by names.
+
+    Raises:
+        CleverError: they do, so that none can be paired.
+    """
+    ids = [side.runs[estimator].table["image_id"].to_numpy() for side in sides]
+    how = ["numbers" if each.max(initial=0) < _NUMBERS else "names" for each in ids]
+    if len(set(how)) > 1:
+        said = ", ".join(f"{side.name} by {by}" for side, by in zip(sides, how, strict=True))
+        raise CleverError(
+            f"the runs know their pictures by different ids: {said}",
+            "the same ids: an array's pictures are numbered, those of files have ids by their names",
+            "score the same files or the same array with each model, or give clever_score the "
+            "image_ids of the other run",
+        )
 
 
 def fed_alike(a: Side, b: Side, estimator: str) -> bool:

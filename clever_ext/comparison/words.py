@@ -111,6 +111,8 @@ def _numbers(rows: pd.DataFrame, title: str, level: str, labelled: bool) -> Sect
         return [
             # No blank within the brackets: terminals shall not break them.
             f"{_number(row[name])} ({_number(row[f'{name}_low'])},{_number(row[f'{name}_high'])})"
+            if row[name] == row[name]
+            else ""
             for _, row in rows.iterrows()
         ]
 

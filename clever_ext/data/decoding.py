@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,6 +20,10 @@ from .records import ImageRecord
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 """What a file may hold, whatever its ending. Pillow's other decoders stay shut: some are seldom
 used and little tested, and one hands the file to another program."""
+
+
+#: What Python prints of an object in memory: another in each process.
+_ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")
 
 
 class Stored(NamedTuple):
@@ -67,8 +72,9 @@ def decode(record: ImageRecord, preprocessing: Preprocessing) -> tuple[torch.Ten
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
         raise too_large(repr(record.name), str(error) or "out of memory") from error
     except Exception as error:  # decoders of damaged files raise nearly anything
+        why = _ADDRESS.sub("", str(error)).rstrip(".")
         raise CleverError(
-            f"{record.name!r} cannot be decoded ({type(error).__name__}: {error})",
+            f"{record.name!r} cannot be decoded ({type(error).__name__}: {why})",
             "a complete picture in one of the formats " + ", ".join(FORMATS),
             "replace the file or leave it out",
         ) from error

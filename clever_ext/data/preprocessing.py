@@ -27,6 +27,11 @@ CropMode = Literal["center", "squash", "border"]
 Sides = int | tuple[int, int]
 """A length of pixels, or a height and a width."""
 
+#: Pixels of a network's input, and of a resized picture, at most: as many as Pillow would read of
+#: a picture once resized; and channels.
+_MOST_PIXELS, _MOST_CHANNELS = 2**29, 2**16
+#: Share of a resized picture's sides that a crop keeps, at least.
+_SMALLEST_CROP = 0.01
 #: How many times Pillow's limit a picture may have once resized: 2 GB, for the narrowest.
 _RESIZED = 6
 
@@ -80,7 +85,10 @@ class Preprocessing:
                     "give resize two numbers",
                 )
             resize = (resize, resize)
-        if self.channels is not None and (not isinstance(self.channels, int) or self.channels < 1):
+        channels = self.channels
+        if channels is not None and not (
+            isinstance(channels, int) and 1 <= channels <= _MOST_CHANNELS
+        ):
             raise CleverError(
                 f"channels is {self.channels!r}", "3 for RGB or 1 for grey", "leave it out for RGB"
             )
@@ -210,9 +218,11 @@ def scale_size(image_size: Sides, crop_pct: float) -> Sides:
     Raises:
         CleverError: If the share is none.
     """
-    if not 0 < crop_pct <= 2:
+    if not _SMALLEST_CROP <= crop_pct <= 2:
         raise CleverError(
-            f"crop_pct is {crop_pct}", "a share of the side above 0", "give 0.875 for 87.5 %"
+            f"crop_pct is {crop_pct}",
+            f"a share of the side from {_SMALLEST_CROP} to 2",
+            "give 0.875 for 87.5 %",
         )
     if isinstance(image_size, int):
         return max(math.floor(image_size / crop_pct), 1)
@@ -234,6 +244,12 @@ def check_sides(name: str, given: Any) -> Sides:
         raise CleverError(
             f"{name} is {given!r}",
             "a positive number of pixels, or two: height and width",
+            f"give {name} what the network was trained with, such as 224",
+        )
+    if sides[0] * sides[-1] > _MOST_PIXELS:
+        raise CleverError(
+            f"{name} is {given!r}: that is {sides[0] * sides[-1]:.3g} pixels",
+            f"at most {_MOST_PIXELS:,} pixels",
             f"give {name} what the network was trained with, such as 224",
         )
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..results import CleverResult
-from ..runs.description import findings_of
+from ..runs.description import findings_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +110,7 @@ def summarise(result: CleverResult) -> RunSummary:
             _of_norm(float(str(norm)), own)
             for norm, own in rows[rows["norm"].notna()].groupby("norm", sort=False)
         ],
-        warnings=[str(each) for each in findings_of(result.metadata)],
+        warnings=[str(each) for each in findings_in(result)],
     )
 
 

@@ -16,7 +16,8 @@ from ..engine import Choice
 from ..errors import CleverError
 from ..findings import Finding, of_concern
 from ..inputs import Batch
-from ..scoring import describe
+from ..results import CleverResult
+from ..scoring import describe, of_scores
 from .fingerprint import fingerprint
 from .identity import run_id
 from .pieces import Pieces
@@ -87,6 +88,22 @@ def _contents(source: ImageSource, known: dict[str, Any] | None) -> dict[str, An
 def findings_of(metadata: dict[str, Any]) -> list[Finding]:
     """Read what was seen when a run was begun, or a result made, from where it is kept."""
     return [Finding(**told) for told in metadata.get("warnings", [])]
+
+
+def findings_in(result: CleverResult) -> list[Finding]:
+    """Return all that is to be said of a result: what was seen at first, and what its rows show."""
+    return of_concern([*findings_of(result.metadata), *of_scores(result.table)])
+
+
+def renewed(description: dict[str, Any], here: dict[str, Any]) -> dict[str, Any]:
+    """Return a description with what may have changed since: how its pictures are, and were found.
+
+    Args:
+        description: Of the run that is there.
+        here: Of the same, as it was asked for again.
+    """
+    data = {**description["data"], "contents": here["data"]["contents"]}
+    return {**description, "data": data, "warnings": here["warnings"]}
 
 
 def threads_and_cpus(threads: int, cpus: float) -> list[Finding]:

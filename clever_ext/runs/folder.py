@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from .. import durable
 from ..errors import CleverError
+from ..findings import Finding
 from ..results import FORMAT, SCALARS, CleverResult, read_metadata
 from .identity import run_id
 from .pieces import Pieces
@@ -39,7 +40,8 @@ class Failed(NamedTuple):
 class RunFolder:
     """The files of one run; docs/run-format.md describes them.
 
-    `run.json` says what the run is, is written once and never changed. `parts/part-00000.parquet`
+    `run.json` says what the run is; it is written when the run begins, and again where pictures
+    that had errors are tried again, since those are others then. `parts/part-00000.parquet`
     and so on hold the rows of one piece each, as `CleverResult.load` reads them; what is done is
     known from them alone. Every file appears whole or not at all. `log.jsonl` tells what happened.
     """
@@ -83,9 +85,11 @@ class RunFolder:
         """
         try:
             description = json.loads(self.description_file.read_text(encoding="utf-8"))
+            if not isinstance(description, dict):
+                raise ValueError("it is no JSON object")
             known = description.pop("format") == FORMAT
-            if known and run_id(description) != description["run_id"]:
-                raise ValueError("its settings are not those that it was written with")
+            if known:
+                _check_description(description)
         except OSError as error:
             raise CleverError(
                 f"{self.path} holds no run: {error.strerror}",
@@ -94,7 +98,7 @@ class RunFolder:
             ) from error
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise CleverError(
-                f"{self.description_file} is damaged: {error}",
+                f"{self.description_file} is damaged: {_words(error)}",
                 "the JSON that `clever-ext score` wrote",
                 "start the run again with the same command: it mends the file from the parts",
             ) from error
@@ -211,6 +215,27 @@ class RunFolder:
             return False
         finally:
             os.close(descriptor)
+
+
+def _check_description(description: dict[str, Any]) -> None:
+    """Raise what is raised where `run.json` is not as it was written, or is not whole."""
+    if run_id(description) != description["run_id"]:
+        raise ValueError("its settings are not those that it was written with")
+    Pieces.of(description)
+    for told in description["warnings"]:
+        Finding(**told)
+    for name in ("model", "engine"):
+        if not isinstance(description[name], dict):
+            raise ValueError(f"its {name!r} is {description[name]!r}")
+    if not isinstance(description["data"]["contents"], dict):
+        raise ValueError("it does not say which files the pictures are in")
+
+
+def _words(error: Exception) -> str:
+    """Say what is wrong with a text by what came of reading it."""
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    return str(error) if isinstance(error, ValueError) else f"it is not whole ({error})"
 
 
 def version_of(path: Path) -> Version:

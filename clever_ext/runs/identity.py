@@ -69,7 +69,8 @@ def _check_same_contents(there: dict[str, Any], here: dict[str, Any]) -> None:
         raise CleverError(
             wrong,
             "the pictures that the run was begun with",
-            "put them back, or choose another --out",
+            "put them back; if only pictures that had errors were mended, give --retry-errors; "
+            "or choose another --out",
         )
 
 

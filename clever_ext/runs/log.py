@@ -116,8 +116,11 @@ class Tally:
     _read: int = 0
 
     def update(self) -> None:
-        """Read the lines that came since the last time; what is no whole line of ours is left."""
-        with suppress(FileNotFoundError), self.path.open("rb") as file:
+        """Read the lines that came since the last time; what is no whole line of ours is left.
+
+        A log that is missing or cannot be read has no lines: what is done is known without it.
+        """
+        with suppress(OSError), self.path.open("rb") as file:
             file.seek(self._read)
             lines = file.read().splitlines(keepends=True)
             for line in lines:
@@ -130,7 +133,7 @@ class Tally:
                         self.add(event["piece"], event["time"], event)
                     elif event["event"] == "retry":
                         for piece in event["pieces"]:
-                            self._remove(piece)
+                            self.remove(piece)
                     elif event["event"] == "start" and event["first"]:
                         self.since, self.recent_images, self.recent_gradients = event["time"], 0, 0
 
@@ -148,8 +151,8 @@ class Tally:
             self.recent_gradients += int(facts["gradients"])
             self.last = max(self.last, when)
 
-    def _remove(self, piece: int) -> None:
-        """Forget a piece that will be scored again; the time that it took was spent."""
+    def remove(self, piece: int) -> None:
+        """Forget a piece that is not finished any more; the time that it took was spent."""
         facts = self.pieces.pop(piece, None)
         if facts is not None:
             self._count(facts, -1)
@@ -164,7 +167,7 @@ class Tally:
     def means(self) -> str:
         """Return the running means of the scores, with their intervals, in one line."""
         return ", ".join(
-            f"l{p} {each.mean:.4g} ± {each.half_width:.2g}"
+            f"l{p} {each.mean:.4g}" + (f" ± {each.half_width:.2g}" if each.n > 1 else "")
             for p, each in self.scores.items()
             if each.n
         )

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..cost import Passes, of_cost
-from ..data import ImageSource, resolve
+from ..data import ImageSource, other_contents, resolve
 from ..data.loading import Loader, Pending
 from ..findings import Finding, of_concern
 from ..results import CleverResult
@@ -25,6 +25,7 @@ from .description import (
     describe_run,
     findings_of,
     of_parts,
+    renewed,
 )
 from .folder import Failed, RunFolder, Version, version_of
 from .identity import check_same
@@ -33,6 +34,7 @@ from .meter import Meter, meter
 from .pieces import Pieces, gradients_per_image, piece_size
 from .ranks import Ranks, first_round, left_over
 from .repair import mend, recovered
+from .retrying import with_earlier
 from .scorer import Scorer
 from .stopping import Stopper, stopper
 from .unchanged import check_pictures
@@ -126,14 +128,18 @@ class Run:
         loaded = pending.result()
         read = time.monotonic()
         result = self.scorer.piece(loaded, lambda done, total: shown.within(n_images, done, total))
+        kept: list[int] = []
+        if number in self._again:
+            result, kept = with_earlier(CleverResult.load(self.folder.part(number)), result)
         end = time.monotonic()
         self._longest = max(self._longest, end - begin)
         self._written()
         seconds = {"waited": round(read - begin, 4), "scored": round(end - read, 4)}
-        self._writing = self._writer.submit(self._keep, number, result, seconds, log, shown)
+        facts = {"seconds": seconds} | ({"kept": kept} if kept else {})
+        self._writing = self._writer.submit(self._keep, number, result, facts, log, shown)
 
     def _keep(
-        self, number: int, result: CleverResult, seconds: dict[str, float], log: Log, shown: Meter
+        self, number: int, result: CleverResult, facts: dict[str, Any], log: Log, shown: Meter
     ) -> None:
         begin = time.monotonic()
         late = self._late(result)
@@ -144,8 +150,8 @@ class Run:
         metadata = {**result.metadata, **self._of_parts, "piece": number}
         metadata["warnings"] = [each.to_json() for each in of_concern(warnings)]
         self.folder.add(number, CleverResult(result.table, metadata))
-        seconds = {**seconds, "wrote": round(time.monotonic() - begin, 4)}
-        log.write("piece", piece=number, seconds=seconds, **facts_of(result))
+        facts["seconds"]["wrote"] = round(time.monotonic() - begin, 4)
+        log.write("piece", piece=number, **facts, **facts_of(result))
         shown.finished()
 
     def _late(self, result: CleverResult) -> set[Finding]:
@@ -263,7 +269,8 @@ class _Start:
                 description = completed(recovered(folder), here)
                 check_same(description, here, contents=not self.retry_errors)
                 mend(folder, description)
-                check_pictures(folder, description, self.source, scorer, self.loader)
+                other = bool(other_contents(*(d["data"]["contents"] for d in (description, here))))
+                check_pictures(folder, description, self.source, scorer, self.loader, other)
 
         folder.make()
         with folder.locked(ranks.job, take_up):
@@ -274,6 +281,8 @@ class _Start:
             elif not folder.exists:
                 choice = scorer.choose(subjects, max(1, n_gradients))
                 folder.describe({**here, "engine": choice_to_json(choice)})
+            elif self.retry_errors:
+                folder.describe(renewed(folder.read(), here))
             ranks.begun()
             description = folder.read()
             check_same(description, here, contents=not self.retry_errors)
@@ -299,7 +308,9 @@ class _Start:
         left = pieces.images([number for number in pieces.numbers if number not in finished])
         if self.tell is None:
             return left
-        if self.folder.exists:
+        if not n_images:
+            self.tell("This shard has no pictures: there are more shards than pieces.")
+        elif self.folder.exists:
             self.tell(f"Going on: {n_images - left:,} of {n_images:,} pictures are finished.")
             errors = sum(each.pictures for each in self.failed.values())
             if errors and not self.retry_errors:

@@ -21,7 +21,10 @@ def recovered(run: RunFolder) -> dict[str, Any]:
     try:
         return run.read()
     except CleverError as error:
-        for path in run.finished().values():
+        newest_first = sorted(
+            run.finished().values(), key=lambda path: path.stat().st_mtime_ns, reverse=True
+        )
+        for path in newest_first:
             try:
                 metadata = read_metadata(path)
             except CleverError:

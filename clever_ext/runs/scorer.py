@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..calling import PassFailedError
 from ..data import ImageRecord, ImageSource
 from ..data.loading import Loaded, Loader
 from ..engine import Choice, Engine
@@ -69,15 +70,23 @@ class Scorer:
             NothingScoredError: there is none.
             CleverError: the model does not take it.
         """
-        why = ""
+        channels = self.model.preprocessing.channels
+        if source.kind != "array" and channels not in (None, 1, 3):
+            raise CleverError(
+                f"channels is {channels}, and the pictures are files",
+                "3 for RGB or 1 for grey",
+                "leave --channels out, or save the model's inputs as numbers in a .npy file",
+            )
+        why: CleverError | None = None
         for start in range(0, len(source), _SEARCHED):
             records = [source[n] for n in range(start, min(start + _SEARCHED, len(source)))]
             for loaded in loader.submit(records).result():
                 if loaded.pixels is not None:
                     return self.batch([loaded], labels=False)
-                why = why or str(loaded.error)
+                why = why or loaded.error
+        assert why is not None
         raise NothingScoredError(
-            f"none of the {len(source)} pictures can be read; the first: {why}",
+            f"none of the {len(source)} pictures can be read; the first: {why.wrong}",
             "at least one picture",
             "check --images and the place where they are stored",
         )
@@ -91,7 +100,14 @@ class Scorer:
             CleverError: the model cannot be scored, or a setting does not suit it.
         """
         with self.engine.running(first.images.device):
-            self.engine.check(first.images, self.settings.balls, self.settings.clip)
+            try:
+                self.engine.check(first.images, self.settings.balls, self.settings.clip)
+            except PassFailedError as error:
+                fix = (
+                    "give --image-size, and --channels 1 for grey, as the model was trained; or "
+                    + error.fix
+                )
+                raise CleverError(error.wrong, error.expected, fix) from error
             # As if it were misclassified: a target that is its class concerns this picture alone.
             logits = all_logits(self.engine, first)
             n_classes = logits.shape[1]

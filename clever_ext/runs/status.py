@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import CleverError
 from ..progress import duration
 from ..results import CleverResult
-from .folder import RunFolder
+from .folder import RunFolder, check_part
 from .log import Tally, facts_of
 from .meter import speeds, time_left
 from .pieces import Pieces
 
+#: Damaged parts that are named.
+_NAMED = 3
 #: The columns that a tally needs.
 _SCORES = ("image_id", "norm", "target", "score", "status", "p_lowest", "n_gradients")
 
@@ -25,6 +28,7 @@ class Status:
         pieces: Of the run, and of its shard.
         tally: What its pieces add up to.
         finished: Pieces that are finished.
+        refused: Files of parts that are damaged, or of another run.
         worked_at: Whether a process holds the run's lock.
     """
 
@@ -32,6 +36,7 @@ class Status:
     pieces: Pieces
     tally: Tally
     finished: int
+    refused: tuple[str, ...]
     worked_at: bool
 
     @property
@@ -58,6 +63,7 @@ class Status:
                 f"{self.tally.images:,} of {n_images:,}, {self.tally.errors:,} with errors",
             ),
             ("pieces", f"{self.finished:,} of {len(self.pieces.numbers):,}"),
+            *self._refused(),
             ("gradients", f"{self.tally.gradients:,}"),
             ("estimator", f"{settings['estimator']}, norms {', '.join(settings['norms'])}"),
             ("mean scores", self.tally.means() or "none yet"),
@@ -73,19 +79,40 @@ class Status:
             facts.append(("time left", time_left(self.tally, n_images)))
         return facts
 
+    def _refused(self) -> list[tuple[str, str]]:
+        if not self.refused:
+            return []
+        more = f" and {len(self.refused) - _NAMED} more" if len(self.refused) > _NAMED else ""
+        named = ", ".join(self.refused[:_NAMED]) + more
+        return [("damaged parts", f"{named}: the same command sets them aside and scores anew")]
+
 
 def read_status(folder: RunFolder) -> Status:
     """Read where a run stands; nothing is written, and a process at work is not disturbed.
 
     Raises:
-        CleverError: there is no run, or a part that is not in the log cannot be read.
+        CleverError: there is no run, or a part that is not in the log is damaged within.
     """
     description = folder.read()
     tally = Tally(folder.log)
     tally.update()
-    finished = folder.finished()
+    pieces = Pieces.of(description)
+    finished, refused = {}, []
+    for number, path in folder.finished().items():
+        try:
+            check_part(path, description, number)
+        except CleverError:
+            refused.append(path.name)
+            continue
+        if number in pieces.numbers:
+            finished[number] = path
+        else:
+            refused.append(path.name)
+    for number in tally.pieces.keys() - finished.keys():
+        tally.remove(number)
     # A process may have been killed between a part and its line in the log.
     for number in finished.keys() - tally.pieces.keys():
         rows = CleverResult.load_parts([finished[number]], _SCORES)
         tally.add(number, 0.0, facts_of(rows))
-    return Status(description, Pieces.of(description), tally, len(finished), folder.is_locked())
+    worked_at = folder.is_locked()
+    return Status(description, pieces, tally, len(finished), tuple(refused), worked_at)

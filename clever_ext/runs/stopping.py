@@ -14,8 +14,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: A second signal within so many seconds is the first again: a terminal and torchrun both send it.
 _SAME = 0.5
 _SAID = (
-    b"\nclever-ext: stopping when the pictures at hand are scored; a second signal stops at once, "
-    b"and they are scored anew when the run goes on\n"
+    b"\nclever-ext: stopping when the piece at hand is scored and kept; a second signal stops at "
+    b"once, and its pictures are scored anew when the run goes on\n"
 )
 
 

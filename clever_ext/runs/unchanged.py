@@ -23,6 +23,7 @@ def check_pictures(
     source: ImageSource,
     scorer: Scorer,
     loader: Loader,
+    all_of_them: bool = False,
 ) -> None:
     """Refuse pictures that are others than those that a run has scored, by the digests in its rows.
 
@@ -34,6 +35,7 @@ def check_pictures(
         source: The pictures.
         scorer: Gives them as the model gets them.
         loader: Of the pictures.
+        all_of_them: Whether all that were scored are read: their files are known to differ.
 
     Raises:
         CleverError: a picture has changed.
@@ -47,12 +49,12 @@ def check_pictures(
     since = description["data"]["contents"]["modified"]
     scored = [record for record in source if record.image_id in digests]
     later = [record for record in scored if _written(record) > since]
-    chosen = _some(later, _LATER) + _some(scored, _OTHERS)
+    chosen = scored if all_of_them else _some(later, _LATER) + _some(scored, _OTHERS)
     other: dict[str, None] = {}
     for start in range(0, len(chosen), _AT_ONCE):
         for each in loader.submit(chosen[start : start + _AT_ONCE]).result():
             if each.pixels is None:
-                continue  # it was scored, and need not be read again
+                continue  # it was scored, and keeps its rows
             if scorer.batch([each], labels=False).digests[0] != digests[each.record.image_id]:
                 other[each.record.name] = None
     if other:

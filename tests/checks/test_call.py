@@ -37,6 +37,7 @@ def test_nothing_to_say_of_a_sound_model():
     x, labels = pictures()
     told = check(Sorted().eval(), x, labels=labels, **FEW)
     assert told.well, str(told)
+    assert told
     assert not told.refused
     assert "40 of 40 images that were looked at are classified right (100%)" in str(told)
     assert "✓ units" in str(told)

@@ -1,6 +1,7 @@
 """What a run's folder tells while the run goes on, or after."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from clever_ext.progress import duration
@@ -84,3 +85,51 @@ def test_moments():
 )
 def test_durations(seconds, words):
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "another run's", "another piece"])
+def test_a_part_that_a_report_would_refuse_is_not_finished(small, damage):
+    small.score("run")
+    folder = small.folder("run")
+    part = folder.part(1)
+    if damage == "cut":
+        part.write_bytes(part.read_bytes()[:500])
+    elif damage == "foreign":
+        pd.DataFrame({"a": [1]}).to_parquet(part)
+    elif damage == "another run's":
+        small.score("other", seed=1)
+        part.write_bytes(small.folder("other").part(1).read_bytes())
+    else:
+        part.write_bytes(folder.part(0).read_bytes())
+    status = read_status(folder)
+    facts = dict(status.facts())
+    assert not status.complete
+    assert status.tally.images == 4
+    assert facts["pictures"] == "4 of 6, 0 with errors"
+    assert facts["pieces"] == "2 of 3"
+    assert "part-00001.parquet" in facts["damaged parts"]
+    small.score("run")
+    assert read_status(folder).complete
+
+
+def test_a_piece_that_is_gone_is_not_counted(small):
+    small.score("run")
+    small.folder("run").part(1).unlink()
+    assert read_status(small.folder("run")).tally.images == 4
+
+
+def test_a_log_that_cannot_be_read_is_done_without(small):
+    small.score("run")
+    folder = small.folder("run")
+    folder.log.unlink()
+    folder.log.mkdir()
+    status = read_status(folder)
+    assert status.complete
+    assert status.tally.images == 6
+    assert dict(status.facts())["pictures"] == "6 of 6, 0 with errors"
+
+
+def test_the_mean_of_one_score_has_no_interval():
+    tally = Tally(None)
+    tally.add(0, 0.0, {"images": 1, "errors": 0, "gradients": 1, "scores": {"2": [1, 0.5, 0.25]}})
+    assert tally.means() == "l2 0.5"

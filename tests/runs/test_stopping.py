@@ -40,7 +40,7 @@ def test_one_signal_stops_after_the_piece_at_hand(slow, number, status):
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == status
-    assert "stopping when the pictures at hand are scored" in errors
+    assert "stopping when the piece at hand is scored and kept" in errors
     assert "Traceback" not in errors
     assert events(slow, out)[-1]["event"] == "stopped"
     assert 1 <= len(slow.folder(out).finished()) < 8
