@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from .adaptive import ESTIMATOR, Held, sample_until
+from .answers import of_answers
 from .arguments import check_name
 from .cost import gradients_of_row, measure_passes, of_cost
 from .engine import Engine
@@ -318,8 +319,11 @@ def score_batch(
     with engine.running(batch.images.device):
         engine.check(batch.images, settings.balls, settings.clip)
         subjects = Subjects(engine, batch, settings.targets, settings.seed)
+        answers = []
         if tell is not None:
-            tell((*engine.findings, *batch.findings, *_of_long_run(subjects, settings)))
+            answers = _of_answers(subjects)
+            long = _of_long_run(subjects, settings)
+            tell((*engine.findings, *batch.findings, *answers, *long))
         told = len(engine.findings)
         table, complete = _scored(subjects, settings, progress, held)
         try:
@@ -331,6 +335,7 @@ def score_batch(
     with suppress(Warning):
         if tell is not None:
             tell((*engine.findings[told:], *late))
+    late += answers
     with suppress(Warning):
         if not complete:
             warnings.warn("interrupted: the result holds the images finished so far", stacklevel=3)
@@ -349,6 +354,12 @@ def of_scores(table: Any) -> list[Finding]:
             'give a larger radius in the units of the images, or radius="auto"',
         )
     ]
+
+
+def _of_answers(subjects: Subjects) -> list[Finding]:
+    """Hold labels, where there are some, against the model's answers."""
+    labels, n_classes = subjects.batch.labels, subjects.logits.shape[1]
+    return [] if labels is None else [of_answers(labels, subjects.predicted, n_classes)]
 
 
 def _of_long_run(subjects: Subjects, settings: Settings) -> list[Finding]:

@@ -392,3 +392,15 @@ def test_no_warning_of_numpy_or_torch_reaches_the_user():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         cx.clever_score(linear(), torch.rand(2, 6, dtype=torch.float64), norm=[1, 2, 3], **FEW)
+
+
+def test_labels_that_are_not_the_models_are_told():
+    model = linear(n_classes=10)
+    x = torch.rand(60, 6, dtype=torch.float64)
+    right = model(x).argmax(dim=1).numpy()
+    with pytest.warns(
+        cx.CleverWarning, match=r"3 of 60 .* but \d+ if each class number is .* lower"
+    ):
+        result = cx.clever_score(model, x, labels=np.minimum(right + 1, 9), **FEW)
+    assert [each["topic"] for each in result.metadata["warnings"]] == ["labels"]
+    assert cx.clever_score(model, x, labels=right, **FEW).metadata["warnings"] == []
