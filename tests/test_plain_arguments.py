@@ -125,8 +125,7 @@ def test_the_type_of_a_model_is_that_of_most_weights():
     module.temperature = nn.Parameter(torch.ones((), dtype=torch.float64))
     module.weight = nn.Parameter(torch.ones(3, 12))
     assert model_placement(module)[1] is torch.float32
-    module = nn.Module()
+    module = nn.Module()  # of 8 bits, which nothing is computed in: the images' own type
     module.register_buffer("stored", torch.zeros(99).to(torch.float8_e4m3fn))
-    assert model_placement(module) == (torch.device("cpu"), None)
     module.register_buffer("scale", torch.ones(2, dtype=torch.float16))
-    assert model_placement(module)[1] is torch.float16
+    assert model_placement(module) == (torch.device("cpu"), None)
