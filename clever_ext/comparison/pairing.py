@@ -225,7 +225,7 @@ def refuse_other_ids(sides: Sequence[Side], estimator: str) -> None:
         said = ", ".join(f"{side.name} by {by}" for side, by in zip(sides, how, strict=True))
         raise CleverError(
             f"the runs know their pictures by different ids: {said}",
-            "the same ids: an array's pictures are numbered, those of files have ids by their names",
+            "the same ids: numbers of an array's rows, or those that names of files give",
             "score the same files or the same array with each model, or give clever_score the "
             "image_ids of the other run",
         )

@@ -173,10 +173,10 @@ def test_a_description_that_is_not_whole_is_said_and_mended(small, change, said)
         text = json.loads(folder.description_file.read_text()) | change
         text = {name: value for name, value in text.items() if value is not ...}
     folder.description_file.write_text(json.dumps(text))
-    with pytest.raises(CleverError, match="run.json is damaged") as caught:
+    with pytest.raises(CleverError, match=r"run\.json is damaged") as caught:
         folder.read()
     assert said in str(caught.value)
-    with pytest.raises(CleverError, match="run.json is damaged"):
+    with pytest.raises(CleverError, match=r"run\.json is damaged"):
         folder.load()
     small.score("run")
     assert folder.read() == before

@@ -33,7 +33,7 @@ def mend(small):
     (small.pictures / BROKEN).write_bytes(small.good)
 
 
-def rows(small, name):
+def rows(small, name):  # noqa: ARG001 - the query names it
     return small.table("run").query("image == @name").reset_index(drop=True)
 
 
