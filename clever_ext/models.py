@@ -204,6 +204,9 @@ def load_model(
     else:
         raise _unknown(spec)
     normalisation = check_normalisation(mean, std, channels or source.channels)
+    findings = source.findings
+    if normalisation and source.normalisation not in (None, normalisation):
+        findings += (_other_normalisation(source),)
     normalisation = normalisation or source.normalisation
     if resize is None:
         resize = source.resize if crop_pct is None else scale_size(source.image_size, crop_pct)
@@ -228,7 +231,15 @@ def load_model(
         preprocessing=preprocessing,
         digest=weights_digest(model),
         class_names=source.class_names,
-        findings=source.findings,
+        findings=findings,
+    )
+
+
+def _other_normalisation(source: _Source) -> Finding:
+    return Finding(
+        "model",
+        f"mean and std are not those that {source.name!r} was trained with",
+        "leave them out, unless these weights were trained with others",
     )
 
 

@@ -495,3 +495,12 @@ def test_unusual_units_of_pixels_are_taken(mean: tuple, std: tuple) -> None:
 
 def test_the_registry_is_all_lower_case() -> None:
     assert all(name == name.lower() and ":" not in name for name in BUILT_IN)
+
+
+def test_another_normalisation_than_the_networks_own_is_told():
+    assert load_model("efficientnet-lite0").findings == ()
+    own = load_model("efficientnet-lite0", mean=[127 / 255] * 3, std=[128 / 255] * 3)
+    assert own.findings == ()
+    other = load_model("efficientnet-lite0", mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+    (told,) = other.findings
+    assert "not those that 'efficientnet-lite0' was trained with" in told.said
