@@ -75,6 +75,8 @@ _UNSTEADY = Finding(
 )
 #: Sizes of batches, of those that a call has made, in which rows are compared with rows alone.
 _SIZES = 4
+#: Share of a run's time in which the model is asked again.
+_ASKING_SHARE = 0.02
 #: Trials that a run had no time for are made by one with more than so many times its gradients.
 _LONGER = 2.0
 
@@ -178,6 +180,7 @@ class Engine:
         self._balls: tuple[list[tuple[float, float]], tuple[float, float]]
         self._balls = [], (-math.inf, math.inf)
         self._witnesses: list[Witness] = []
+        self._asks_from = 0.0
         self.own = self.plan = self._own_plan(1)
         self._checked, self._largest = False, 0
         self._ready_for: Any = None
@@ -264,11 +267,20 @@ class Engine:
     def ask_again(self, images: Tensor) -> None:
         """Note what the model computes otherwise than before, now that the work is done.
 
+        Where work comes in many parts, not each is followed by it: it takes a small share of the
+        time.
+
         Args:
             images: [N, *shape], of those that were scored.
         """
-        if self._weights_changed():  # which is noted already
+        begin = time.monotonic()
+        if self._weights_changed() or begin < self._asks_from:  # which is noted already, or soon
             return
+        self._compare_again(images)
+        end = time.monotonic()
+        self._asks_from = end + (end - begin) / _ASKING_SHARE
+
+    def _compare_again(self, images: Tensor) -> None:
         own = self._witnesses[0]
         with suppress(Exception):  # what a model raises by now, or memory that is taken
             if not all(self._agrees(each) for each in self._witnesses):
