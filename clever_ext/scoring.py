@@ -343,17 +343,28 @@ def score_batch(
 
 
 def of_scores(table: Any) -> list[Finding]:
-    """Say where a radius hides how robust images are."""
-    scored = table[table["status"].isin(("ok", "max-fallback", "degenerate"))]
-    if not len(scored) or not scored["capped"].all():
-        return []
-    return [
-        Finding(
-            "units",
-            "every score is the radius: no sample says how much farther an image may be moved",
-            'give a larger radius in the units of the images, or radius="auto"',
+    """Say of how many images there is nothing to score, and where a radius hides their scores."""
+    found = []
+    without = table["status"].eq(NO_TARGET).groupby(table["image_id"]).all()
+    if without.any():
+        found.append(
+            Finding(
+                "model",
+                f"{int(without.sum())} of {len(without)} images have no score: the target is the "
+                "class predicted for them, or its logit is -inf",
+                'give other targets, such as "top2", or leave these images out',
+            )
         )
-    ]
+    scored = table[table["status"].isin(("ok", "max-fallback", "degenerate"))]
+    if len(scored) and scored["capped"].all():
+        found.append(
+            Finding(
+                "units",
+                "every score is the radius: no sample says how much farther an image may be moved",
+                'give a larger radius in the units of the images, or radius="auto"',
+            )
+        )
+    return found
 
 
 def _of_answers(subjects: Subjects) -> list[Finding]:
