@@ -34,7 +34,11 @@ def test_scores_that_do_not_mean_the_same_are_refused(settings, message):
         (run(HIGH, "b"), {"norm": "inf"}, "norm inf is not in every run"),
         (run(HIGH, "b"), {"norm": 0.5}, "no p-norm"),
         (run(HIGH, "b"), {"confidence": 95}, "confidence=95"),
-        (run(HIGH, "b", image_id=np.arange(60) + 99), {}, "no scored image in common (not among its pictures)"),
+        (
+            run(HIGH, "b", image_id=np.arange(60) + 99),
+            {},
+            "no scored image in common (not among its pictures)",
+        ),
         (CleverResult(run(HIGH, "b").table), {}, "tells no settings"),
     ],
 )
