@@ -639,3 +639,11 @@ def test_short_types_tell_the_grid_that_margins_lie_on(dtype, eps):
     (said,) = accepted(model, IMAGES.to(dtype))
     assert f"computes in {str(dtype)[6:]}" in said
     assert f"a grid of {16 * eps:.2g}" in said  # logits between 16 and 32
+
+
+def test_a_number_of_classes_that_varies_is_refused():
+    def model(x):
+        return linear(x)[:, : 4 if len(x) == 1 else 3]
+
+    with pytest.raises(CleverError, match="influence each other"):
+        cx.clever_score(model, IMAGES, **FEW)
