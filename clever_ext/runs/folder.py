@@ -227,6 +227,13 @@ def _check_description(description: dict[str, Any]) -> None:
     for name in ("model", "engine"):
         if not isinstance(description[name], dict):
             raise ValueError(f"its {name!r} is {description[name]!r}")
+    engine = description["engine"]
+    options, size = engine["options"], engine["device_batch"]
+    named = isinstance(options, list) and all(isinstance(name, str) for name in options)
+    if not named or type(size) is not int or size < 1:
+        raise ValueError("it does not say how passes are made")
+    if not isinstance(engine["batched_backward"], bool):
+        raise ValueError("it does not say how backward passes are made")
     if not isinstance(description["data"]["contents"], dict):
         raise ValueError("it does not say which files the pictures are in")
 

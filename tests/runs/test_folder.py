@@ -162,6 +162,8 @@ def test_a_read_only_folder_can_be_read_and_not_gone_on_with(small, monkeypatch)
         ({"data": None}, "is damaged"),
         ({"model": ...}, "is damaged"),
         ({"engine": None}, "its 'engine' is None"),
+        ({"engine": {"options": [], "device_batch": 32}}, "it has no 'batched_backward'"),
+        ({"engine": {"options": [], "device_batch": 0}}, "how passes are made"),
     ],
 )
 def test_a_description_that_is_not_whole_is_said_and_mended(small, change, said):
