@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from . import container
 from .ops import _C  # which says what to do where it is missing
 
 _lock = threading.Lock()
@@ -63,47 +64,11 @@ def available() -> float:
     The smallest of what the machine has left and what the process's control group and those above
     it allow.
     """
-    left = [float("inf")]
+    left = [container.memory_left()]
     with suppress(OSError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         left.append(1024 * int(next(x for x in lines if x.startswith("MemAvailable:")).split()[1]))
-    with suppress(OSError):
-        left += _left_in_groups(Path("/proc/self/cgroup").read_text(), Path("/sys/fs/cgroup"))
     return min(left)
-
-
-def _left_in_groups(membership: str, mounted: Path) -> list[float]:
-    """Return what each memory control group of a process has left; those without a limit tell none.
-
-    Args:
-        membership: Lines number:controllers:path; the path is below `mounted`, but for a container,
-            whose group is mounted there itself.
-        mounted: Where the groups are.
-    """
-    left = []
-    for line in membership.splitlines():
-        _, controllers, path = line.split(":", 2)
-        names = ("memory.max", "memory.current", "inactive_file") if not controllers else None
-        if "memory" in controllers.split(","):
-            names = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
-        if names is None:
-            continue
-        top = mounted / "memory" if controllers else mounted
-        group = top / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if folder == top or top in folder.parents:
-                with suppress(OSError, ValueError):  # ValueError: "max", no limit
-                    left.append(_left_in(folder, *names))
-    return left
-
-
-def _left_in(group: Path, limit: str, used: str, of_files: str) -> float:
-    """Return what a group has left, where the pages of files that nobody needs count as free."""
-    taken = int((group / used).read_text())
-    with suppress(OSError):
-        lines = (line.split() for line in (group / "memory.stat").read_text().splitlines())
-        taken -= sum(int(value) for name, value in lines if name == of_files)
-    return int((group / limit).read_text()) - taken
 
 
 #: How a lack of memory is told by torch, its libraries and systems, in lower case.

@@ -106,3 +106,41 @@ def test_a_system_without_groups(tmp_path):
 def test_this_system():
     assert cpus() > 0
     assert memory_left() >= 0
+
+
+def group(folder, **files: str):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("_DOT_", ".")).write_text(text)
+
+
+def left(membership: str, mounted) -> float:
+    mounts = "30 24 0:26 / / rw - cgroup2 cgroup2 rw\n"
+    mounts += "32 24 0:28 / /memory rw - cgroup cgroup rw,memory\n"
+    return memory_left(tree(mounted, membership, mounts, {}))
+
+
+def test_limits_of_the_process_s_own_group_and_of_those_above_it(tmp_path):
+    own = {"memory_DOT_current": "400\n", "memory_DOT_stat": "anon 300\ninactive_file 100\n"}
+    group(tmp_path / "job" / "step", memory_DOT_max="max\n", **own)
+    assert left("0::/job/step", tmp_path) == float("inf")
+    group(tmp_path / "job", memory_DOT_max="1000\n", **own)
+    assert left("0::/job/step", tmp_path) == 700  # pages of files can be had back
+    group(tmp_path / "job" / "step", memory_DOT_max="500\n")
+    assert left("0::/job/step", tmp_path) == 200
+    assert left("0::/", tmp_path) == float("inf")
+    group(tmp_path, memory_DOT_max="450\n", memory_DOT_current="400\n")  # as a container has it
+    assert left("0::/", tmp_path) == 50
+    assert left("0::/unknown/path", tmp_path) == 50
+    assert left("0::/../outside", tmp_path) == 50
+
+
+def test_limits_of_the_older_kind_of_groups(tmp_path):
+    limits = {"memory_DOT_limit_in_bytes": "900\n", "memory_DOT_usage_in_bytes": "500\n"}
+    stat = {"memory_DOT_stat": "cache 1\ntotal_inactive_file 200\n"}
+    group(tmp_path / "memory" / "docker", **limits, **stat)
+    lines = "11:cpu,cpuacct:/other\n9:memory:/docker\n0::/docker\n"
+    assert left(lines, tmp_path) == 600
+    assert left("9:memory:/elsewhere", tmp_path) == float("inf")
+    group(tmp_path / "memory", **limits)
+    assert left("9:memory:/elsewhere", tmp_path) == 400
