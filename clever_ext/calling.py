@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from .errors import CleverError
+from .errors import CleverError, first_line
 from .gradients import GradientOracle, parts_of, tensors_of
 from .memory import is_out_of_memory
 from .outputs import logits_of
@@ -141,11 +141,11 @@ def _cause(
                     "a batch of images, [N, *shape]",
                     "give images[None]",
                 )
-    said = str(error).strip().splitlines() or [type(error).__name__]
-    if "more than 1 value per channel" in said[0]:
+    said = first_line(error)
+    if "more than 1 value per channel" in said:
         return mixing()
     return PassFailedError(
-        f"the model failed on a batch of shape {list(x.shape)}, {x.dtype}, {x.device}: {said[0]}",
+        f"the model failed on a batch of shape {list(x.shape)}, {x.dtype}, {x.device}: {said}",
         "a model that takes such a batch, of any size, to logits [B, K]",
         "check the images' shape, range and dtype, and where the model's weights are",
     )

@@ -26,7 +26,7 @@ from .passes import (
     seed_all,
     tracked,
 )
-from .sampling import default_radius, sample_lp_ball
+from .sampling import known_balls, sample_lp_ball
 
 #: Points of a batch of which every row's gradient is held against every other row's.
 _PAIRS = 8
@@ -96,20 +96,14 @@ def _one_size(size: int, error: CleverError) -> CleverError:
     )
 
 
-def probe_points(images: Tensor) -> Tensor:
-    """Return three points [3, *shape] at and beside the images, to compare passes at."""
-    # Neighbouring points stand in where there are too few images; one image alone tells nothing.
-    return torch.cat([images[:1], images[:1] * 0.5, images[-1:] * 0.75]).contiguous()
-
-
 def points_of_balls(
     images: Tensor, n: int, balls: list[tuple[float, float]], clip: tuple[float, float]
 ) -> Tensor:
     """Return n points [n, *shape]: images, and samples of the balls around them, in turn."""
-    numbered = [(p, R if math.isfinite(R) else default_radius(p)) for p, R in balls]
+    known = known_balls(balls)
     rows = [images[k % len(images)] for k in range(n)]
     for k in range(1, n):  # the first is an image itself
-        p, radius = (numbered or [(2.0, default_radius(2))])[k % max(1, len(numbered))]
+        p, radius = known[k % len(known)]
         one = sample_lp_ball(rows[k], 1, p=p, radius=radius, seed=k, image_id=k, clip=clip)
         rows[k] = one[0].to(images)
     return torch.stack(rows)

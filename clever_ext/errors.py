@@ -25,7 +25,12 @@ class CleverError(ValueError):
         return type(self), (self.wrong, self.expected, self.fix)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def in_short(error: BaseException) -> str:
     """Return the kind of an error and the first line of what it says."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    kind, said = type(error).__name__, first_line(error)
+    return f"{kind}: {said}" if str(error).strip() else kind

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .calling import called, check_logits
-from .errors import CleverError
+from .errors import CleverError, first_line
 from .memory import is_out_of_memory
 from .outputs import logits_of
 
@@ -257,12 +257,11 @@ def _cut_off() -> CleverError:
 
 
 def _no_gradient(error: Exception) -> CleverError:
-    said = str(error).strip().splitlines() or [type(error).__name__]
     fix = "see that logits.sum().backward() works and gives the input a gradient"
     if "heckpoint" in str(error):
         fix = "checkpoint with use_reentrant=False, or not at all: activations are small here"
     return CleverError(
-        f"the backward pass to the input failed: {said[0]}",
+        f"the backward pass to the input failed: {first_line(error)}",
         "logits that torch can differentiate with respect to the input",
         fix,
     )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .errors import CleverError, in_short
 from .folding import CannotFoldError, Folded
 from .gradients import TorchOracle
-from .sampling import default_radius, sample_lp_ball
+from .sampling import known_balls, sample_lp_ball
 from .surroundings import precision
 
 Model = Callable[[Tensor], Tensor]
@@ -122,12 +122,10 @@ def compared_points(
         clip: Range that samples are clamped to.
         most: Points that fit through the model at once; three are compared at least.
     """
-    known = [(p, r if r == r else default_radius(p)) for p, r in balls] or [
-        (2.0, default_radius(2))
-    ]
+    taken = islice(cycle(known_balls(balls)), max(1, min(_SAMPLES, most - 2)))
     samples = [
         sample_lp_ball(images[-(n % 2)], 1, p, radius, seed=n, clip=clip)
-        for n, (p, radius) in enumerate(islice(cycle(known), max(1, min(_SAMPLES, most - 2))))
+        for n, (p, radius) in enumerate(taken)
     ]
     return torch.cat([images[:1], images[-1:], *samples]).contiguous()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
@@ -49,6 +49,15 @@ def default_radius(p: float) -> float:
             low, high = DEFAULT_RADII[p_left], DEFAULT_RADII[p_right]
             return float(low ** (1 - share) * high**share)
     raise AssertionError("check_norm lets no such p pass")
+
+
+def known_balls(balls: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return (norm, radius) of each ball, where a NaN is a radius that is still to be found.
+
+    Its norm's default radius is taken for it; of no balls at all the default one of p = 2.
+    """
+    known = [(p, radius if radius == radius else default_radius(p)) for p, radius in balls]
+    return known or [(2.0, default_radius(2))]
 
 
 def dual_exponent(p: float) -> float:

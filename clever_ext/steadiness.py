@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .gradients import GradientOracle
 from .preparation import apart, spread
-from .sampling import default_radius, sample_lp_ball
+from .sampling import known_balls, sample_lp_ball
 from .surroundings import precision
 
 #: How far logits and gradients of the same batch may move from one pass to the next, relative to
@@ -114,12 +114,11 @@ def batch_of_balls(
         balls: (norm, radius) of each; a NaN stands for the default radius.
         clip: Range that samples are clamped to.
     """
-    known = list(balls) or [(2.0, default_radius(2))]
+    known = known_balls(balls)
     n_parts = min(size, _BALLS)
     parts = []
     for n, (p, radius) in enumerate(islice(cycle(known), n_parts)):
         count = size // n_parts + (n < size % n_parts)
-        radius = radius if radius == radius else default_radius(p)
         center = images[-(n % 2)]
         parts.append(sample_lp_ball(center, count, p, radius, seed=_SEED + n, clip=clip))
     return torch.cat(parts)
