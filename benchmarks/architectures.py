@@ -34,12 +34,12 @@ from peers import peer
 from torch import Tensor, nn
 
 import clever_ext as cx
-from clever_ext.engine import Choice, Engine
-from clever_ext.inputs import Settings, check_batch
-from clever_ext.preparation import AUTOMATIC
+from clever_ext.engine.engine import Choice, Engine
+from clever_ext.engine.preparation import AUTOMATIC
+from clever_ext.engine.trials import pass_seconds
+from clever_ext.inputs.batch import Settings, check_batch
 from clever_ext.progress import silent
 from clever_ext.scoring import score_batch
-from clever_ext.trials import pass_seconds
 
 #: (N_b, N_s) for small networks of several targets and for real ones of one target: enough for
 #: trials of the options; and of the scores by all options.

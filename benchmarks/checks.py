@@ -16,8 +16,8 @@ from side_by_side import arguments, parsed, show, spread, write
 from clever_ext.checks.run import check_run
 from clever_ext.data import sample_pictures
 from clever_ext.data.loading import Loader
-from clever_ext.inputs import Settings
-from clever_ext.models import load_model
+from clever_ext.inputs.batch import Settings
+from clever_ext.models.loading import load_model
 from clever_ext.runs.scorer import Scorer
 
 

@@ -20,7 +20,7 @@ from side_by_side import arguments, parsed, quantity, share, show, write
 from uniform import BLOCK, joined
 
 import clever_ext as cx
-from clever_ext.credible import Prediction, predict_location
+from clever_ext.evt.credible import Prediction, predict_location
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

@@ -16,7 +16,7 @@ import torch
 from networks import NETWORKS
 from side_by_side import arguments, figure, parsed, show, write
 
-from clever_ext.bench import measure
+from clever_ext.engine.bench import measure
 
 #: Networks, and the numbers of targets of each point.
 CASES = {"efficientnet-lite0": (1, 9), "mnist-7-layer": (1, 9), "tiny": (1, 9)}

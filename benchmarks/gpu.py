@@ -28,11 +28,11 @@ from networks import NETWORKS
 from side_by_side import arguments, figure, interleaved, parsed, show, write
 from torch import Tensor
 
-from clever_ext import ops
-from clever_ext.engine import Engine
-from clever_ext.maxima import Sampling, sample_maxima
-from clever_ext.preparation import apply
-from clever_ext.sampling import as_layout, default_radius, dual_exponent
+from clever_ext.engine.engine import Engine
+from clever_ext.engine.maxima import Sampling, sample_maxima
+from clever_ext.engine.preparation import apply
+from clever_ext.kernels import ops
+from clever_ext.kernels.balls import as_layout, default_radius, dual_exponent
 
 SHAPE = (3, 224, 224)
 POINTS = 512

@@ -30,8 +30,8 @@ import torch
 from side_by_side import arguments, figure, interleaved, parsed, show, spread, write
 from torch import Tensor
 
-from clever_ext import ops
-from clever_ext.sampling import dual_exponent
+from clever_ext.kernels import ops
+from clever_ext.kernels.balls import dual_exponent
 
 SHAPE = (3, 224, 224)
 DIMENSION = math.prod(SHAPE)

@@ -19,7 +19,7 @@ from side_by_side import arguments, parsed, share, show, write
 from torch import Tensor, nn
 
 import clever_ext as cx
-from clever_ext.tables import MASKING
+from clever_ext.estimators.tables import MASKING
 
 _RADII = {1.0: [2.0, 20.0], 2.0: [0.2, 2.0], np.inf: [0.001, 0.01, 0.1, 0.3]}
 

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.autograd.profiler import profile
 
 import clever_ext as cx
-from clever_ext import memory
+from clever_ext.machine import memory
 
 #: (N_b, N_s) of a score, or None for the model's own passes.
 Work: TypeAlias = tuple[int, int] | None

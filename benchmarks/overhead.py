@@ -27,11 +27,11 @@ from networks import efficientnet_lite0, lenet, mnist_7_layer, tiny
 from side_by_side import arguments, figure, interleaved, parsed, seconds, show, write
 from torch import Tensor, nn
 
-from clever_ext import memory
-from clever_ext.engine import Engine
-from clever_ext.gradients import TorchOracle
-from clever_ext.maxima import Plan, Sampling, sample_maxima
-from clever_ext.sampling import as_layout
+from clever_ext.classifier.oracle import TorchOracle
+from clever_ext.engine.engine import Engine
+from clever_ext.engine.maxima import Plan, Sampling, sample_maxima
+from clever_ext.kernels.balls import as_layout
+from clever_ext.machine import memory
 
 
 @dataclass(frozen=True)

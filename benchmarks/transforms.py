@@ -15,7 +15,7 @@ from PIL import Image
 
 from clever_ext.data import Preprocessing, scale_size
 from clever_ext.data.preprocessing import Interpolation
-from clever_ext.normalisation import Normalized
+from clever_ext.models.normalisation import Normalized
 
 Pair = tuple[int, int]
 

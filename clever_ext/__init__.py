@@ -9,29 +9,55 @@
 
 from __future__ import annotations
 
-import importlib
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
-__version__ = version("clever_ext")
+from .version import __version__ as __version__
 
-if TYPE_CHECKING:
-    from . import plot
+if _TYPE_CHECKING:
     from .checks import Checked, check
-    from .comparison.compare import compare
-    from .comparison.comparison import Comparison
+    from .classifier.oracle import GradientOracle, TorchOracle
+    from .comparison import Comparison, compare
     from .errors import CleverError
-    from .evt import ReverseWeibullFit, fit_reverse_weibull
+    from .evt.reverse_weibull import ReverseWeibullFit, fit_reverse_weibull
     from .findings import CleverWarning
-    from .gradients import GradientOracle, TorchOracle
-    from .maxima import grad_norm_max
+    from .kernels.balls import default_radius, sample_lp_ball
+    from .kernels.norms import grad_norm_max
     from .planning import RunPlan, plan
     from .refining import refine, refit
     from .report import write_report
-    from .results import CleverResult
+    from .results import plot
+    from .results.result import CleverResult
     from .runs.folder import load_run
-    from .sampling import default_radius, sample_lp_ball
     from .scoring import clever_score
+
+#: Where the public names are from. torch takes seconds to import: the command line's help, and
+#: Ctrl-C before it has begun, shall not have to wait for it.
+_HOMES = {
+    "Checked": "checks",
+    "CleverError": "errors",
+    "CleverResult": "results.result",
+    "CleverWarning": "findings",
+    "Comparison": "comparison",
+    "GradientOracle": "classifier.oracle",
+    "ReverseWeibullFit": "evt.reverse_weibull",
+    "RunPlan": "planning",
+    "TorchOracle": "classifier.oracle",
+    "check": "checks",
+    "clever_score": "scoring",
+    "compare": "comparison",
+    "default_radius": "kernels.balls",
+    "fit_reverse_weibull": "evt.reverse_weibull",
+    "grad_norm_max": "kernels.norms",
+    "load_run": "runs.folder",
+    "plan": "planning",
+    "plot": "results.plot",
+    "refine": "refining",
+    "refit": "refining",
+    "sample_lp_ball": "kernels.balls",
+    "write_report": "report",
+}
 
 __all__ = [
     "Checked",
@@ -58,47 +84,17 @@ __all__ = [
     "write_report",
 ]
 
-#: Where the names are from. torch takes seconds to import: the command line's help, and Ctrl-C
-#: before it has begun, shall not have to wait for it.
-_HOMES = {
-    "Checked": "checks",
-    "CleverError": "errors",
-    "CleverResult": "results",
-    "CleverWarning": "findings",
-    "Comparison": "comparison.comparison",
-    "GradientOracle": "gradients",
-    "ReverseWeibullFit": "evt",
-    "RunPlan": "planning",
-    "TorchOracle": "gradients",
-    "check": "checks",
-    "clever_score": "scoring",
-    "compare": "comparison.compare",
-    "default_radius": "sampling",
-    "fit_reverse_weibull": "evt",
-    "grad_norm_max": "maxima",
-    "load_run": "runs.folder",
-    "plan": "planning",
-    "refine": "refining",
-    "refit": "refining",
-    "sample_lp_ball": "sampling",
-    "write_report": "report",
-}
 
-
-def __getattr__(name: str) -> Any:
-    """Import what is asked for the first time: a name of `__all__`, or a module of the package."""
-    if name in _HOMES:
-        importlib.import_module(".ops", __name__)  # it says what to do where its half is missing
-        found = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-        globals()[name] = found
-        return found
-    try:
-        return importlib.import_module(f".{name}", __name__)
-    except ModuleNotFoundError as error:
-        if error.name != f"{__name__}.{name}":
-            raise
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __getattr__(name: str) -> _Any:
+    """Import a public name when it is asked for the first time."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _import_module(".kernels.ops", __name__)  # it says what to do where its half is missing
+    home = _import_module(f".{_HOMES[name]}", __name__)
+    found = getattr(home, name, home)  # `plot` is a module itself
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, "__doc__", "__version__"])

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from .engine.trials import pass_seconds
+from .estimators.subjects import Subjects
 from .findings import Finding
-from .inputs import DEFAULT_GRADIENTS, Settings
+from .inputs.batch import DEFAULT_GRADIENTS, Settings
 from .progress import duration
-from .subjects import Subjects
-from .trials import pass_seconds
 
 #: Seconds from which a user is told what would be cheaper.
 _LONG = 600.0

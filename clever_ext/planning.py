@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import memory
-from .adaptive import half_widths
 from .cost import measure_passes
-from .credible import predicted_fit
-from .drawing import draw
-from .engine import Engine
-from .inputs import FIRST_LOOK, PAPER_GRADIENTS, Settings, check_batch, check_device_batch
-from .maxima import Drawn
+from .engine.engine import Engine
+from .engine.maxima import Drawn
+from .estimators.batches import draw
+from .estimators.subjects import Rows, Subjects
+from .estimators.tolerance import half_widths
+from .evt.credible import predicted_fit
+from .inputs.batch import FIRST_LOOK, PAPER_GRADIENTS, Settings, check_batch, check_device_batch
+from .machine import memory
 from .progress import duration
-from .subjects import Rows, Subjects
 
 #: Images and targets of the pilot, spread over those that were given.
 _PILOT_IMAGES, _PILOT_TARGETS = 4, 4

@@ -10,19 +10,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .adaptive import Held
-from .credible import predicted_fit
-from .engine import Engine
+from .engine.engine import Engine
 from .errors import CleverError
-from .evt import ReverseWeibullFit, fit_reverse_weibull
-from .inputs import Batch, Settings, check_batch, check_device_batch
+from .estimators.race import ELIMINATED
+from .estimators.subjects import all_logits
+from .estimators.tables import VANISHING, ZERO, score_columns
+from .estimators.tolerance import Held
+from .evt.credible import predicted_fit
+from .evt.reverse_weibull import ReverseWeibullFit, fit_reverse_weibull
+from .inputs.batch import Batch, Settings, check_batch, check_device_batch
+from .kernels.balls import AUTO, check_integer
 from .progress import Progress, reporting
-from .racing import ELIMINATED
-from .results import CleverResult, check_result
-from .sampling import AUTO, check_integer
+from .results.result import CleverResult, check_result
 from .scoring import score_batch
-from .subjects import all_logits
-from .tables import VANISHING, ZERO, score_columns
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,25 +13,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from .adaptive import ESTIMATOR, Held, sample_until
-from .answers import of_answers
 from .arguments import check_name
 from .cost import gradients_of_row, measure_passes, of_cost
-from .engine import Engine
+from .engine.engine import Engine
+from .engine.maxima import Sampling, sample_maxima
 from .errors import CleverError
+from .estimators.background_fits import BackgroundFits, Fitted
+from .estimators.parts import collect
+from .estimators.race import race_targets
+from .estimators.radius import find_radii
+from .estimators.steepest.scores import searched
+from .estimators.subjects import Rows, Subjects
+from .estimators.tables import score_columns, tabulate
+from .estimators.tolerance import ESTIMATOR, Held, sample_until
 from .findings import Finding, of_concern, warn
-from .fitting import BackgroundFits, Fitted
-from .inputs import Batch, Settings, check_batch, check_candidates, check_device_batch
-from .maxima import Sampling, sample_maxima
+from .inputs.batch import Batch, Settings, check_batch, check_candidates, check_device_batch
+from .inputs.labels import of_answers
+from .kernels.balls import AUTO
 from .progress import Counter, Progress, reporting
-from .racing import race_targets
-from .radii import find_radii
-from .results import NO_TARGET, CleverResult
-from .sampling import AUTO
-from .searching import searched
-from .subjects import Rows, Subjects
-from .tables import score_columns, tabulate
-from .uneven import collect
+from .results.result import NO_TARGET, CleverResult
 
 #: Batch maxima that are kept on the device at a time, over all images and targets of one norm.
 _MAXIMA_ON_DEVICE = 2**23
@@ -123,7 +123,7 @@ def describe(
 
     Beside what was found before the scores were made stands what was found late, by them.
     """
-    from . import __version__
+    from .version import __version__
 
     targets = settings.targets
     limited = settings.estimator == "steepest" or settings.tolerance is not None

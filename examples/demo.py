@@ -15,8 +15,8 @@ from typing import Any
 import clever_ext as cx
 from clever_ext.cli.tables import print_scores
 from clever_ext.data import load, open_images, sample_pictures
-from clever_ext.inputs import Settings
-from clever_ext.models import load_model
+from clever_ext.inputs.batch import Settings
+from clever_ext.models.loading import load_model
 from clever_ext.runs.folder import RunFolder
 from clever_ext.runs.loop import score_run
 from clever_ext.runs.ranks import Alone
@@ -52,7 +52,7 @@ def main() -> None:
     result = run.load()
     print_scores(result, model.class_names)
 
-    from clever_ext import plot
+    from clever_ext.results import plot
 
     records = {record.name: record for record in pictures}
     names = model.class_names or []

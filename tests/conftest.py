@@ -14,8 +14,8 @@ import hypothesis
 import pytest
 import torch
 
-import clever_ext.graphs
-import clever_ext.ops
+import clever_ext.engine.graphs
+import clever_ext.kernels.ops
 
 # The same examples on every run, and no limit on their time.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
@@ -65,7 +65,7 @@ def _make_backend(name: str) -> Backend:
         return Backend(name, torch.ops.clever_ext, torch.device("cpu"))
     if name == "emulated":
         return Backend(name, _emulated_ops()[0], torch.device("cpu"))
-    missing = clever_ext.ops.CUDA_MISSING
+    missing = clever_ext.kernels.ops.CUDA_MISSING
     if missing is None and not torch.cuda.is_available():
         missing = "torch finds no GPU"
     if missing is not None:
@@ -117,7 +117,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Any:
             Recorder.replays += 1
             self.step()
 
-    monkeypatch.setattr(clever_ext.graphs, "CudaGraph", Recorder)
+    monkeypatch.setattr(clever_ext.engine.graphs, "CudaGraph", Recorder)
     return Recorder
 
 

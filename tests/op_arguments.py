@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clever_ext import reference
+from clever_ext.kernels import reference
 
 INF, NAN = math.inf, math.nan
 #: Of the balls that samples are drawn from.

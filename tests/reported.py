@@ -9,7 +9,7 @@ from conftest import on_one_thread
 
 import clever_ext as cx
 from clever_ext.data import Preprocessing, load, open_images, package_folder
-from clever_ext.results import make_table
+from clever_ext.results.result import make_table
 
 #: As hostile as a file name may be, and a label that is wrong.
 HOSTILE = '<img src=x onerror=alert(1)> & "quoted"_5.png'

@@ -3,7 +3,7 @@
 import numpy as np
 
 from clever_ext import CleverResult
-from clever_ext.results import make_table
+from clever_ext.results.result import make_table
 
 SETTINGS = {
     "norms": ["2"], "radii": [4.0], "n_batches": 20, "batch_samples": 8, "clip": [0, 1], "seed": 0,

@@ -15,8 +15,8 @@ from PIL import Image
 
 import clever_ext as cx
 from clever_ext.data import Preprocessing, open_images
-from clever_ext.inputs import Settings
-from clever_ext.models import LoadedModel
+from clever_ext.inputs.batch import Settings
+from clever_ext.models.loading import LoadedModel
 from clever_ext.runs.folder import RunFolder
 from clever_ext.runs.loop import score_run
 from clever_ext.runs.ranks import Alone

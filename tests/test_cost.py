@@ -11,9 +11,9 @@ from known_classifiers import small_convolution
 import clever_ext as cx
 from clever_ext import scoring
 from clever_ext.cost import Passes, cost_of, measure_passes, of_cost
-from clever_ext.engine import Engine
-from clever_ext.inputs import Settings, check_batch
-from clever_ext.subjects import Subjects
+from clever_ext.engine.engine import Engine
+from clever_ext.estimators.subjects import Subjects
+from clever_ext.inputs.batch import Settings, check_batch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SECOND = Passes(forward=0.25, backward=0.75)

@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from clever_ext import plot
 from clever_ext.cli import main
 from clever_ext.data import load, sample_pictures
-from clever_ext.models import load_model
+from clever_ext.models.loading import load_model
+from clever_ext.results import plot
 from clever_ext.runs.folder import RunFolder
 
 

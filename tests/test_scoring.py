@@ -8,9 +8,9 @@ from known_classifiers import Quadratic, linear, relu_lipschitz, relu_network
 from torch import nn
 
 import clever_ext as cx
-from clever_ext.evt import fit_reverse_weibull
-from clever_ext.sampling import dual_exponent
-from clever_ext.tables import score_columns
+from clever_ext.estimators.tables import score_columns
+from clever_ext.evt.reverse_weibull import fit_reverse_weibull
+from clever_ext.kernels.balls import dual_exponent
 
 FEW = {"n_batches": 10, "batch_samples": 8}
 

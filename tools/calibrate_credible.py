@@ -1,4 +1,4 @@
-"""Makes clever_ext/credible_tables.npz: how the paper's estimate scatters under known laws.
+"""Makes clever_ext/evt/credible_tables.npz: how the paper's estimate scatters under known laws.
 
 Batch maxima of standard laws of every sign of the extreme value index are drawn, the penalised
 location is fitted to N_b of them as `clever_score` does, largest-maximum fallback included, and its
@@ -13,8 +13,8 @@ import argparse
 
 import numpy as np
 
-from clever_ext.credible import TABLES
-from clever_ext.evt import fit_reverse_weibull
+from clever_ext.evt.credible import TABLES
+from clever_ext.evt.reverse_weibull import fit_reverse_weibull
 
 #: Extreme value indices -1 / shape; 0, the limit without a shape, is left out.
 INDICES = np.round(np.arange(-0.795, 0.6, 0.03), 3)

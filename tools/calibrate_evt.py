@@ -1,4 +1,4 @@
-"""Makes clever_ext/evt_tables.npz: null laws of the fit's own statistics, by simulation.
+"""Makes clever_ext/evt/evt_tables.npz: null laws of the fit's own statistics, by simulation.
 
 Samples of true reverse Weibull laws (location 0, scale 1, a list of shapes) are fitted, and by
 number of maxima N_b are tabulated
@@ -22,7 +22,7 @@ import time
 
 import numpy as np
 
-from clever_ext import evt
+from clever_ext.evt import reverse_weibull as evt
 
 SHAPES = (1, 1.12, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5, 7, 10, 14, 20, 30, 50, 100)
 MAX_ROOT_SHAPE = 30  # the interval counts with shapes up to it: each further one widens it

@@ -20,7 +20,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import clever_ext
-from clever_ext import _C, ops
+from clever_ext import _C
+from clever_ext.kernels import ops
 
 INF = math.inf
 

@@ -88,7 +88,7 @@ LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.
   ASAN_OPTIONS=detect_leaks=0 \
   CLEVER_EMULATION_LIBRARY=$root/build/emulated-sanitize-ON/_C_emulated.so \
   "$venv/bin/python" -m pytest -p no:cacheprovider --capture=no -m "not cuda" -k emulated \
-  tests/test_cuda_half.py > "$sanitized_log" 2>&1 &
+  tests/kernels/test_cuda_half.py > "$sanitized_log" 2>&1 &
 sanitized=$!
 plain_status=0 sanitized_status=0
 CLEVER_EMULATION_LIBRARY=$root/build/emulated-sanitize-OFF/_C_emulated.so \

@@ -41,6 +41,6 @@ fi
 export PYTORCH_NO_CUDA_MEMORY_CACHING=1
 for tool in memcheck racecheck; do
   "$sanitizer" --tool "$tool" --target-processes all --error-exitcode 9 \
-    "$python" -m pytest -m cuda -k "of_the_cpu or slots" tests/test_cuda_half.py \
+    "$python" -m pytest -m cuda -k "of_the_cpu or slots" tests/kernels/test_cuda_half.py \
     2>&1 | tee "$results/$tool.txt"
 done

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from ..cost import of_cost
-from ..engine import Engine
+from ..engine.engine import Engine
 from ..errors import CleverError
 from ..findings import Finding, Topic
-from ..inputs import Batch, Settings, check_batch, check_candidates, check_device_batch
+from ..inputs.batch import Batch, Settings, check_batch, check_candidates, check_device_batch
 from .labels import of_labels
 from .looked import Looked, look
 from .model import of_model

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..answers import of_answers
 from ..findings import Finding
+from ..inputs.labels import of_answers
 from .looked import Looked
 
 

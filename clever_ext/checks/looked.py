@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..cost import Passes, measure_passes
-from ..engine import Engine
-from ..inputs import Batch, Settings
-from ..subjects import Ints, Subjects
+from ..engine.engine import Engine
+from ..estimators.subjects import Ints, Subjects
+from ..inputs.batch import Batch, Settings
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from ..data import ImageSource
 from ..data.loading import Loaded
 from ..findings import Finding
-from ..models import LoadedModel
+from ..models.loading import LoadedModel
 
 #: Kinds of colours that are named, at most.
 _MODES = 4

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from .. import container, memory
 from ..durable import cannot_write
 from ..errors import CleverError
 from ..findings import Finding
+from ..machine import limits, memory
 from ..runs.description import threads_and_cpus
 from ..runs.folder import RunFolder
 
@@ -29,7 +29,7 @@ def of_machine(device: torch.device) -> Iterator[Finding]:
         free, total = torch.cuda.mem_get_info(device)
         yield Finding("place", f"{free / 2**30:,.1f} of {total / 2**30:,.1f} GiB free on {device}")
         return
-    threads, cpus = torch.get_num_threads(), container.cpus()
+    threads, cpus = torch.get_num_threads(), limits.cpus()
     crowded = threads_and_cpus(threads, cpus)
     yield from crowded or [Finding("place", f"{threads} threads")]
     left = memory.available()

@@ -12,11 +12,11 @@ from ..cost import cost_of, of_cost
 from ..data import ImageSource, resolve
 from ..data.loading import Loader
 from ..errors import CleverError
+from ..estimators.subjects import Ints
 from ..findings import Finding, Topic
 from ..runs.estimate import run_bytes
 from ..runs.pieces import Pieces, piece_size
 from ..runs.scorer import Scorer
-from ..subjects import Ints
 from .call import SAMPLE
 from .labels import of_labels
 from .looked import Looked, look

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from .. import __version__
 from ..errors import CleverError
+from ..version import __version__
 from . import bench, check, compare, doctor, merge, report, score, status
 from .terminal import accept_any_sign, complain, discard, open_streams
 

@@ -24,10 +24,10 @@ def run(args: argparse.Namespace) -> int:
     """Measure, and print."""
     import torch
 
-    from ..bench import measure
-    from ..gradients import model_placement
-    from ..inputs import check_device_batch
-    from ..sampling import check_integer, check_norm
+    from ..classifier.oracle import model_placement
+    from ..engine.bench import measure
+    from ..inputs.batch import check_device_batch
+    from ..kernels.balls import check_integer, check_norm
 
     loaded = load(args)
     device, dtype = model_placement(loaded.model)

@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
 
 def run(_: argparse.Namespace) -> int:
     """Look, test, and print."""
-    from ..doctor import describe, self_test
+    from ..machine.doctor import describe, self_test
 
     show(facts(describe(), terminal_width()))
     failed = 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from ..models import LoadedModel
+    from ..models.loading import LoadedModel
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 PREPARATIONS = "fold_batch_norm, channels_last, bfloat16, float16, compile, tf32, cuda_graph"
@@ -88,10 +88,10 @@ def load(args: argparse.Namespace) -> LoadedModel:
     """Load the model that the arguments name, onto the device that they name."""
     import torch
 
-    from ..doctor import devices
-    from ..inputs import check_device
-    from ..models import load_model
-    from ..sampling import check_integer
+    from ..inputs.batch import check_device
+    from ..kernels.balls import check_integer
+    from ..machine.doctor import devices
+    from ..models.loading import load_model
 
     if args.threads is not None:
         torch.set_num_threads(check_integer("threads", args.threads, 1, 4096))

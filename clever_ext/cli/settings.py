@@ -11,7 +11,7 @@ from ..errors import CleverError
 from .options import dtype_of, read_device_batch
 
 if TYPE_CHECKING:
-    from ..models import LoadedModel
+    from ..models.loading import LoadedModel
     from ..runs.scorer import Scorer
 
 
@@ -66,9 +66,9 @@ def scorer_of(args: argparse.Namespace, model: LoadedModel) -> Scorer:
     Raises:
         CleverError: an option is something else than it should be.
     """
-    from ..inputs import Settings
+    from ..inputs.batch import Settings
+    from ..inputs.targets import parse_targets
     from ..runs.scorer import Scorer
-    from ..targets import parse_targets
 
     settings = Settings.check(
         norm=args.norm,

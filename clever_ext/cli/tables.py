@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..glossary import MEANING
+from ..results.glossary import MEANING
 from .terminal import Column, print_findings, say, sentence, show, table, terminal_width
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..results import CleverResult
+    from ..results.result import CleverResult
 
 #: Pictures up to which a run's table is printed, and reasons for errors that are.
 _FEW, _REASONS = 40, 3

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from ..arguments import check_share, is_several
 from ..errors import CleverError
+from ..kernels.balls import check_norm
 from ..runs.folder import Source
-from ..sampling import check_norm
 from . import cautions as doubts
 from .comparison import Comparison
 from .pairing import Paired, Side, paired, refuse_other_ids, sides

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CleverError
-from ..results import CleverResult
+from ..estimators.tables import MASKING
+from ..results.result import CleverResult
 from ..runs.folder import Source, read_scores
-from ..tables import MASKING
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from typing import Any
 from ..comparison.compare import compare
 from ..comparison.words import Section, sections
 from ..errors import CleverError
-from ..results import CleverResult
+from ..results.result import CleverResult
 from .reading import Run
 
 

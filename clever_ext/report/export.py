@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .. import glossary
-from ..results import SCALARS
+from ..results import glossary
+from ..results.result import SCALARS
 from .compared import compared
 from .reading import Run
 from .summary import NormSummary, RunSummary, facts, summarise

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import curves
+from ..results import curves
 from .reading import Run
 from .summary import RunSummary
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .. import __version__, glossary
+from ..results import glossary
+from ..version import __version__
 from .compared import compared
 from .export import NUMBERS, numbers
 from .figures import of_norms

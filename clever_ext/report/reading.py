@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CleverError
-from ..results import CleverResult
+from ..results.result import CleverResult
 from ..runs.folder import RunFolder, Source, read_scores
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..curves import location_interval
+from ..results.curves import location_interval
 from .figures import of_row
 from .reading import Run
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..curves import thinned
+from ..results.curves import thinned
 
 if TYPE_CHECKING:
     import pandas as pd

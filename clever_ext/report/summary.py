@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..results import CleverResult
+from ..results.result import CleverResult
 from ..runs.description import findings_in
 
 if TYPE_CHECKING:

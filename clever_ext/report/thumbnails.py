@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from ..errors import CleverError
-from ..results import CleverResult
+from ..results.result import CleverResult
 
 if TYPE_CHECKING:
     import torch

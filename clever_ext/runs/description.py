@@ -10,13 +10,13 @@ from typing import Any
 import PIL
 import torch
 
-from .. import container
 from ..data import ImageSource
-from ..engine import Choice
+from ..engine.engine import Choice
 from ..errors import CleverError
 from ..findings import Finding, of_concern
-from ..inputs import Batch
-from ..results import CleverResult
+from ..inputs.batch import Batch
+from ..machine import limits
+from ..results.result import CleverResult
 from ..scoring import describe, of_scores
 from .fingerprint import fingerprint
 from .identity import run_id
@@ -46,7 +46,7 @@ def describe_run(
     of_call = describe(scorer.engine, first, scorer.settings, scorer.model.name, True)
     gpu = first.images.is_cuda
     findings = [*source.findings, *findings_of(of_call), *found]
-    findings += [] if gpu else threads_and_cpus(torch.get_num_threads(), container.cpus())
+    findings += [] if gpu else threads_and_cpus(torch.get_num_threads(), limits.cpus())
     description = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "settings": of_call["settings"],

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..engine import Engine
-from ..inputs import Batch
-from ..sampling import sample_lp_ball
+from ..engine.engine import Engine
+from ..inputs.batch import Batch
+from ..kernels.balls import sample_lp_ball
 
 #: Points, drawn by a seed of their own, and digits of a logit that are kept.
 _POINTS, _SEED, _DIGITS = 2, 0x5EED, 7

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from .. import durable
 from ..errors import CleverError
 from ..findings import Finding
-from ..results import FORMAT, SCALARS, CleverResult, read_metadata
+from ..results.result import FORMAT, SCALARS, CleverResult, read_metadata
 from .identity import run_id
 from .pieces import Pieces
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import durable
-from ..results import CleverResult
+from ..results.result import CleverResult
 
 
 class Log:

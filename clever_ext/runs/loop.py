@@ -15,9 +15,9 @@ import torch
 from ..cost import Passes, of_cost
 from ..data import ImageSource, other_contents, resolve
 from ..data.loading import Loader, Pending
+from ..estimators.subjects import Subjects
 from ..findings import Finding, of_concern
-from ..results import CleverResult
-from ..subjects import Subjects
+from ..results.result import CleverResult
 from .description import (
     choice_of,
     choice_to_json,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import CleverError
-from ..results import CleverResult
+from ..results.result import CleverResult
 
 #: Exit statuses: all pictures have scores, some have none, none has one. Bad input has 2, and a
 #: stopped run 128 and the number of the signal.

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..cost import gradients_of_row
-from ..inputs import Settings
-from ..subjects import Subjects
+from ..estimators.subjects import Subjects
+from ..inputs.batch import Settings
 
 T = TypeVar("T")
 

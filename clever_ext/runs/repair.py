@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import durable
 from ..errors import CleverError
-from ..results import read_metadata
+from ..results.result import read_metadata
 from .folder import RunFolder, check_part
 from .log import open_log
 from .pieces import Pieces

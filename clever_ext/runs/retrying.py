@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..results import CleverResult
+from ..results.result import CleverResult
 
 
 def with_earlier(earlier: CleverResult, again: CleverResult) -> tuple[CleverResult, list[int]]:

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..calling import PassFailedError
+from ..classifier.calling import PassFailedError
 from ..data import ImageRecord, ImageSource
 from ..data.loading import Loaded, Loader
-from ..engine import Choice, Engine
+from ..engine.engine import Choice, Engine
+from ..engine.trials import pass_seconds
 from ..errors import CleverError
-from ..inputs import Batch, Settings, check_batch, check_device_batch
-from ..models import LoadedModel
+from ..estimators.subjects import Subjects, all_logits
+from ..inputs.batch import Batch, Settings, check_batch, check_device_batch
+from ..kernels.balls import as_layout
+from ..models.loading import LoadedModel
 from ..progress import Progress
-from ..results import CleverResult, make_table
-from ..sampling import as_layout
+from ..results.result import CleverResult, make_table
 from ..scoring import score_batch
-from ..subjects import Subjects, all_logits
-from ..trials import pass_seconds
 from .outcome import NothingScoredError
 
 #: Pictures that are loaded at a time, in search of one that can be read.

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import CleverError
 from ..progress import duration
-from ..results import CleverResult
+from ..results.result import CleverResult
 from .folder import RunFolder, check_part
 from .log import Tally, facts_of
 from .meter import speeds, time_left

@@ -8,7 +8,7 @@ from typing import Any
 from ..data import ImageRecord, ImageSource
 from ..data.loading import Loader
 from ..errors import CleverError
-from ..results import CleverResult
+from ..results.result import CleverResult
 from .folder import RunFolder
 from .scorer import Scorer
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from clever_ext.engine import Engine
-from clever_ext.inputs import check_batch
+from clever_ext.engine.engine import Engine
+from clever_ext.inputs.batch import check_batch
 from clever_ext.runs.fingerprint import difference, fingerprint
 
 

@@ -16,7 +16,7 @@ import clever_ext.data.decoding
 from clever_ext import CleverError
 from clever_ext.data import ImageSource, open_images
 from clever_ext.data.loading import Loader
-from clever_ext.engine import Choice, Engine
+from clever_ext.engine.engine import Choice, Engine
 from clever_ext.findings import Finding
 from clever_ext.runs.description import findings_of, threads_and_cpus
 from clever_ext.runs.folder import RunFolder
@@ -192,7 +192,7 @@ def test_findings_are_kept(small, monkeypatch):
         self.findings = [*self.findings, *found]
 
     monkeypatch.setattr(ImageSource, "__init__", with_findings)
-    monkeypatch.setattr("clever_ext.container.cpus", lambda: 0.5)
+    monkeypatch.setattr("clever_ext.machine.limits.cpus", lambda: 0.5)
     told = []
     small.score("run", tell=told.append)
     kept = findings_of(cx.load_run(small.path / "run").metadata)

@@ -1,0 +1,173 @@
+"""What is to be scored: the images, what the model makes of them, and the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..engine.engine import Engine
+from ..engine.maxima import in_batches, norms_at
+from ..inputs.batch import Batch, check_labels
+from ..inputs.targets import resolve_targets
+from ..kernels.balls import as_layout
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+#: Ways across the range of values that a margin would last for where gradients vanish.
+_ACROSS = 3
+
+
+def all_logits(engine: Engine, batch: Batch) -> Floats:
+    """Return the logits [N, K] at the images, by the model as it was given."""
+    parts: dict[int, Tensor] = {}
+
+    def work(part: slice) -> None:
+        # A copy, since the model may write the next ones to the same place.
+        parts[part.start] = engine.own.oracle.logits(batch.images[part]).clone()
+
+    in_batches(engine.own, len(batch.images), work)
+    return torch.cat(list(parts.values())).double().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table to come, [rows] each.
+
+    Attributes:
+        image: Place of the image in the batch.
+        target: Class number.
+        norm: p.
+        radius: R.
+    """
+
+    image: Ints
+    target: Ints
+    norm: Floats
+    radius: Floats
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def take(self, which: Any) -> Rows:
+        """Return some of the rows, by an index."""
+        return Rows(*(getattr(self, f.name)[which] for f in fields(self)))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Rows]) -> Rows:
+        """Join rows."""
+        names = [f.name for f in fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+class Subjects:
+    """The images of one call, with predictions, targets and margins.
+
+    Args:
+        engine: Makes the passes.
+        batch: Checked images.
+        targets: As `clever_score` takes them.
+        seed: For random targets.
+
+    Raises:
+        CleverError: labels or targets do not fit the model's classes.
+
+    Attributes:
+        predicted: [N] classes.
+        scored: Places of the images that are to be scored.
+        skipped: Places of the others: misclassified, or without a target that can be reached.
+        targets: [N, T] class numbers.
+        logits: [N, K].
+        correct: [N], False for misclassified images.
+        reachable: [N, T], False where the target is the predicted class, or one that a logit of
+            -inf rules out.
+    """
+
+    def __init__(self, engine: Engine, batch: Batch, targets: Any, seed: int) -> None:
+        self.engine, self.batch = engine, batch
+        self.logits = all_logits(engine, batch)
+        check_labels(batch.labels, self.logits.shape[1])
+        self.predicted = np.argmax(self.logits, axis=1).astype(np.int64)
+        self.targets = resolve_targets(targets, self.logits, seed, batch.image_ids)
+        self.correct = np.ones(len(self.logits), dtype=bool)
+        if batch.labels is not None:
+            self.correct = self.predicted == batch.labels
+        ruled_out = np.isneginf(np.take_along_axis(self.logits, self.targets, axis=1))
+        self.reachable = (self.targets != self.predicted[:, None]) & ~ruled_out
+        scored = self.correct & self.reachable.any(axis=1)
+        self.scored, self.skipped = np.flatnonzero(scored), np.flatnonzero(~scored)
+
+    @cached_property
+    def n_targets(self) -> int:
+        """Targets of each image."""
+        return int(self.targets.shape[1])
+
+    def margins(self, image: Ints, target: Ints) -> Floats:
+        """Return margins at the images, [rows], by places of images and class numbers.
+
+        Where there is nothing to reach, the margin of an image that is right is infinite.
+        """
+        with np.errstate(invalid="ignore"):  # logits that are infinite
+            margins: Floats = self.logits[image, self.predicted[image]] - self.logits[image, target]
+        own = (target == self.predicted[image]) & self.correct[image] & ~np.isnan(margins)
+        return np.where(own, np.inf, margins)
+
+    @cached_property
+    def _ranges(self) -> Floats:
+        """Lengths [N] of the intervals that hold all of an image's values, and 0."""
+        x = self.batch.images.flatten(1)
+        lengths = x.amax(dim=1).clamp(min=0) - x.amin(dim=1).clamp(max=0)
+        ranges: Floats = lengths.double().cpu().numpy()
+        return ranges
+
+    def vanishing(self, rows: Rows, max_norm: Floats) -> npt.NDArray[np.bool_]:
+        """Tell where gradients, [rows], are far too small to explain that there are other classes.
+
+        At the steepest that was seen, the margin would last for several times the way, in the
+        row's norm, from one end of the images' values to the other. Trained networks are far from
+        that, whatever the radius: docs/method.md.
+        """
+        across = self._ranges[rows.image] * self.batch.images[0].numel() ** (1 / rows.norm)
+        margin = self.margins(rows.image, rows.target)
+        far: npt.NDArray[np.bool_] = margin > _ACROSS * across * max_norm
+        return far
+
+    def rows(self, balls: list[tuple[float, float]], of: npt.NDArray[np.intp]) -> Rows:
+        """Return a row for each of some images, each of its targets and each (norm, radius)."""
+        n_balls = len(balls)
+        image = np.repeat(of.astype(np.int64), self.n_targets * n_balls)
+        target = np.repeat(self.targets[of].ravel(), n_balls)
+        norm, radius = np.tile(np.array(balls, dtype=np.float64).T, len(of) * self.n_targets)
+        return Rows(image, target, norm, radius)
+
+    def tensors(self, image: Ints, targets: Ints) -> tuple[Tensor, Tensor, Tensor]:
+        """Return images [I, *shape] as the passes want them, classes [I] and targets [I, T]."""
+        images, classes, of_images = self._as_given(image, targets)
+        return as_layout(images, self.engine.memory_format), classes, of_images
+
+    def _as_given(self, image: Ints, targets: Ints) -> tuple[Tensor, Tensor, Tensor]:
+        device = self.batch.images.device
+        images = self.batch.images[torch.from_numpy(image).to(device)]
+        classes = torch.from_numpy(self.predicted[image]).to(device)
+        return images, classes, torch.from_numpy(targets).to(device)
+
+    def candidates(self, image: Ints) -> Tensor:
+        """Return the points [I, M, *shape] that a search shall look at too."""
+        points = self.batch.candidates
+        assert points is not None
+        return points[torch.from_numpy(image).to(points.device)]
+
+    def at_image(self, balls: list[tuple[float, float]], of: npt.NDArray[np.intp]) -> Floats:
+        """Return the gradient norms at images, [rows], of what `rows` gives for the same."""
+        return self.norms_at(of, self.targets[of], [p for p, _ in balls]).transpose(1, 2, 0).ravel()
+
+    def norms_at(self, image: Ints, targets: Ints, norms: list[float]) -> Floats:
+        """Return the gradient norms at images themselves, [len(norms), I, T]."""
+        return norms_at(self.engine.own, *self._as_given(image, targets), norms)

@@ -1,0 +1,370 @@
+"""What a scoring call is given, checked before any work is done."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..arguments import check_flag, check_share, integers, is_several, shown
+from ..classifier.oracle import model_placement
+from ..errors import CleverError
+from ..findings import Finding
+from ..kernels import ops
+from ..kernels.balls import (
+    AUTO,
+    FLOATS,
+    check_clip,
+    check_integer,
+    check_norm,
+    check_radii,
+    default_radius,
+)
+from .images import as_tensor, check_dense, check_values
+from .targets import class_numbers
+
+#: What a score can be made by.
+ESTIMATORS = ("clever", "steepest")
+#: Gradients of a search for one row: where nothing else is asked for, and at least.
+DEFAULT_GRADIENTS, FEWEST_GRADIENTS = 2000, 16
+#: What the paper spends on one score: 500 batches of 1,024.
+PAPER_GRADIENTS = 512_000
+#: Values beyond which images are no pixels in [0, 1], normalised or not.
+_FAR_FROM_PIXELS = 16
+#: Batches of a row at the first look, where a tolerance decides how many it gets.
+FIRST_LOOK = 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides a score besides the model and the images."""
+
+    norms: tuple[float, ...]
+    radii: tuple[tuple[float, ...] | str, ...]  # of each norm: those asked for, or AUTO
+    targets: Any
+    n_batches: int
+    batch_samples: int
+    clip: tuple[float, float]
+    seed: int
+    first_batch: int = 0  # of the n_batches, where others were drawn before
+    estimator: str = "clever"
+    max_gradients: int = 0  # of a search, for each row
+    keep_witness: bool = False
+    race: bool = False
+    tolerance: float | None = None  # of a score's interval; None: n_batches decides
+    confidence: float = 0.95
+
+    @property
+    def balls(self) -> list[tuple[float, float]]:
+        """Each (norm, radius) that a target gets a row for; NaN where the radius is to be found."""
+        return [
+            (p, radius)
+            for p, radii in zip(self.norms, self.radii, strict=True)
+            for radius in ((math.nan,) if isinstance(radii, str) else radii)
+        ]
+
+    @classmethod
+    def check(
+        cls,
+        norm: Any,
+        radius: Any,
+        targets: Any,
+        n_batches: Any,
+        batch_samples: Any,
+        clip: Any,
+        seed: Any,
+        estimator: Any = "clever",
+        max_gradients: Any = None,
+        keep_witness: Any = False,
+        candidates: Any = None,
+        race: Any = False,
+        tolerance: Any = None,
+        confidence: Any = 0.95,
+    ) -> Settings:
+        """Check the arguments of these names of `clever_score`."""
+        if not isinstance(targets, (str, int)):
+            targets = class_numbers(targets)
+        n_batches = check_integer("n_batches", n_batches, 2, 2**31 - 1)
+        batch_samples = check_integer("batch_samples", batch_samples, 1, 2**31 - 1)
+        race, keep_witness = check_flag("race", race), check_flag("keep_witness", keep_witness)
+        confidence = check_share("confidence", confidence)
+        tolerance = None if tolerance is None else check_share("tolerance", tolerance)
+        of_search = {
+            "max_gradients": max_gradients if tolerance is None else None,
+            "keep_witness": keep_witness or None,
+            "candidates": candidates,
+        }
+        estimator = _check_estimator(estimator, of_search)
+        norms = tuple(check_norm(p) for p in (norm if is_several(norm) else (norm,)))
+        if not norms or len(set(norms)) < len(norms):
+            raise CleverError(
+                f"norm={shown(norm)} names no norm or one twice",
+                "different norms",
+                "name each once",
+            )
+        if isinstance(radius, Mapping):
+            radius = {check_norm(p): value for p, value in radius.items()}
+        radii = tuple(check_radii(radius, p) for p in norms)
+        if estimator == "steepest" and (race or AUTO in radii):
+            raise CleverError(
+                'estimator="steepest" with race=True or radius="auto"',
+                "radii that are numbers, and no race",
+                "give several radii: the largest score of an image's is its best bound",
+            )
+        if race and any(given == AUTO or len(given) > 1 for given in radii):
+            raise CleverError(
+                f"race=True with radius={shown(radius)}",
+                "one number for each norm: targets race in one ball",
+                "give one radius, or leave race out",
+            )
+        if tolerance is not None and (estimator != "clever" or race or AUTO in radii):
+            raise CleverError(
+                f"tolerance={tolerance!r} with another way to spend gradients",
+                'estimator="clever", radii that are numbers, and no race',
+                "leave the tolerance out, or the other",
+            )
+        budget = DEFAULT_GRADIENTS if tolerance is None else PAPER_GRADIENTS
+        return cls(
+            norms=norms,
+            radii=radii,
+            targets=targets,
+            n_batches=n_batches,
+            batch_samples=batch_samples,
+            clip=check_clip(clip),
+            seed=check_integer("seed", seed, -(2**63), 2**63 - 1),
+            estimator=estimator,
+            max_gradients=check_integer(
+                "max_gradients",
+                budget if max_gradients is None else max_gradients,
+                FEWEST_GRADIENTS if tolerance is None else FIRST_LOOK * batch_samples,
+                2**31 - 1,
+            ),
+            keep_witness=keep_witness,
+            race=race,
+            tolerance=tolerance,
+            confidence=confidence,
+        )
+
+
+def _check_estimator(estimator: Any, of_search: dict[str, Any]) -> str:
+    if not isinstance(estimator, str) or estimator not in ESTIMATORS:
+        raise CleverError(
+            f"estimator={shown(estimator)} is unknown",
+            " or ".join(repr(name) for name in ESTIMATORS),
+            "choose one of these; docs/which-score.md tells them apart",
+        )
+    given = [name for name, value in of_search.items() if value is not None]
+    if estimator != "steepest" and given:
+        raise CleverError(
+            f"{', '.join(given)} with estimator={estimator!r}",
+            'estimator="steepest"',
+            "leave them out, or search for the steepest place",
+        )
+    return str(estimator)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The images of one call, checked and where the model is."""
+
+    images: Tensor  # [N, *shape]
+    labels: npt.NDArray[np.int64] | None  # [N]
+    image_ids: npt.NDArray[np.int64]  # [N]
+    candidates: Tensor | None = None  # [N, M, *shape], points that a search looks at too
+    findings: tuple[Finding, ...] = ()  # what was seen of them
+
+    @cached_property
+    def digests(self) -> npt.NDArray[np.object_]:
+        """Digests [N] of the images' values as float32, to tell whether two runs saw the same."""
+        of_images = (each.float().cpu().contiguous().numpy() for each in self.images)
+        return np.array([hashlib.sha256(x.data).hexdigest()[:16] for x in of_images], dtype=object)
+
+
+def _check_range(x: Tensor, settings: Settings) -> list[Finding]:
+    """Refuse images outside the clip, and doubt those that the default radius does not suit."""
+    low, high = settings.clip
+    ends = torch.stack(torch.aminmax(x.flatten(1), dim=1)).double().cpu()
+    # What may be left of a conversion to another type and back, or of a normalisation.
+    slack = 2 * torch.finfo(x.dtype).eps * max(map(abs, (low, high, 1.0)), key=_finite)
+    slack += 1e-4 * (high - low) if math.isfinite(high - low) else 0.0
+    outside = ((ends[0] < low - slack) | (ends[1] > high + slack)).nonzero()
+    if len(outside):
+        n = int(outside[0])
+        raise CleverError(
+            f"image {n} holds values from {float(ends[0, n]):.3g} to {float(ends[1, n]):.3g}, "
+            f"outside clip=({low:g}, {high:g})",
+            "images within clip, in whose range samples are held",
+            "give clip in the units of the images ((0 - mean) / std and (1 - mean) / std where "
+            "they are normalised), or clip=None; or normalise in the model and give pixels",
+        )
+    pairs = zip(settings.norms, settings.radii, strict=True)
+    default = any(radii == (default_radius(p),) for p, radii in pairs)
+    least, most = float(ends[0].min()), float(ends[1].max())
+    if default and max(abs(least), abs(most)) > _FAR_FROM_PIXELS:
+        return [
+            Finding(
+                "units",
+                f"the images reach from {least:.3g} to {most:.3g}, and the radius is the default, "
+                "which suits pixels in [0, 1]",
+                "give radius in the units of the images, or divide the images by 255 and let the "
+                "model multiply",
+            )
+        ]
+    return []
+
+
+def _finite(bound: float) -> float:
+    return bound if math.isfinite(bound) else 0.0
+
+
+def _check_images(images: Any, model: Any, device: Any, dtype: torch.dtype | None) -> Tensor:
+    x = as_tensor(images)
+    check_values(x)
+    model_device, model_dtype = model_placement(model)
+    place = check_device(device, model_device, x.device)
+    if dtype is not None and dtype not in FLOATS:
+        raise CleverError(
+            f"dtype={dtype} is no type to score in",
+            "float32, float64, float16 or bfloat16",
+            "leave it out for the model's own",
+        )
+    with torch.inference_mode(False):  # a tensor of inference mode has no gradient
+        cast = x.detach().to(place, dtype or model_dtype or x.dtype, copy=True)
+    _check_cast(cast)
+    return cast
+
+
+def _check_cast(x: Tensor) -> None:
+    beyond = (~torch.isfinite(x)).flatten(1).any(dim=1).nonzero()
+    if len(beyond):
+        raise CleverError(
+            f"image {int(beyond[0])} holds values beyond the largest of {x.dtype}, in which the "
+            "model takes it",
+            f"values up to {torch.finfo(x.dtype).max:.3g}",
+            "scale the images, or score in a wider type, e.g. model.double()",
+        )
+
+
+def check_candidates(candidates: Any, images: Tensor) -> Tensor:
+    """Return points [N, M, *shape] as the images [N, *shape] are."""
+    points = as_tensor(candidates, "candidates")
+    check_dense(points, "candidates")
+    shape = ", ".join(map(str, (len(images), "M", *images.shape[1:])))
+    same = points.dim() == images.dim() + 1 and points.shape[:1] + points.shape[2:] == images.shape
+    if not same or points.shape[1] == 0 or points.is_complex():
+        raise CleverError(
+            f"candidates are {points.dtype} of shape {list(points.shape)}",
+            f"real points [{shape}], M for each image",
+            "give one point for each image as points[:, None]",
+        )
+    points = points.to(images)
+    if not bool(torch.isfinite(points).all()):
+        raise CleverError(
+            f"candidates hold values that are NaN, infinite or too large for {images.dtype}",
+            "finite points",
+            "leave them out",
+        )
+    return points
+
+
+def check_device(
+    asked: Any, of_model: torch.device | None, of_images: torch.device
+) -> torch.device:
+    """Return where to run: where it was asked for, else where the model is, else the images."""
+    try:
+        device = torch.device(asked) if asked is not None else of_model or of_images
+    except (RuntimeError, TypeError) as error:
+        raise CleverError(
+            f"device={asked!r} is no device", '"cpu" or "cuda"', "check its name"
+        ) from error
+    if of_model is not None and device.type != of_model.type:
+        raise CleverError(
+            f"the model is on {of_model}, but device={asked!r} was asked for",
+            "the model where it shall run",
+            f"move it first: model.to({str(device)!r})",
+        )
+    if device.type == "cuda":
+        if ops.CUDA_MISSING is not None:
+            raise CleverError(
+                f"{device} cannot be used: the CUDA half is not loaded, {ops.CUDA_MISSING}",
+                "the extension built with CUDA",
+                "build it where nvcc and a CUDA build of torch are, or move the model to the CPU; "
+                "`clever-ext doctor` tells more",
+            )
+        if not torch.cuda.is_available():
+            raise CleverError(
+                f"{device} cannot be used: torch finds no GPU",
+                "a machine with a GPU and its driver",
+                "run on the CPU, or see what nvidia-smi says",
+            )
+    elif device.type != "cpu":
+        raise CleverError(
+            f"device {device} is not supported", "cpu or cuda", "move model and images there"
+        )
+    return of_model if of_model is not None and device.index is None else device
+
+
+def check_batch(
+    images: Any,
+    labels: Any,
+    image_ids: Any,
+    model: Any,
+    device: Any,
+    dtype: torch.dtype | None,
+    settings: Settings | None = None,
+) -> Batch:
+    """Check the arguments of these names of `clever_score` and bring the images to the model.
+
+    With settings the images' values are checked against them too.
+    """
+    x = _check_images(images, model, device, dtype)
+    ids = np.arange(len(x)) if image_ids is None else _integers("image_ids", image_ids, len(x))
+    if len(np.unique(ids)) < len(ids):
+        raise CleverError(
+            "image_ids holds a number twice",
+            "a different id for each image: it names the image's samples and its rows",
+            "leave image_ids out, or number the images apart",
+        )
+    return Batch(
+        images=x,
+        labels=None if labels is None else _integers("labels", labels, len(x)),
+        image_ids=ids,
+        findings=() if settings is None else tuple(_check_range(x, settings)),
+    )
+
+
+def check_device_batch(device_batch: Any) -> int | str:
+    """Return "auto" or the number of points that go through the model at once."""
+    if isinstance(device_batch, str) and device_batch == "auto":
+        return device_batch
+    return check_integer("device_batch", device_batch, 1, 2**31 - 1)
+
+
+def _integers(name: str, values: Any, n: int) -> npt.NDArray[np.int64]:
+    array = integers(values)
+    if array is None or array.shape != (n,):
+        raise CleverError(
+            f"{name}={shown(values)}" if array is None else f"{name} has shape {list(array.shape)}",
+            f"{n} integers, one for each image",
+            f"give {name} as a one-dimensional int64 array",
+        )
+    return array
+
+
+def check_labels(labels: npt.NDArray[np.int64] | None, n_classes: int) -> None:
+    """Refuse labels that the model has no logit for."""
+    if labels is not None and ((labels < 0) | (labels >= n_classes)).any():
+        bad = int(labels[(labels < 0) | (labels >= n_classes)][0])
+        raise CleverError(
+            f"label {bad} is out of range",
+            f"classes from 0 to {n_classes - 1}",
+            "number the labels as the model's logits are",
+        )

@@ -1,0 +1,97 @@
+"""Normalisation, which is part of a model: it takes pixels in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import CleverError
+
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each channel, in units of pixels in [0, 1]."""
+
+
+class Normalized(nn.Module):
+    """A model behind its normalisation: x -> model((x - mean) / std), channel by channel.
+
+    Args:
+        model: Takes normalised input [B, C, H, W].
+        mean: One number per channel, in units of pixels in [0, 1].
+        std: One positive number per channel, in the same units.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
+        self.train(model.training)
+
+    def forward(self, pixels: torch.Tensor) -> Any:
+        """Logits [B, K] of pixels [B, C, H, W]."""
+        return self.model((pixels - self.mean) / self.std)
+
+    def words(self) -> str:
+        """Say what it does."""
+        mean, std = (_numbers(each.flatten().tolist()) for each in (self.mean, self.std))
+        return f"mean {mean}, std {std}"
+
+
+def check_normalisation(
+    mean: Sequence[float] | None, std: Sequence[float] | None, channels: int | None
+) -> Normalisation | None:
+    """Read a normalisation; None where there is none.
+
+    Args:
+        mean: One number per channel, given together with `std`.
+        std: Likewise.
+        channels: How many; None where that is not known, and three are expected.
+
+    Raises:
+        CleverError: If there is another number of them, one is not finite or not in units of pixels
+            in [0, 1], or a standard deviation is not positive.
+    """
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        given = "std" if mean is None else "mean"
+        raise CleverError(f"only {given} is given", "both mean and std, or neither", "give both")
+    count = {
+        None: "three finite numbers, for red, green and blue; for a grey picture channels=1",
+        3: "three finite numbers, for red, green and blue",
+        1: "one finite number, for grey",
+    }.get(channels, f"{channels} finite numbers")
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) != (channels or 3) or not all(-1e6 < value < 1e6 for value in values):
+            example = _numbers([0.5] * (channels or 3))
+            raise CleverError(
+                f"{name} is {list(values)}",
+                count,
+                f"give {name} in units of pixels in [0, 1], such as {example}",
+            )
+    if min(std) <= 0:
+        raise CleverError(
+            f"std is {list(std)}",
+            "numbers above zero, since the pixels are divided by them",
+            "give std in units of pixels in [0, 1], such as " + _numbers([0.25] * len(std)),
+        )
+    if max(mean) > 1 or max(std) > 2:
+        # The mean of pixels in [0, 1] is no larger. A std of 1 beside one is in its units.
+        of_mean, of_std = (255 if max(mean) > 1 else 1), 255
+        raise CleverError(
+            f"mean is {_numbers(mean)} and std is {_numbers(std)}: units of pixels in 0..255",
+            "units of pixels in [0, 1], which scores are in",
+            f"divide by 255: mean {_numbers(m / of_mean for m in mean)}, "
+            f"std {_numbers(s / of_std for s in std)}",
+        )
+    return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return " ".join(f"{value:.4g}" for value in values)

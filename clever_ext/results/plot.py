@@ -1,0 +1,249 @@
+"""Pictures of results, drawn with matplotlib (`pip install clever_ext[plot]`)."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import CleverError
+from . import curves
+from .result import CleverResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def _check_matplotlib() -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        raise CleverError(
+            "matplotlib is not installed", "matplotlib for pictures", "pip install clever_ext[plot]"
+        )
+
+
+def _axes(ax: Axes | None) -> Axes:
+    """Return the axes given, or those of a new figure, made without pyplot: it needs no display."""
+    _check_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(4, 3), layout="constrained").subplots() if ax is None else ax
+
+
+def _no_fit(ax: Axes) -> Axes:
+    ax.text(0.5, 0.5, "no fit", ha="center", va="center", transform=ax.transAxes)
+    ax.set_axis_off()
+    return ax
+
+
+def fit(row: pd.Series[Any], ax: Axes | None = None) -> Axes:
+    """Draw a row's batch maxima with the fitted reverse Weibull density and the end point.
+
+    The band around the end point is its 95 % interval, as far as the score's tells it.
+
+    Args:
+        row: A row of `CleverResult.table`.
+        ax: Where to draw; None makes a figure.
+
+    Returns:
+        The axes; save with `.figure.savefig(path)`.
+    """
+    ax = _axes(ax)
+    maxima, location = np.asarray(row["maxima"]), row["lipschitz"]
+    if len(maxima) == 0 or not np.isfinite(location):
+        return _no_fit(ax)
+    counts, edges = curves.histogram(maxima)
+    ax.stairs(counts / (counts.sum() * np.diff(edges)), edges, fill=True, color="#9ecae1")
+    law = curves.law(row)
+    if law is not None:
+        ax.plot(*curves.density(law, maxima), color="#08519c", lw=1)
+    ax.axvline(location, color="#cb181d", lw=1)
+    limits = ax.get_xlim()
+    interval = curves.location_interval(row)
+    if np.isfinite(interval.high):
+        ax.axvspan(*interval, color="#cb181d", alpha=0.12, lw=0)
+        # An interval may reach many times as far as the data, which shall stay readable.
+        ax.set_xlim(limits[0], min(max(limits[1], interval.high), 2 * limits[1] - limits[0]))
+    ax.set_yticks([])
+    ax.tick_params(labelsize=6)
+    return ax
+
+
+def qq(row: pd.Series[Any], ax: Axes | None = None) -> Axes:
+    """Draw a row's batch maxima against the fitted law's quantiles: on the line the fit is good.
+
+    Args:
+        row: A row of `CleverResult.table`.
+        ax: Where to draw; None makes a figure.
+
+    Returns:
+        The axes.
+    """
+    ax = _axes(ax)
+    law = curves.law(row)
+    if law is None:
+        return _no_fit(ax)
+    points = curves.quantiles(law, row["maxima"])
+    ends = [points.y[0], points.y[-1]]
+    ax.plot(ends, ends, color="#969696", lw=0.8, ls="--")
+    ax.plot(*points, ".", color="#08519c", ms=4)
+    ax.set_xlabel("quantile of the fitted law")
+    ax.set_ylabel("batch maximum")
+    return ax
+
+
+def curve(
+    results: CleverResult | Mapping[str, CleverResult],
+    norm: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the share of images whose score is above eps, a curve for each norm and result.
+
+    This is how robust accuracy is drawn: misclassified images are lost from eps = 0 on.
+
+    Args:
+        results: Scores, or several by the names that the legend shall give them.
+        norm: Which norm's; None for all, on a logarithmic axis if there are several, since their
+            units differ.
+        ax: Where to draw; None makes a figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        CleverError: matplotlib is missing, or no result has scores of the norm.
+    """
+    ax = _axes(ax)
+    named = {"": results} if isinstance(results, CleverResult) else results
+    lines = [
+        (name, p, scores)
+        for name, result in named.items()
+        for p, scores in result.scores.items()
+        if norm is None or p == norm
+    ]
+    norms = {p for _, p, _ in lines}
+    if not norms:
+        raise CleverError(
+            "no result has scores" + (f" of the norm {norm:g}" if norm is not None else ""),
+            "a norm that was scored",
+            "see result.scores",
+        )
+    for name, p, scores in lines:
+        of_norm = f"p = {p:g}" if len(norms) > 1 or not name else ""
+        label = ", ".join(filter(None, [name, of_norm]))
+        ax.step(*curves.share_above(scores), where="post", lw=1, label=label)
+    if len(norms) > 1:
+        ax.set_xscale("log")
+    ax.set_ylim(0, 1.02)
+    ax.set_xlabel("eps" if len(norms) > 1 else f"eps (p = {norms.pop():g})")
+    ax.set_ylabel("share of images with a score above eps")
+    ax.legend(fontsize=7)
+    return ax
+
+
+def radius(
+    result: CleverResult,
+    norm: float | None = None,
+    image_id: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one image's scores against the radius, a curve for each target, with score = R.
+
+    Each radius gives a bound of its own; the best is where a curve leaves the line.
+
+    Args:
+        result: Of `clever_score(..., radius=[...])`; one radius, or "auto", gives points.
+        norm: Which norm's; None if there is but one.
+        image_id: Which image's; None for the first.
+        ax: Where to draw; None makes a figure, without pyplot.
+
+    Returns:
+        The axes; save with `.figure.savefig(path)`.
+
+    Raises:
+        CleverError: matplotlib is missing, or the result has no such rows.
+    """
+    ax = _axes(ax)
+    rows = result.table[result.table["maxima"].map(len) > 0]
+    image_id = rows["image_id"].min() if image_id is None else image_id
+    rows = rows[rows["image_id"] == image_id]
+    rows = rows if norm is None else rows[rows["norm"] == norm]
+    if rows["norm"].nunique() != 1:
+        raise CleverError(
+            f"image {image_id} has rows of norms {sorted(rows['norm'].unique().tolist())}",
+            "scores of one norm",
+            "name an image that was scored, and one of its norms",
+        )
+    for target, group in rows.groupby("target", sort=False):
+        own = group.sort_values("radius")
+        (line,) = ax.plot(own["radius"], own["score"], ".-", lw=1, label=str(target))
+        low, high = own["score_low"], own["score_high"]
+        ax.fill_between(own["radius"], low, high, color=line.get_color(), alpha=0.15, lw=0)
+    ends = [0.0, float(rows["radius"].max())]
+    ax.plot(ends, ends, color="#969696", lw=0.8, ls="--")
+    ax.set_xlabel("radius R")
+    ax.set_ylabel("score (dashed: score = R)")
+    ax.legend(title="target", fontsize=6)
+    return ax
+
+
+def search(row: pd.Series[Any], ax: Axes | None = None) -> Axes:
+    """Draw how L', the steepest that a search has seen, grew with the gradients that it spent.
+
+    Args:
+        row: A row of `CleverResult.table` whose estimator is "steepest".
+        ax: Where to draw; None makes a figure.
+
+    Returns:
+        The axes.
+    """
+    ax = _axes(ax)
+    ax.step(row["curve_gradients"], row["curve"], where="post", color="#08519c", lw=1)
+    ax.axhline(row["norm_at_image"], color="#9ecae1", lw=1, label="norm at the image")
+    ax.set_xscale("log")
+    ax.set_xlabel("gradients")
+    ax.set_ylabel("steepest seen")
+    ax.legend()
+    return ax
+
+
+def contact_sheet(
+    result: CleverResult,
+    norm: float,
+    picture: Callable[[pd.Series[Any]], Any],
+    title: Callable[[pd.Series[Any]], str],
+    columns: int = 5,
+) -> Figure:
+    """Draw every image with its smallest score, and the fit of its batch maxima under it.
+
+    Args:
+        result: Scores.
+        norm: Which norm's.
+        picture: From a row to its image [H, W, 3] in [0, 1].
+        title: From a row to the words over its image.
+        columns: Images in one line.
+
+    Returns:
+        A matplotlib figure; save it with `.savefig(path)`.
+    """
+    _check_matplotlib()
+    from matplotlib.figure import Figure
+
+    rows = [row for row in result.smallest() if row["norm"] == norm]
+    columns = max(1, min(columns, len(rows)))
+    lines = -(-len(rows) // columns)
+    # Made without pyplot: it needs no display, and no setting of the user's is touched.
+    figure = Figure(figsize=(2.4 * columns, 3.6 * lines), layout="constrained")
+    grid = figure.subplots(2 * lines, columns, height_ratios=[3, 1.2] * lines, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for number, row in enumerate(rows):
+        above, below = grid[2 * (number // columns) : 2 * (number // columns) + 2, number % columns]
+        above.imshow(picture(row))
+        above.set_title(title(row), fontsize=7)
+        below.set_axis_on()
+        fit(row, below)
+    return figure
