@@ -20,10 +20,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
     "README.md",
-    "docs/performance.md",
-    "docs/which-score.md",
-    "docs/adaptive.md",
-    "docs/method.md",
+    "docs/studies/performance.md",
+    "docs/studies/which-score.md",
+    "docs/studies/tolerance.md",
+    "docs/concepts/method.md",
 )
 _TABLE = re.compile(r"(<!-- table ([\w.-]+)(?:: (.*?))? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 

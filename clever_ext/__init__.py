@@ -86,14 +86,19 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    """Import a public name when it is asked for the first time."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    _import_module(".kernels.ops", __name__)  # it says what to do where its half is missing
-    home = _import_module(f".{_HOMES[name]}", __name__)
-    found = getattr(home, name, home)  # `plot` is a module itself
-    globals()[name] = found
-    return found
+    """Import what is asked for the first time: a public name, or a room of the package."""
+    if name in _HOMES:
+        _import_module(".kernels.ops", __name__)  # it says what to do where its half is missing
+        home = _import_module(f".{_HOMES[name]}", __name__)
+        found = getattr(home, name, home)  # `plot` is a module itself
+        globals()[name] = found
+        return found
+    try:
+        return _import_module(f".{name}", __name__)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":
+            raise
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

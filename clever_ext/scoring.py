@@ -245,10 +245,10 @@ def clever_score(
         prepare: How to make the model's passes faster: "auto", "none", or some of
             "fold_batch_norm", "channels_last", "bfloat16", "float16", "compile", "tf32" and
             "cuda_graph", "auto" among them or not. A copy is changed, never the model. "auto" uses
-            what changes rounding alone and is measured to be faster. See docs/performance.md.
+            what changes rounding alone and is measured to be faster. See docs/guide/speed.md.
         estimator: "clever", or "steepest": L is replaced by the largest gradient norm or secant
             that a search of the ball finds, which is proved to be no larger; `n_batches` and
-            `batch_samples` are not used then. docs/which-score.md tells which to choose.
+            `batch_samples` are not used then. docs/guide/which-score.md tells which to choose.
         max_gradients: What a search, or a tolerance, may spend for each image, target and norm;
             default 2,000, and for a tolerance the paper's 512,000.
         keep_witness: Whether rows keep the steepest point that was found.
@@ -260,7 +260,7 @@ def clever_score(
             radius for each norm.
         tolerance: Batches are added to each row until the half-width of its score's interval is
             at most this share of the score; `n_batches` is not used then. The row predicts what
-            the paper's 500 batches of 1,024 would give: docs/adaptive.md.
+            the paper's 500 batches of 1,024 would give: docs/studies/tolerance.md.
         confidence: Of those intervals.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Draws docs/search.png: what uniform samples and the search see of four balls of a photograph.
+"""Draws docs/images/search.png: samples and the search in four balls of a photograph.
 
 python examples/search.py      # two minutes; needs the extra [demo]
 """
@@ -43,7 +43,7 @@ def main() -> None:
     left.legend(fontsize=7)
     cx.plot.search(steepest.iloc[1], right)
     right.set_title(f"the search in R = {RADII[1]:g}", fontsize=9)
-    figure.savefig(ROOT / "docs" / "search.png", dpi=110)
+    figure.savefig(ROOT / "docs" / "images" / "search.png", dpi=110)
     print(steepest[["radius", "score", "nearest_flip"]], clever[["radius", "score", "flags"]])
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
-EXAMPLES = re.findall(r"```python\n(.*?)```", (DOCS / "run-format.md").read_text(), re.DOTALL)
+RUN_FORMAT = (DOCS / "guide" / "run-format.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", RUN_FORMAT, re.DOTALL)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -18,7 +19,7 @@ def test_run_format(small, monkeypatch, capsys, example):
 
 
 def test_every_link_leads_somewhere():
-    pages = [*DOCS.glob("*.md"), *DOCS.parent.glob("*.md")]
+    pages = [*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")]
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
@@ -28,7 +29,7 @@ def test_every_command_of_the_guide_is_one(capsys):
     """Options that the guide names are known to the command line."""
     from clever_ext.cli import main
 
-    text = (DOCS / "evaluating-imagenet.md").read_text()
+    text = (DOCS / "guide" / "evaluating.md").read_text()
     for command in ("score", "merge", "status", "report", "compare"):
         assert command in text
         with pytest.raises(SystemExit):

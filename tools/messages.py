@@ -1,4 +1,4 @@
-"""Writes the tables of docs/troubleshooting.md from the messages in the package's code.
+"""Writes the tables of docs/reference/messages.md from the messages in the package's code.
 
 python tools/messages.py            # writes
 python tools/messages.py --check    # fails where the page is not what the code says
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "troubleshooting.md"
+PAGE = ROOT / "docs" / "reference" / "messages.md"
 #: Where a table stands in the page: between this line and the next `<!-- end -->`.
 _PLACE = re.compile(r"(<!-- messages: (?P<files>.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 _HOLE = "…"

@@ -46,7 +46,8 @@ def compare(
     """Tell which of two or more models is more robust, on the images that all were scored on.
 
     Images are paired by `image_id`. Robustness is compared where both models of a pair are right;
-    what misclassified images do is told beside it. docs/comparing.md has the rule of the verdict.
+    what misclassified images do is told beside it. The rule of the verdict:
+    docs/guide/comparing.md.
 
     Args:
         a: A result, a run folder, or a .parquet file of `CleverResult.save`.

@@ -30,7 +30,7 @@ class Verdict:
 
 
 def judge(row: dict[str, Any], cautions: Sequence[Caution], alpha: float) -> Verdict:
-    """Choose the words for a pair; docs/comparing.md states this rule.
+    """Choose the words for a pair; docs/guide/comparing.md states this rule.
 
     Args:
         row: The pair's numbers, as in `Comparison.pairs`.

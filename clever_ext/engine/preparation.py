@@ -99,7 +99,7 @@ def check_options(prepare: Any) -> tuple[tuple[str, ...], bool]:
         raise CleverError(
             f"prepare={prepare!r} names {unknown[0]!r}" if unknown else f"prepare={prepare!r}",
             f'"auto", "none", or some of {", ".join(OPTIONS)}',
-            "see docs/performance.md for what each does",
+            "see docs/guide/speed.md for what each does",
         )
     if {"bfloat16", "float16"} <= set(names):
         raise CleverError(

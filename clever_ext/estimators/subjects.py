@@ -132,7 +132,7 @@ class Subjects:
 
         At the steepest that was seen, the margin would last for several times the way, in the
         row's norm, from one end of the images' values to the other. Trained networks are far from
-        that, whatever the radius: docs/method.md.
+        that, whatever the radius: docs/concepts/method.md.
         """
         across = self._ranges[rows.image] * self.batch.images[0].numel() ** (1 / rows.norm)
         margin = self.margins(rows.image, rows.target)

@@ -159,7 +159,7 @@ def _check_estimator(estimator: Any, of_search: dict[str, Any]) -> str:
         raise CleverError(
             f"estimator={shown(estimator)} is unknown",
             " or ".join(repr(name) for name in ESTIMATORS),
-            "choose one of these; docs/which-score.md tells them apart",
+            "choose one of these; docs/guide/which-score.md tells them apart",
         )
     given = [name for name, value in of_search.items() if value is not None]
     if estimator != "steepest" and given:

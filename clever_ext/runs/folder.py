@@ -38,7 +38,7 @@ class Failed(NamedTuple):
 
 
 class RunFolder:
-    """The files of one run; docs/run-format.md describes them.
+    """The files of one run; docs/guide/run-format.md describes them.
 
     `run.json` says what the run is; it is written when the run begins, and again where pictures
     that had errors are tried again, since those are others then. `parts/part-00000.parquet`

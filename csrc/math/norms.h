@@ -1,5 +1,5 @@
 // The norms, one struct each, and the one list that the switches, both backends' instantiations
-// and the table that Python reads are made from. docs/adding-a-norm.md walks through it.
+// and the table that Python reads are made from. docs/development/adding-a-norm.md walks through it.
 //
 // A norm of a vector is reduced as finish(combine(... update(update(0, |x_0|), |x_1|) ...)), in
 // float32 for float32 and smaller inputs and in float64 for float64, with float32 partial results

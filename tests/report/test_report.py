@@ -374,7 +374,7 @@ def test_every_status_and_flag_is_explained():
     words = {*glossary.STATUSES, *glossary.FLAGS}
     assert all(glossary.explain(word).endswith(".") for word in words)
     assert glossary.explain("no word") == ""
-    method = (Path(__file__).parents[2] / "docs" / "method.md").read_text()
+    method = (Path(__file__).parents[2] / "docs" / "concepts" / "method.md").read_text()
     section = method[method.index("## Status and flags") :]
     told = set(re.findall(r"`([a-z]+(?:-[a-z]+)*)`", section))
     assert set(glossary.STATUSES) <= told
