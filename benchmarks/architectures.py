@@ -37,7 +37,8 @@ import clever_ext as cx
 from clever_ext.engine.engine import Choice, Engine
 from clever_ext.engine.preparation import AUTOMATIC
 from clever_ext.engine.trials import pass_seconds
-from clever_ext.inputs.batch import Settings, check_batch
+from clever_ext.estimators.table import check_settings
+from clever_ext.inputs.batch import check_batch
 from clever_ext.progress import silent
 from clever_ext.scoring import score_batch
 
@@ -118,7 +119,7 @@ def scored(
 ) -> Any:
     """Score by the default ways; or by a choice, whatever is faster."""
     targets = "top-4" if size == MANY else "top2"
-    settings = Settings.check(2, 1.0, targets, *size, None, 0)
+    settings = check_settings(2, 1.0, targets, *size, None, 0)
     engine = Engine(model, prepare, "auto")
     if choice is not None:
         engine.settle(choice)

@@ -16,7 +16,7 @@ from side_by_side import arguments, parsed, show, spread, write
 from clever_ext.checks.run import check_run
 from clever_ext.data import sample_pictures
 from clever_ext.data.loading import Loader
-from clever_ext.inputs.batch import Settings
+from clever_ext.estimators.table import check_settings
 from clever_ext.models.loading import load_model
 from clever_ext.runs.scorer import Scorer
 
@@ -25,7 +25,7 @@ def main() -> None:
     """Check again and again."""
     args = parsed(arguments(__doc__))
     source, model = sample_pictures(), load_model("efficientnet-lite0")
-    settings = Settings.check(2, None, "top-10", 500, 1024, (0, 1), 0)
+    settings = check_settings(2, None, "top-10", 500, 1024, (0, 1), 0)
     taken = []
     with Loader(source, model.preprocessing, 1) as loader, tempfile.TemporaryDirectory() as out:
         loader.submit(source[:1]).result()  # its process has started

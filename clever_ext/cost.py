@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from .engine.trials import pass_seconds
+from .estimators.steepest.estimator import DEFAULT_GRADIENTS
 from .estimators.subjects import Subjects
+from .estimators.table import estimator_of
 from .findings import Finding
-from .inputs.batch import DEFAULT_GRADIENTS, Settings
+from .inputs.settings import Settings
 from .progress import duration
 
 #: Seconds from which a user is told what would be cheaper.
@@ -77,20 +79,13 @@ def measure_passes(subjects: Subjects) -> Passes:
     return Passes(max(seconds[0] - backward, 0.0), backward)
 
 
-def gradients_of_row(settings: Settings) -> int:
-    """Return the most gradients that one image, target and (norm, radius) takes."""
-    limited = settings.estimator == "steepest" or settings.tolerance is not None
-    return settings.max_gradients if limited else settings.n_batches * settings.batch_samples
-
-
 def cost_of(settings: Settings, n_images: int, n_targets: int, passes: Passes) -> Cost:
     """Tell what the scores of so many images take."""
-    points = n_images * len(settings.balls) * gradients_of_row(settings)
-    limited = settings.tolerance is not None or settings.race or "auto" in settings.radii
+    points = n_images * len(settings.balls) * settings.gradients_of_row
     return Cost(
         rows=n_images * n_targets * len(settings.balls),
         gradients=points * n_targets,
-        at_most=limited,
+        at_most=estimator_of(settings).AT_MOST,
         seconds=points * passes.of(n_targets),
     )
 

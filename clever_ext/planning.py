@@ -16,9 +16,11 @@ from .engine.engine import Engine
 from .engine.maxima import Drawn
 from .estimators.batches import draw
 from .estimators.subjects import Rows, Subjects
-from .estimators.tolerance import half_widths
+from .estimators.table import check_settings
+from .estimators.tolerance import FIRST_LOOK, PAPER_GRADIENTS, half_widths
 from .evt.credible import predicted_fit
-from .inputs.batch import FIRST_LOOK, PAPER_GRADIENTS, Settings, check_batch, check_device_batch
+from .inputs.batch import check_batch, check_device_batch
+from .inputs.settings import Settings
 from .machine import memory
 from .progress import duration
 
@@ -104,7 +106,7 @@ def plan(
     >>> told.n_gradients, told.rows
     (6400, 4)
     """
-    pilot_settings = Settings.check(
+    pilot_settings = check_settings(
         norm, radius, targets, FIRST_LOOK, batch_samples, clip, seed, tolerance=tolerance or 0.5,
         max_gradients=max_gradients,
     )  # fmt: skip

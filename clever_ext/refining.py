@@ -13,12 +13,13 @@ import torch
 from .engine.engine import Engine
 from .errors import CleverError
 from .estimators.race import ELIMINATED
-from .estimators.subjects import all_logits
+from .estimators.subjects import Held, all_logits
+from .estimators.table import check_settings
 from .estimators.tables import VANISHING, ZERO, score_columns
-from .estimators.tolerance import Held
 from .evt.credible import predicted_fit
 from .evt.reverse_weibull import ReverseWeibullFit, fit_reverse_weibull
-from .inputs.batch import Batch, Settings, check_batch, check_device_batch
+from .inputs.batch import Batch, check_batch, check_device_batch
+from .inputs.settings import Settings
 from .kernels.balls import AUTO, check_integer
 from .progress import Progress, reporting
 from .results.result import CleverResult, check_result
@@ -196,7 +197,7 @@ def _settings(
     first_ball = result.table[(first_ball == first_ball.iloc[0]).all(axis=1)]
     targets = first_ball.groupby("image_id", sort=False)["target"].agg(list)
     clip = known["clip"]
-    settings = Settings.check(
+    settings = check_settings(
         norm=known["norms"],
         radius={float(p): r for p, r in zip(known["norms"], known["radii"], strict=True)},
         targets=np.array(targets.to_list(), dtype=np.int64),

@@ -14,101 +14,20 @@ import numpy as np
 import torch
 
 from .arguments import check_name
-from .cost import gradients_of_row, measure_passes, of_cost
+from .cost import measure_passes, of_cost
 from .engine.engine import Engine
-from .engine.maxima import Sampling, sample_maxima
 from .errors import CleverError
-from .estimators.background_fits import BackgroundFits, Fitted
-from .estimators.parts import collect
-from .estimators.race import race_targets
-from .estimators.radius import find_radii
-from .estimators.steepest.scores import searched
-from .estimators.subjects import Rows, Subjects
-from .estimators.tables import score_columns, tabulate
-from .estimators.tolerance import ESTIMATOR, Held, sample_until
+from .estimators.subjects import Held, Subjects
+from .estimators.table import check_settings, estimator_of
 from .findings import Finding, of_concern, warn
-from .inputs.batch import Batch, Settings, check_batch, check_candidates, check_device_batch
+from .inputs.batch import Batch, check_batch, check_candidates, check_device_batch
 from .inputs.labels import of_answers
-from .kernels.balls import AUTO
-from .progress import Counter, Progress, reporting
+from .inputs.settings import Settings
+from .progress import Progress, reporting
 from .results.result import NO_TARGET, CleverResult
 
-#: Batch maxima that are kept on the device at a time, over all images and targets of one norm.
-_MAXIMA_ON_DEVICE = 2**23
 #: Device batches of a run, at least, that is measured before it begins.
 _MEASURED = 300
-#: Images whose samples are drawn in one go.
-_IMAGES_AT_ONCE = 64
-
-
-class _Run:
-    """One call's fixed number of batches: the fits as they come in."""
-
-    def __init__(self, subjects: Subjects, settings: Settings) -> None:
-        self.subjects, self.settings = subjects, settings
-        self.balls = settings.balls
-        shape = (len(self.balls), *subjects.targets.shape)
-        self.at_image = np.full(shape, np.nan)
-
-    def sample(self, fits: BackgroundFits, progress: Progress) -> None:
-        """Draw all the maxima, some images at a time, norm after norm."""
-        settings, subjects = self.settings, self.subjects
-        engine, scored, n_targets = subjects.engine, subjects.scored, subjects.n_targets
-        each = settings.n_batches * n_targets
-        at_once = max(1, min(_IMAGES_AT_ONCE, _MAXIMA_ON_DEVICE // each))
-        total = len(scored) * len(self.balls) * each * settings.batch_samples
-        counter = Counter(progress, total)
-        for start in range(0, len(scored), at_once):
-            these = scored[start : start + at_once]
-            targets = subjects.targets[these]
-            norms = [p for p, _ in self.balls]
-            self.at_image[:, these] = subjects.norms_at(these, targets, norms)
-            engine.ready(*subjects.tensors(these, targets), total)
-            tensors = subjects.tensors(these, targets)
-            for n, (p, radius) in enumerate(self.balls):
-                sampling = Sampling(
-                    p=p,
-                    radius=radius,
-                    n_batches=settings.n_batches,
-                    batch_samples=settings.batch_samples,
-                    seed=settings.seed,
-                    clip=settings.clip,
-                    first_batch=settings.first_batch,
-                )
-                ids = subjects.batch.image_ids[these]
-                found = sample_maxima(engine.plan, *tensors, ids, sampling, counter.add)
-                for image, drawn in zip(these, found, strict=True):
-                    fits.add((n, int(image)), drawn)
-
-    def table(self, fitted: Fitted) -> Any:
-        """Build the rows: image after image, target after target, ball after ball."""
-        settings, subjects = self.settings, self.subjects
-        keys = np.array(fitted.keys, dtype=np.int64).reshape(-1, 2)
-        ball, image = np.repeat(keys, subjects.n_targets, axis=0).T
-        target = np.tile(np.arange(subjects.n_targets), len(keys))
-        order = np.lexsort((ball, target, image))
-        ball, image, target = ball[order], image[order], target[order]
-        norm, radius = np.array(self.balls)[ball].T
-        rows = Rows(image, subjects.targets[image, target], norm, radius)
-        maxima = fitted.maxima[order]
-        largest = maxima.max(axis=1, initial=0.0)
-        columns = score_columns(
-            margin=subjects.margins(rows.image, rows.target),
-            radius=rows.radius,
-            max_norm=largest,
-            norm_at_image=self.at_image[ball, image, target],
-            nearest_flip=fitted.nearest_flip[order],
-            vanishing=subjects.vanishing(rows, largest),
-            fit=fitted.fit.rows(order),
-        )
-        n_gradients = settings.n_batches * settings.batch_samples
-        columns |= {
-            "n_batches": np.full(len(rows), settings.n_batches),
-            "batch_samples": np.full(len(rows), settings.batch_samples),
-            "n_gradients": np.full(len(rows), n_gradients),
-            "maxima": list(maxima),
-        }
-        return tabulate(subjects, self.balls, rows, columns, "clever")
 
 
 def describe(
@@ -126,7 +45,6 @@ def describe(
     from .version import __version__
 
     targets = settings.targets
-    limited = settings.estimator == "steepest" or settings.tolerance is not None
     return {
         "settings": {
             "norms": [f"{p:g}" for p in settings.norms],
@@ -136,7 +54,7 @@ def describe(
             "clip": _clip_in_json(settings.clip),
             "seed": settings.seed,
             "estimator": settings.estimator,
-            "max_gradients": settings.max_gradients if limited else None,
+            "max_gradients": settings.max_gradients or None,
             "race": settings.race,
             "tolerance": settings.tolerance,
             "confidence": settings.confidence,
@@ -276,7 +194,7 @@ def clever_score(
     >>> result.scores[2].shape
     (2,)
     """
-    settings = Settings.check(
+    settings = check_settings(
         norm, radius, targets, n_batches, batch_samples, clip, seed, race=race,
         estimator=estimator, max_gradients=max_gradients, keep_witness=keep_witness,
         candidates=candidates, tolerance=tolerance, confidence=confidence,
@@ -318,14 +236,14 @@ def score_batch(
     """
     with engine.running(batch.images.device):
         engine.check(batch.images, settings.balls, settings.clip)
-        subjects = Subjects(engine, batch, settings.targets, settings.seed)
+        subjects = Subjects(engine, batch, settings.targets, settings.seed, held)
         answers = []
         if tell is not None:
             answers = _of_answers(subjects)
             long = _of_long_run(subjects, settings)
             tell((*engine.findings, *batch.findings, *answers, *long))
         told = len(engine.findings)
-        table, complete = _scored(subjects, settings, progress, held)
+        table, complete = estimator_of(settings).score(subjects, settings, progress)
         try:
             engine.ask_again(batch.images)
         except KeyboardInterrupt:
@@ -376,34 +294,7 @@ def _of_answers(subjects: Subjects) -> list[Finding]:
 def _of_long_run(subjects: Subjects, settings: Settings) -> list[Finding]:
     """Measure what a run will take, if it is long enough to be worth the passes."""
     n_images, size = len(subjects.scored), subjects.engine.own.device_batch
-    points = n_images * len(settings.balls) * gradients_of_row(settings)
+    points = n_images * len(settings.balls) * settings.gradients_of_row
     if points < _MEASURED * size:
         return []
     return [of_cost(settings, n_images, subjects.n_targets, measure_passes(subjects))]
-
-
-def _scored(
-    subjects: Subjects, settings: Settings, progress: Progress, held: Held | None
-) -> tuple[Any, bool]:
-    """Score by what the settings name; return the table, and whether it is whole."""
-    if settings.estimator == "steepest":
-        return searched(subjects, settings, progress)
-    if settings.tolerance is not None:
-        parts = sample_until(subjects, settings, progress, held)
-        return collect(subjects, settings, parts, ESTIMATOR)
-    if settings.race:
-        return collect(subjects, settings, race_targets(subjects, settings, progress))
-    if AUTO in settings.radii:
-        return collect(subjects, settings, find_radii(subjects, settings, progress))
-    return _sampled(subjects, settings, progress)
-
-
-def _sampled(subjects: Subjects, settings: Settings, progress: Progress) -> tuple[Any, bool]:
-    """Score by the paper's estimator; return the table, and whether it is whole."""
-    run, complete = _Run(subjects, settings), True
-    with BackgroundFits(subjects.n_targets, settings.n_batches) as fits:
-        try:
-            run.sample(fits, progress)
-        except KeyboardInterrupt:
-            complete = False
-        return run.table(fits.finish()), complete

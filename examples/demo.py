@@ -15,7 +15,7 @@ from typing import Any
 import clever_ext as cx
 from clever_ext.cli.tables import print_scores
 from clever_ext.data import load, open_images, sample_pictures
-from clever_ext.inputs.batch import Settings
+from clever_ext.estimators.table import check_settings
 from clever_ext.models.loading import load_model
 from clever_ext.runs.folder import RunFolder
 from clever_ext.runs.loop import score_run
@@ -37,7 +37,7 @@ def main() -> None:
 
     model = load_model("efficientnet-lite0")
     pictures = open_images(args.images) if args.images else sample_pictures()
-    settings = Settings.check(
+    settings = check_settings(
         norm=2,
         radius=None,
         targets="top2",

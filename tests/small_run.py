@@ -15,7 +15,7 @@ from PIL import Image
 
 import clever_ext as cx
 from clever_ext.data import Preprocessing, open_images
-from clever_ext.inputs.batch import Settings
+from clever_ext.estimators.table import check_settings
 from clever_ext.models.loading import LoadedModel
 from clever_ext.runs.folder import RunFolder
 from clever_ext.runs.loop import score_run
@@ -96,7 +96,7 @@ class SmallRun:
         """Return the same settings for a run in this process."""
         given = {"norm": 2, "radius": None, "targets": "all", "n_batches": self.n_batches}
         given |= {"batch_samples": 4, "clip": (0, 1), "seed": 0, **changes}
-        return Scorer(self.model, Settings.check(**given), 32, None, "none", threads)
+        return Scorer(self.model, check_settings(**given), 32, None, "none", threads)
 
     def score(
         self,

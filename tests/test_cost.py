@@ -13,7 +13,8 @@ from clever_ext import scoring
 from clever_ext.cost import Passes, cost_of, measure_passes, of_cost
 from clever_ext.engine.engine import Engine
 from clever_ext.estimators.subjects import Subjects
-from clever_ext.inputs.batch import Settings, check_batch
+from clever_ext.estimators.table import check_settings
+from clever_ext.inputs.batch import check_batch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SECOND = Passes(forward=0.25, backward=0.75)
@@ -21,7 +22,7 @@ SECOND = Passes(forward=0.25, backward=0.75)
 
 def settings(**changes):
     given = {"norm": 2, "radius": None, "targets": "all", "n_batches": 500, "batch_samples": 1024}
-    return Settings.check(**given | {"clip": None, "seed": 0} | changes)
+    return check_settings(**given | {"clip": None, "seed": 0} | changes)
 
 
 def test_gradients_of_a_point_share_its_forward_pass():

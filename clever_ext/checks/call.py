@@ -11,8 +11,9 @@ import torch
 from ..cost import of_cost
 from ..engine.engine import Engine
 from ..errors import CleverError
+from ..estimators.table import check_settings
 from ..findings import Finding, Topic
-from ..inputs.batch import Batch, Settings, check_batch, check_candidates, check_device_batch
+from ..inputs.batch import Batch, check_batch, check_candidates, check_device_batch
 from .labels import of_labels
 from .looked import Looked, look
 from .model import of_model
@@ -72,7 +73,7 @@ def check(
     prepare, seed = how.pop("prepare", "auto"), how.pop("seed", 0)
     topic: Topic = "cost"
     try:
-        settings = Settings.check(
+        settings = check_settings(
             norm, radius, targets, n_batches, batch_samples, clip, seed, **how
         )
         topic = "model"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from ..cost import Passes, measure_passes
 from ..engine.engine import Engine
 from ..estimators.subjects import Ints, Subjects
-from ..inputs.batch import Batch, Settings
+from ..inputs.batch import Batch
+from ..inputs.settings import Settings
 
 
 @dataclass(frozen=True)

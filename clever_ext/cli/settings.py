@@ -66,11 +66,11 @@ def scorer_of(args: argparse.Namespace, model: LoadedModel) -> Scorer:
     Raises:
         CleverError: an option is something else than it should be.
     """
-    from ..inputs.batch import Settings
+    from ..estimators.table import check_settings
     from ..inputs.targets import parse_targets
     from ..runs.scorer import Scorer
 
-    settings = Settings.check(
+    settings = check_settings(
         norm=args.norm,
         radius=_radii(args.radius, args.norm),
         targets=None if args.targets is None else parse_targets(args.targets),

@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from ..evt.credible import predicted_fit
 from ..evt.reverse_weibull import ReverseWeibullFit, fit_reverse_weibull
-from ..inputs.batch import Settings
+from ..inputs.settings import Settings
+from .protocol import Scored
 from .subjects import Rows, Subjects
 from .tables import score_columns, tabulate
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -132,11 +133,15 @@ def _columns(subjects: Subjects, settings: Settings, part: Part) -> dict[str, An
 
 
 def collect(
-    subjects: Subjects, settings: Settings, parts: Iterator[Part], estimator: str = "clever"
-) -> tuple[pd.DataFrame, bool]:
-    """Build the table from parts as they are found; return whether it is whole.
+    subjects: Subjects, settings: Settings, parts: Iterator[Part], estimator: str
+) -> Scored:
+    """Build the table from parts as they are found; Ctrl-C leaves those that are finished.
 
-    Ctrl-C leaves those that are finished.
+    Args:
+        subjects: The images.
+        settings: Whose balls the rows have.
+        parts: Of some images after the other.
+        estimator: What the rows' column of this name shall hold.
     """
     done: list[Part] = []
     columns: list[dict[str, Any]] = []
@@ -155,4 +160,5 @@ def collect(
         else np.concatenate([each[name] for each in columns])
         for name in (columns[0] if columns else {})
     }
-    return tabulate(subjects, settings.balls, Rows.concatenate(rows), joined, estimator), complete
+    table = tabulate(subjects, settings.balls, Rows.concatenate(rows), joined, estimator)
+    return Scored(table, complete)

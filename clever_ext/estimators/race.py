@@ -20,17 +20,25 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..arguments import shown
 from ..engine.maxima import norms_at
+from ..errors import CleverError
 from ..evt.reverse_weibull import fit_reverse_weibull
-from ..inputs.batch import Settings
+from ..inputs.settings import Settings
+from ..kernels.balls import AUTO
 from ..progress import Counter, Progress
 from .batches import draw
-from .parts import IMAGES_AT_ONCE, Part
+from .parts import IMAGES_AT_ONCE, Part, collect
+from .protocol import Scored
 from .subjects import Rows, Subjects
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Places = npt.NDArray[np.intp]
+
+NAME = "clever"
+OPTIONS: frozenset[str] = frozenset()
+AT_MOST = True
 
 #: Flag of the rows of targets that are out.
 ELIMINATED = "eliminated"
@@ -180,18 +188,38 @@ class Race:
         return location, location * np.exp(_SURE * deviation)
 
 
-def race_targets(subjects: Subjects, settings: Settings, progress: Progress) -> Iterator[Part]:
-    """Score images, some at a time, each target by as many batches as the race needs.
+def is_asked(settings: Settings) -> bool:
+    """Tell whether targets shall race."""
+    return settings.estimator == NAME and settings.race
+
+
+def check(settings: Settings) -> None:
+    """Refuse several radii of a norm: targets race in one ball."""
+    for given in settings.radii:
+        if given == AUTO or len(given) > 1:
+            raise CleverError(
+                f"race=True with radius={shown(given)}",
+                "one number for each norm: targets race in one ball",
+                "give one radius, or leave race out",
+            )
+
+
+def budget(_: Settings) -> None:
+    """Leave it to the number of batches."""
+
+
+def score(subjects: Subjects, settings: Settings, progress: Progress) -> Scored:
+    """Give each target as many batches as the race needs.
 
     The rows of targets that are out hold the batches that they got, their score is estimated from
     the leader's, and they are flagged `ELIMINATED`. `p_lowest` is the probability that a target has
     the lowest score of all.
-
-    Args:
-        subjects: The images; their engine is running.
-        settings: With one radius for each norm.
-        progress: Called with the gradients done and the most that there can be.
     """
+    return collect(subjects, settings, _parts(subjects, settings, progress), NAME)
+
+
+def _parts(subjects: Subjects, settings: Settings, progress: Progress) -> Iterator[Part]:
+    """Score images, some at a time."""
     n_races = len(subjects.scored) * len(settings.balls)
     each = settings.n_batches * settings.batch_samples
     screening = len(subjects.scored) * subjects.n_targets

@@ -16,15 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from ..evt.reverse_weibull import fit_reverse_weibull
-from ..inputs.batch import Settings
-from ..kernels.balls import MAX_RADIUS, default_radius
+from ..inputs.settings import Settings
+from ..kernels.balls import AUTO, MAX_RADIUS, default_radius
 from ..progress import Counter, Progress
 from .batches import draw
-from .parts import Part, groups
+from .parts import Part, collect, groups
+from .protocol import Scored
 from .subjects import Rows, Subjects
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
+
+NAME = "clever"
+OPTIONS: frozenset[str] = frozenset()
+AT_MOST = True
 
 #: Sizes of the pilots, as shares of n_batches; together at most a half. The first find the place,
 #: the last is as large as can be: it decides how exactly.
@@ -147,17 +152,30 @@ def _estimate(maxima: Floats) -> tuple[Floats, Floats]:
     return location, np.where(np.isfinite(noise), noise, 0.0)
 
 
-def find_radii(subjects: Subjects, settings: Settings, progress: Progress) -> Iterator[Part]:
-    """Score images, some at a time, at radii that are found for each (image, target, norm).
+def is_asked(settings: Settings) -> bool:
+    """Tell whether a radius is to be found."""
+    return settings.estimator == NAME and AUTO in settings.radii
+
+
+def check(_: Settings) -> None:
+    """Refuse nothing: radii of other norms may be given."""
+
+
+def budget(_: Settings) -> None:
+    """Leave it to the number of batches."""
+
+
+def score(subjects: Subjects, settings: Settings, progress: Progress) -> Scored:
+    """Score at radii that are found for each (image, target, norm).
 
     Norms whose radii were given keep them. A row spends at most half as many batches more than
     n_batches: four pilots, fewer where one comes close.
-
-    Args:
-        subjects: The images; their engine is running.
-        settings: With "auto" among the radii.
-        progress: Called with the gradients done and the most that there can be.
     """
+    return collect(subjects, settings, _parts(subjects, settings, progress), NAME)
+
+
+def _parts(subjects: Subjects, settings: Settings, progress: Progress) -> Iterator[Part]:
+    """Score images, some at a time."""
     n_rows = len(subjects.scored) * subjects.n_targets * len(settings.balls)
     each = settings.n_batches * settings.batch_samples
     counter = Counter(progress, n_rows * (each + each // 2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,18 @@ class Rows:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
+class Held(NamedTuple):
+    """What the rows have from an earlier run.
+
+    Attributes:
+        maxima: Of each row, of its first batches.
+        nearest_flip: [rows], seen among them.
+    """
+
+    maxima: list[Floats]
+    nearest_flip: Floats
+
+
 class Subjects:
     """The images of one call, with predictions, targets and margins.
 
@@ -75,6 +87,7 @@ class Subjects:
         batch: Checked images.
         targets: As `clever_score` takes them.
         seed: For random targets.
+        held: What the rows of the images that are scored have already; None: nothing.
 
     Raises:
         CleverError: labels or targets do not fit the model's classes.
@@ -90,8 +103,10 @@ class Subjects:
             -inf rules out.
     """
 
-    def __init__(self, engine: Engine, batch: Batch, targets: Any, seed: int) -> None:
-        self.engine, self.batch = engine, batch
+    def __init__(
+        self, engine: Engine, batch: Batch, targets: Any, seed: int, held: Held | None = None
+    ) -> None:
+        self.engine, self.batch, self.held = engine, batch, held
         self.logits = all_logits(engine, batch)
         check_labels(batch.labels, self.logits.shape[1])
         self.predicted = np.argmax(self.logits, axis=1).astype(np.int64)

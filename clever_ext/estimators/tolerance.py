@@ -3,39 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import CleverError
 from ..evt.credible import predicted_fit
 from ..evt.reverse_weibull import ReverseWeibullFit
-from ..inputs.batch import FIRST_LOOK, Settings
+from ..inputs.settings import Settings
+from ..kernels.balls import AUTO
 from ..progress import Counter, Progress
+from ..results.result import PREDICTED
 from .batches import draw
-from .parts import Part, groups
-from .subjects import Rows, Subjects
+from .parts import Part, collect, groups
+from .protocol import Scored
+from .subjects import Held, Rows, Subjects
 
 Floats = npt.NDArray[np.float64]
 
-#: What made such a row, in its column `estimator`.
-ESTIMATOR = "clever-adaptive"
+NAME = "clever"
+OPTIONS: frozenset[str] = frozenset()
+AT_MOST = True
+
+#: What the paper spends on one score: 500 batches of 1,024.
+PAPER_GRADIENTS = 512_000
+#: Batches of a row at the first look.
+FIRST_LOOK = 8
 #: Flag of rows that have spent all they may without becoming as exact as was asked for.
 AT_LIMIT = "stopped-at-limit"
 #: How many times more batches there are at each next look.
 _GROWTH = 1.5
 
 
-class Held(NamedTuple):
-    """What rows have from an earlier run.
+def is_asked(settings: Settings) -> bool:
+    """Tell whether settings have a tolerance."""
+    return settings.estimator == NAME and settings.tolerance is not None
 
-    Attributes:
-        maxima: Of each row, of its first batches.
-        nearest_flip: [rows], seen among them.
-    """
 
-    maxima: list[Floats]
-    nearest_flip: Floats
+def check(settings: Settings) -> None:
+    """Refuse other ways to spend gradients beside it."""
+    if settings.race or AUTO in settings.radii:
+        raise with_another_way(settings)
+
+
+def with_another_way(settings: Settings) -> CleverError:
+    """Return the error of a tolerance with something else that says what is spent."""
+    return CleverError(
+        f"tolerance={settings.tolerance!r} with another way to spend gradients",
+        'estimator="clever", radii that are numbers, and no race',
+        "leave the tolerance out, or the other",
+    )
+
+
+def budget(settings: Settings) -> tuple[int, int]:
+    """Return what the paper spends, and the batches of a first look."""
+    return PAPER_GRADIENTS, FIRST_LOOK * settings.batch_samples
+
+
+def score(subjects: Subjects, settings: Settings, progress: Progress) -> Scored:
+    """Add batches to each row until it is exact enough, or has spent all it may."""
+    return collect(subjects, settings, _parts(subjects, settings, progress), PREDICTED)
 
 
 def half_widths(margin: Floats, radius: Floats, fit: ReverseWeibullFit) -> Floats:
@@ -49,20 +76,9 @@ def half_widths(margin: Floats, radius: Floats, fit: ReverseWeibullFit) -> Float
     return np.where(np.isfinite(width) & (margin > 0), width, 0.0)
 
 
-def sample_until(
-    subjects: Subjects,
-    settings: Settings,
-    progress: Progress,
-    held: Held | None = None,
-) -> Iterator[Part]:
-    """Score images, some at a time, adding batches to each row until it is exact enough.
-
-    Args:
-        subjects: The images; their engine is running.
-        settings: With a tolerance.
-        progress: Called with the gradients done and the most that there can be.
-        held: What each row has already.
-    """
+def _parts(subjects: Subjects, settings: Settings, progress: Progress) -> Iterator[Part]:
+    """Score images, some at a time."""
+    held = subjects.held
     limit = settings.max_gradients // settings.batch_samples
     n_each = subjects.n_targets * len(settings.balls)
     counter = Counter(progress, len(subjects.scored) * n_each * limit * settings.batch_samples)

@@ -1,10 +1,9 @@
-"""What a scoring call is given, checked before any work is done."""
+"""The images of a call, with labels and ids, checked before any work is done."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,161 +13,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..arguments import check_flag, check_share, integers, is_several, shown
+from ..arguments import integers, shown
 from ..classifier.oracle import model_placement
 from ..errors import CleverError
 from ..findings import Finding
 from ..kernels import ops
 from ..kernels.balls import (
-    AUTO,
     FLOATS,
-    check_clip,
     check_integer,
-    check_norm,
-    check_radii,
     default_radius,
 )
 from .images import as_tensor, check_dense, check_values
-from .targets import class_numbers
+from .settings import Settings
 
-#: What a score can be made by.
-ESTIMATORS = ("clever", "steepest")
-#: Gradients of a search for one row: where nothing else is asked for, and at least.
-DEFAULT_GRADIENTS, FEWEST_GRADIENTS = 2000, 16
-#: What the paper spends on one score: 500 batches of 1,024.
-PAPER_GRADIENTS = 512_000
 #: Values beyond which images are no pixels in [0, 1], normalised or not.
 _FAR_FROM_PIXELS = 16
-#: Batches of a row at the first look, where a tolerance decides how many it gets.
-FIRST_LOOK = 8
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All that decides a score besides the model and the images."""
-
-    norms: tuple[float, ...]
-    radii: tuple[tuple[float, ...] | str, ...]  # of each norm: those asked for, or AUTO
-    targets: Any
-    n_batches: int
-    batch_samples: int
-    clip: tuple[float, float]
-    seed: int
-    first_batch: int = 0  # of the n_batches, where others were drawn before
-    estimator: str = "clever"
-    max_gradients: int = 0  # of a search, for each row
-    keep_witness: bool = False
-    race: bool = False
-    tolerance: float | None = None  # of a score's interval; None: n_batches decides
-    confidence: float = 0.95
-
-    @property
-    def balls(self) -> list[tuple[float, float]]:
-        """Each (norm, radius) that a target gets a row for; NaN where the radius is to be found."""
-        return [
-            (p, radius)
-            for p, radii in zip(self.norms, self.radii, strict=True)
-            for radius in ((math.nan,) if isinstance(radii, str) else radii)
-        ]
-
-    @classmethod
-    def check(
-        cls,
-        norm: Any,
-        radius: Any,
-        targets: Any,
-        n_batches: Any,
-        batch_samples: Any,
-        clip: Any,
-        seed: Any,
-        estimator: Any = "clever",
-        max_gradients: Any = None,
-        keep_witness: Any = False,
-        candidates: Any = None,
-        race: Any = False,
-        tolerance: Any = None,
-        confidence: Any = 0.95,
-    ) -> Settings:
-        """Check the arguments of these names of `clever_score`."""
-        if not isinstance(targets, (str, int)):
-            targets = class_numbers(targets)
-        n_batches = check_integer("n_batches", n_batches, 2, 2**31 - 1)
-        batch_samples = check_integer("batch_samples", batch_samples, 1, 2**31 - 1)
-        race, keep_witness = check_flag("race", race), check_flag("keep_witness", keep_witness)
-        confidence = check_share("confidence", confidence)
-        tolerance = None if tolerance is None else check_share("tolerance", tolerance)
-        of_search = {
-            "max_gradients": max_gradients if tolerance is None else None,
-            "keep_witness": keep_witness or None,
-            "candidates": candidates,
-        }
-        estimator = _check_estimator(estimator, of_search)
-        norms = tuple(check_norm(p) for p in (norm if is_several(norm) else (norm,)))
-        if not norms or len(set(norms)) < len(norms):
-            raise CleverError(
-                f"norm={shown(norm)} names no norm or one twice",
-                "different norms",
-                "name each once",
-            )
-        if isinstance(radius, Mapping):
-            radius = {check_norm(p): value for p, value in radius.items()}
-        radii = tuple(check_radii(radius, p) for p in norms)
-        if estimator == "steepest" and (race or AUTO in radii):
-            raise CleverError(
-                'estimator="steepest" with race=True or radius="auto"',
-                "radii that are numbers, and no race",
-                "give several radii: the largest score of an image's is its best bound",
-            )
-        if race and any(given == AUTO or len(given) > 1 for given in radii):
-            raise CleverError(
-                f"race=True with radius={shown(radius)}",
-                "one number for each norm: targets race in one ball",
-                "give one radius, or leave race out",
-            )
-        if tolerance is not None and (estimator != "clever" or race or AUTO in radii):
-            raise CleverError(
-                f"tolerance={tolerance!r} with another way to spend gradients",
-                'estimator="clever", radii that are numbers, and no race',
-                "leave the tolerance out, or the other",
-            )
-        budget = DEFAULT_GRADIENTS if tolerance is None else PAPER_GRADIENTS
-        return cls(
-            norms=norms,
-            radii=radii,
-            targets=targets,
-            n_batches=n_batches,
-            batch_samples=batch_samples,
-            clip=check_clip(clip),
-            seed=check_integer("seed", seed, -(2**63), 2**63 - 1),
-            estimator=estimator,
-            max_gradients=check_integer(
-                "max_gradients",
-                budget if max_gradients is None else max_gradients,
-                FEWEST_GRADIENTS if tolerance is None else FIRST_LOOK * batch_samples,
-                2**31 - 1,
-            ),
-            keep_witness=keep_witness,
-            race=race,
-            tolerance=tolerance,
-            confidence=confidence,
-        )
-
-
-def _check_estimator(estimator: Any, of_search: dict[str, Any]) -> str:
-    if not isinstance(estimator, str) or estimator not in ESTIMATORS:
-        raise CleverError(
-            f"estimator={shown(estimator)} is unknown",
-            " or ".join(repr(name) for name in ESTIMATORS),
-            "choose one of these; docs/guide/which-score.md tells them apart",
-        )
-    given = [name for name, value in of_search.items() if value is not None]
-    if estimator != "steepest" and given:
-        raise CleverError(
-            f"{', '.join(given)} with estimator={estimator!r}",
-            'estimator="steepest"',
-            "leave them out, or search for the steepest place",
-        )
-    return str(estimator)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ..estimators.tolerance import ESTIMATOR as ADAPTIVE
 from ..evt.reverse_weibull import fit_reverse_weibull
+from .result import PREDICTED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,7 @@ def law(row: pd.Series[Any]) -> Law | None:
     """
     if row["status"] != "ok" or len(row["maxima"]) == 0:
         return None
-    if row["estimator"] != ADAPTIVE:
+    if row["estimator"] != PREDICTED:
         return Law(float(row["lipschitz"]), float(row["scale"]), float(row["shape"]))
     fit = fit_reverse_weibull(row["maxima"])
     if fit.status != "ok":

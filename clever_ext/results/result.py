@@ -66,6 +66,8 @@ SCALARS = tuple(name for name, kind in COLUMNS.items() if kind != "floats")
 #: Status of rows whose target is the predicted class, or has a logit of -inf: their margin is
 #: infinite, and they count in no minimum.
 NO_TARGET = "no-target"
+#: In the column `estimator`: a location that is a prediction, not a fit of the row's own maxima.
+PREDICTED = "clever-adaptive"
 _NULLABLE_INTEGERS = ("label", "predicted", "target")
 _METADATA_KEY = b"clever_ext"
 #: Files that are read at the same time.

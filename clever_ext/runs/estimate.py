@@ -10,7 +10,9 @@ from ..cost import Cost, Passes, cost_of
 from ..data import ImageSource, resolve
 from ..data.loading import Loaded, Loader
 from ..errors import CleverError
-from ..inputs.batch import FEWEST_GRADIENTS, FIRST_LOOK, Settings
+from ..estimators.steepest.estimator import FEWEST_GRADIENTS
+from ..estimators.tolerance import FIRST_LOOK
+from ..inputs.settings import Settings
 from ..progress import duration, silent
 from .pieces import Pieces, gradients_per_image, piece_size
 from .scorer import Scorer

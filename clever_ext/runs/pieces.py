@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..cost import gradients_of_row
 from ..estimators.subjects import Subjects
-from ..inputs.batch import Settings
+from ..inputs.settings import Settings
 
 T = TypeVar("T")
 
@@ -93,4 +92,4 @@ def piece_size(subjects: Subjects, settings: Settings) -> int:
 
 def gradients_per_image(settings: Settings, n_targets: int) -> int:
     """Return the most gradients that a picture takes; a race or a tolerance may spend fewer."""
-    return gradients_of_row(settings) * n_targets * len(settings.balls)
+    return settings.gradients_of_row * n_targets * len(settings.balls)

@@ -18,7 +18,8 @@ from ..engine.engine import Choice, Engine
 from ..engine.trials import pass_seconds
 from ..errors import CleverError
 from ..estimators.subjects import Subjects, all_logits
-from ..inputs.batch import Batch, Settings, check_batch, check_device_batch
+from ..inputs.batch import Batch, check_batch, check_device_batch
+from ..inputs.settings import Settings
 from ..kernels.balls import as_layout
 from ..models.loading import LoadedModel
 from ..progress import Progress

@@ -17,7 +17,7 @@ import clever_ext as cx
 from clever_ext import CleverError
 from clever_ext.cli import main
 from clever_ext.engine.preparation import OPTIONS
-from clever_ext.inputs.batch import ESTIMATORS
+from clever_ext.estimators.table import names
 from clever_ext.report.writing import FORMATS
 from clever_ext.runs.outcome import outcome
 from clever_ext.runs.ranks import Alone
@@ -149,7 +149,7 @@ def test_the_help_names_defaults_choices_and_statuses(capsys, monkeypatch):
     said = capsys.readouterr().out
     for words in ("(default: 500)", "(default: 1024)", "(default: 0.0 1.0)", "(default: clever)"):
         assert words in said
-    for name in (*ESTIMATORS, *OPTIONS):
+    for name in (*names(), *OPTIONS):
         assert name in said
     for status in ("  3  ", "  4  ", "130, 143"):
         assert status in said

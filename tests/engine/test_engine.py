@@ -9,7 +9,8 @@ import clever_ext as cx
 from clever_ext.engine import engine as engine_module
 from clever_ext.engine.engine import Choice, Engine, first_device_batch
 from clever_ext.engine.trials import Trials
-from clever_ext.inputs.batch import Settings, check_batch
+from clever_ext.estimators.table import check_settings
+from clever_ext.inputs.batch import check_batch
 from clever_ext.progress import silent
 from clever_ext.scoring import score_batch
 
@@ -264,7 +265,7 @@ def test_a_pass_that_fails_in_the_middle_goes_on_by_the_model_itself(settled):
     engine = Engine(model, "auto", 8)
     if settled:  # as a run that goes on
         engine.settle(Choice(("channels_last",), 8, True))
-    settings = Settings.check(2, None, "all", 10, 64, None, 0)
+    settings = check_settings(2, None, "all", 10, 64, None, 0)
     batch = check_batch(IMAGES, None, None, model, None, None)
     found = score_batch(engine, batch, settings, silent)
     assert found.metadata["engine"]["options"] == []

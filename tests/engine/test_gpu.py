@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import clever_ext as cx
+from clever_ext.kernels import ops
 from clever_ext.machine.doctor import self_test
 
 pytestmark = pytest.mark.cuda
@@ -50,7 +51,7 @@ def test_the_fused_step_replays_from_a_graph(gpu):
         )
 
     def step(grads, x, maxima, cursor, slots):
-        cx.ops.reduce_and_resample(
+        ops.reduce_and_resample(
             grads, x, maxima, cursor, slots, centers, jobs, radii,
             4, 2.0, 2.0, 0, -math.inf, math.inf,
         )  # fmt: skip

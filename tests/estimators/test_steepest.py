@@ -9,6 +9,7 @@ from known_classifiers import Quadratic, linear, relu_lipschitz, relu_network
 from torch import nn
 
 import clever_ext as cx
+from clever_ext.kernels.balls import dual_exponent
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -56,7 +57,7 @@ def test_a_quadratic_margin_is_solved(p):
     x0 = torch.randn(1, 8, dtype=torch.float64)
     found = steepest(model, x0, norm=p, radius=1.0, max_gradients=1000).table.iloc[0]
     g = (b + 0.5 * x0[0]).numpy()
-    q = cx.sampling.dual_exponent(p)
+    q = dual_exponent(p)
     # The largest of ||g + a R t||_q over ||t||_p <= 1 is at least that along any direction.
     v = np.sign(g) * np.abs(g) ** (1 / (p - 1)) if 1 < p < math.inf else np.sign(g)
     if p == 1:
@@ -98,7 +99,7 @@ def test_gates_that_uniform_samples_hardly_open_are_found(p, radius):
         Gates().eval(), image, n_batches=8, batch_samples=250, **settings
     ).table
     found = steepest(Gates().eval(), image, max_gradients=2000, **settings).table.iloc[0]
-    most = (radius / 0.3) ** (p / cx.sampling.dual_exponent(p))
+    most = (radius / 0.3) ** (p / dual_exponent(p))
     assert found["max_norm"] >= uniform["max_norm"].iloc[0]
     assert 0.5 * most < found["max_norm"] <= most * (1 + 1e-6)
 
@@ -145,7 +146,7 @@ def test_the_witness_is_as_steep_as_reported():
         logits = model(point)
         margin = logits[0, row["predicted"]] - logits[0, row["target"]]
         (gradient,) = torch.autograd.grad(margin, point)
-        q = cx.sampling.dual_exponent(row["norm"])
+        q = dual_exponent(row["norm"])
         norm = torch.linalg.vector_norm(gradient.flatten(), q).item()
         offset = (point.detach() - IMAGES[row["image_id"]]).flatten()
         distance = torch.linalg.vector_norm(offset, row["norm"]).item()

@@ -10,7 +10,8 @@ from torch import nn
 
 import clever_ext as cx
 from clever_ext.errors import CleverError
-from clever_ext.inputs.batch import Settings, check_batch
+from clever_ext.estimators.table import check_settings
+from clever_ext.inputs.batch import check_batch
 
 FEW = {"n_batches": 3, "batch_samples": 4, "prepare": "none"}
 IMAGES = torch.rand(3, 2, 4, generator=torch.Generator().manual_seed(0))
@@ -138,10 +139,10 @@ def test_rounding_at_the_ends_of_the_clip_is_let_be(dtype):
     images = IMAGES.clone()
     images[0, 0, :2] = torch.tensor([0.0, 1.0])
     normalised = ((images - mean) / std).to(dtype)
-    settings = Settings.check(2, None, "all", 2, 2, (low, high), 0)
+    settings = check_settings(2, None, "all", 2, 2, (low, high), 0)
     check_batch(normalised, None, None, model().to(dtype), None, dtype, settings)
     back = normalised * std + mean  # a little off 0 and 1
-    settings = Settings.check(2, None, "all", 2, 2, (0, 1), 0)
+    settings = check_settings(2, None, "all", 2, 2, (0, 1), 0)
     check_batch(back, None, None, model().to(dtype), None, dtype, settings)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...classifier.oracle import margins_and_gradients
 from ...engine.maxima import in_batches
-from ...inputs.batch import Settings
+from ...inputs.settings import Settings
 from ...kernels import ops
 from ...kernels.balls import as_points, dual_exponent, points_like
 from ..subjects import Rows, Subjects

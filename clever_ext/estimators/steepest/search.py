@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from ...inputs.batch import Settings
+from ...inputs.settings import Settings
 from ..subjects import Rows, Subjects
 from .found import Floats, Places, Steepest
 from .particles import BUFFERS, PARTICLES, Particles

@@ -1,0 +1,73 @@
+"""Scores by the steepest place that a search of each ball finds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...errors import CleverError
+from ...inputs.settings import Settings
+from ...kernels.balls import AUTO
+from ...progress import Counter, Progress
+from ..protocol import Scored
+from ..subjects import Subjects
+from ..tables import steepest_columns, tabulate
+from ..tolerance import with_another_way
+from .found import Steepest
+from .search import search
+
+NAME = "steepest"
+OPTIONS = frozenset({"keep_witness", "candidates"})
+AT_MOST = False
+
+#: Gradients of a search for one row: where nothing else is asked for, and at least.
+DEFAULT_GRADIENTS, FEWEST_GRADIENTS = 2000, 16
+
+
+def is_asked(settings: Settings) -> bool:
+    """Tell whether it is asked for by its name."""
+    return settings.estimator == NAME
+
+
+def check(settings: Settings) -> None:
+    """Refuse a race, a radius that is to be found, and a tolerance."""
+    if settings.race or AUTO in settings.radii:
+        raise CleverError(
+            'estimator="steepest" with race=True or radius="auto"',
+            "radii that are numbers, and no race",
+            "give several radii: the largest score of an image's is its best bound",
+        )
+    if settings.tolerance is not None:
+        raise with_another_way(settings)
+
+
+def budget(_: Settings) -> tuple[int, int]:
+    """Return the default, and the fewest that let a search begin."""
+    return DEFAULT_GRADIENTS, FEWEST_GRADIENTS
+
+
+def score(subjects: Subjects, settings: Settings, progress: Progress) -> Scored:
+    """Search the balls of all rows, in step."""
+    balls, images = settings.balls, subjects.scored
+    rows = subjects.rows(balls, of=images)
+    counter = Counter(progress, len(rows) * settings.max_gradients)
+    finished = np.zeros(len(rows), dtype=bool)
+    at_image = np.full(len(rows), np.nan)
+    try:
+        if len(rows):
+            at_image = subjects.at_image(balls, of=images)
+            first = subjects.targets[images][:, :1]
+            subjects.engine.ready(*subjects.tensors(images, first), counter.most)
+        found = Steepest.of_images(at_image, None)
+        for part, steepest in search(subjects, rows, at_image, settings, counter.add):
+            found.put(part, steepest)
+            finished[part] = True
+    except KeyboardInterrupt:
+        pass
+    which = np.flatnonzero(finished)
+    some = rows.take(which)
+    margin = subjects.margins(some.image, some.target)
+    places = found.take(which)
+    vanishing = subjects.vanishing(some, places.max_norm)
+    columns = steepest_columns(margin, some.radius, at_image[which], vanishing, places)
+    table = tabulate(subjects, balls, some, columns, NAME)
+    return Scored(table, bool(finished.all()))
