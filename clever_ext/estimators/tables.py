@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from ..evt.reverse_weibull import ReverseWeibullFit
 from ..results.result import COLUMNS, NO_TARGET, make_table
-from .steepest.found import Steepest
 from .subjects import Rows, Subjects
 
 if TYPE_CHECKING:
@@ -53,19 +52,19 @@ def score_columns(
     status "non-finite", or "no-target" where the margin is infinite.
     """
     finite = np.isfinite(margin) & (fit.status != "non-finite")
-    scores = _score(margin, fit.location, radius, finite)
+    scores = capped_ratio(margin, fit.location, radius, finite)
     below_image = fit.location < norm_at_image * (1 - _ROUNDING)
     flags = {
         "far-location": fit.location > 2 * max_norm,
         "contradicted": below_image | (scores > nearest_flip),
-    } | _signs_of_masking(margin, max_norm, norm_at_image, vanishing)
+    } | signs_of_masking(margin, max_norm, norm_at_image, vanishing)
     return {
         "radius": radius,
         "margin": margin,
         "lipschitz": fit.location,
         "score": scores,
-        "score_low": _score(margin, fit.ci_high, radius, finite),
-        "score_high": _score(margin, fit.ci_low, radius, finite),
+        "score_low": capped_ratio(margin, fit.ci_high, radius, finite),
+        "score_high": capped_ratio(margin, fit.ci_low, radius, finite),
         "max_norm": max_norm,
         "norm_at_image": norm_at_image,
         "nearest_flip": np.where(np.isposinf(margin), np.inf, nearest_flip),
@@ -74,12 +73,12 @@ def score_columns(
         "ks": fit.ks,
         "p_value": fit.p_value,
         "capped": scores == radius,
-        "status": _status(margin, finite, fit.status),
-        "flags": _words(flags),
+        "status": status_of(margin, finite, fit.status),
+        "flags": joined_flags(flags),
     }
 
 
-def _signs_of_masking(
+def signs_of_masking(
     margin: Floats, max_norm: Floats, norm_at_image: Floats, vanishing: Booleans
 ) -> dict[str, Booleans]:
     """Tell which rows, [rows], have gradients that cannot explain their margin.
@@ -95,52 +94,24 @@ def _signs_of_masking(
     }
 
 
-def _score(margin: Floats, constant: Floats, radius: Floats, finite: Booleans) -> Floats:
+def capped_ratio(margin: Floats, constant: Floats, radius: Floats, finite: Booleans) -> Floats:
+    """Return min(margin / constant, R), [rows]; 0 without a margin, NaN where it is not finite."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(margin > 0, margin / constant, 0.0)
     return np.where(finite, np.minimum(ratio, radius), np.nan)
 
 
-def _status(margin: Floats, finite: Booleans, status: Any) -> npt.NDArray[np.object_]:
+def status_of(margin: Floats, finite: Booleans, status: Any) -> npt.NDArray[np.object_]:
     """Return the status of rows, [rows], or of those among them that have no score."""
     without = np.where(np.isposinf(margin), NO_TARGET, "non-finite")
     return np.where(finite, status, without).astype(object)
 
 
-def _words(flags: dict[str, Booleans]) -> npt.NDArray[np.object_]:
+def joined_flags(flags: dict[str, Booleans]) -> npt.NDArray[np.object_]:
     """Join for each row the names of the flags that it has by commas."""
     rows = zip(*flags.values(), strict=True)
     joined = [",".join(n for n, set_ in zip(flags, row, strict=True) if set_) for row in rows]
     return np.array(joined, dtype=object)
-
-
-def steepest_columns(
-    margin: Floats, radius: Floats, norm_at_image: Floats, vanishing: Booleans, found: Steepest
-) -> dict[str, Any]:
-    """Turn what a search found into scores, min(margin / L', R).
-
-    L' is a lower bound of the Lipschitz constant, so that margin / L lies between 0 and the score.
-    """
-    finite = np.isfinite(margin) & np.isfinite(found.lipschitz)
-    scores = _score(margin, found.lipschitz, radius, finite)
-    return {
-        "radius": radius,
-        "margin": margin,
-        "lipschitz": found.lipschitz,
-        "score": scores,
-        "score_low": np.where(finite, 0.0, np.nan),
-        "score_high": scores,
-        "max_norm": found.max_norm,
-        "norm_at_image": norm_at_image,
-        "nearest_flip": np.where(np.isposinf(margin), np.inf, found.nearest_flip),
-        "n_gradients": found.n_gradients,
-        "capped": scores == radius,
-        "status": _status(margin, finite, "ok"),
-        "flags": _words(_signs_of_masking(margin, found.max_norm, norm_at_image, vanishing)),
-        "curve": found.curve,
-        "curve_gradients": found.curve_gradients,
-        "witness": found.witness,
-    }
 
 
 def tabulate(

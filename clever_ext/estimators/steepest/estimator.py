@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...errors import CleverError
@@ -10,7 +12,15 @@ from ...kernels.balls import AUTO
 from ...progress import Counter, Progress
 from ..protocol import Scored
 from ..subjects import Subjects
-from ..tables import steepest_columns, tabulate
+from ..tables import (
+    Booleans,
+    Floats,
+    capped_ratio,
+    joined_flags,
+    signs_of_masking,
+    status_of,
+    tabulate,
+)
 from ..tolerance import with_another_way
 from .found import Steepest
 from .search import search
@@ -68,6 +78,35 @@ def score(subjects: Subjects, settings: Settings, progress: Progress) -> Scored:
     margin = subjects.margins(some.image, some.target)
     places = found.take(which)
     vanishing = subjects.vanishing(some, places.max_norm)
-    columns = steepest_columns(margin, some.radius, at_image[which], vanishing, places)
+    columns = _columns(margin, some.radius, at_image[which], vanishing, places)
     table = tabulate(subjects, balls, some, columns, NAME)
     return Scored(table, bool(finished.all()))
+
+
+def _columns(
+    margin: Floats, radius: Floats, norm_at_image: Floats, vanishing: Booleans, found: Steepest
+) -> dict[str, Any]:
+    """Turn what a search found into scores, min(margin / L', R).
+
+    L' is a lower bound of the Lipschitz constant, so that margin / L lies between 0 and the score.
+    """
+    finite = np.isfinite(margin) & np.isfinite(found.lipschitz)
+    scores = capped_ratio(margin, found.lipschitz, radius, finite)
+    return {
+        "radius": radius,
+        "margin": margin,
+        "lipschitz": found.lipschitz,
+        "score": scores,
+        "score_low": np.where(finite, 0.0, np.nan),
+        "score_high": scores,
+        "max_norm": found.max_norm,
+        "norm_at_image": norm_at_image,
+        "nearest_flip": np.where(np.isposinf(margin), np.inf, found.nearest_flip),
+        "n_gradients": found.n_gradients,
+        "capped": scores == radius,
+        "status": status_of(margin, finite, "ok"),
+        "flags": joined_flags(signs_of_masking(margin, found.max_norm, norm_at_image, vanishing)),
+        "curve": found.curve,
+        "curve_gradients": found.curve_gradients,
+        "witness": found.witness,
+    }
