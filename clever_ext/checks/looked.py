@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ..cost import Passes, measure_passes
 from ..engine.engine import Engine
@@ -22,7 +23,6 @@ class Looked:
         labels: [n] true classes, or None.
         readings: Other ways to read them; see `of_answers`.
         n_images: Of the whole, from which these were taken.
-        passes: What the passes take.
     """
 
     settings: Settings
@@ -30,7 +30,12 @@ class Looked:
     labels: Ints | None
     readings: Mapping[str, tuple[Ints, str]]
     n_images: int
-    passes: Passes
+
+    @cached_property
+    def passes(self) -> Passes:
+        """What the passes take, which is timed when it is asked for."""
+        with self.subjects.engine.running(self.subjects.batch.images.device):
+            return measure_passes(self.subjects)
 
 
 def look(
@@ -40,7 +45,7 @@ def look(
     n_images: int,
     readings: Mapping[str, tuple[Ints, str]] | None = None,
 ) -> Looked:
-    """Check the model by some images, and time its passes there.
+    """Check the model by some images.
 
     Args:
         engine: Of the model.
@@ -56,5 +61,4 @@ def look(
         engine.check(batch.images, settings.balls, settings.clip)
         unlabelled = replace(batch, labels=None)
         subjects = Subjects(engine, unlabelled, settings.targets, settings.seed)
-        passes = measure_passes(subjects)
-    return Looked(settings, subjects, batch.labels, readings or {}, n_images, passes)
+    return Looked(settings, subjects, batch.labels, readings or {}, n_images)

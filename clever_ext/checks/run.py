@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..cost import cost_of, of_cost
+from ..cost import of_cost
 from ..data import ImageSource, resolve
 from ..data.loading import Loader
 from ..errors import CleverError
 from ..estimators.subjects import Ints
-from ..findings import Finding, Topic
+from ..findings import Finding, Topic, of_concern
 from ..runs.estimate import run_bytes
 from ..runs.pieces import Pieces, piece_size
 from ..runs.scorer import Scorer
@@ -46,6 +46,30 @@ def check_run(
         out: The run's folder, which need not be there.
         shard: As for the run.
     """
+    return Checked(_found(source, scorer, loader, out, shard, with_cost=True))
+
+
+def look_at_run(
+    source: ImageSource,
+    scorer: Scorer,
+    out: str | os.PathLike[str],
+    shard: tuple[int, int],
+    loader: Loader,
+) -> list[Finding]:
+    """Return what `check_run` finds that a run which begins all the same does not say by itself."""
+    found = _found(source, scorer, loader, out, shard, with_cost=False)
+    return [each for each in of_concern(found) if not each.refused]
+
+
+def _found(
+    source: ImageSource,
+    scorer: Scorer,
+    loader: Loader,
+    out: str | os.PathLike[str],
+    shard: tuple[int, int],
+    with_cost: bool,
+) -> list[Finding]:
+    """Look; the cost takes two more passes, which are timed."""
     found: list[Finding] = []
     topic: Topic = "pictures"
     try:
@@ -59,38 +83,23 @@ def check_run(
         batch = scorer.batch(good, labels=False) if good else first
         looked = look(scorer.engine, batch, scorer.settings, len(source))
         found += [*of_model(looked), *of_units(looked), *of_machine(batch.images.device)]
-        found += _of_cost_and_place(looked, Pieces(len(source), size, shard), out)
+        pieces = Pieces(len(source), size, shard)
+        n_images, n_targets = pieces.images(pieces.numbers), looked.subjects.n_targets
+        if with_cost:
+            found.append(of_cost(looked.settings, n_images, n_targets, looked.passes))
+        n_rows = n_images * n_targets * len(looked.settings.balls)
+        found += of_place(out, run_bytes(looked.settings, n_rows, len(pieces.numbers)))
         topic = "labels"
         found += _of_labels(source, scorer, looked)
     except CleverError as error:
         found += [*source.findings, Finding.of(error, topic)]
-    return Checked(found)
-
-
-def look_at_run(
-    source: ImageSource,
-    scorer: Scorer,
-    out: str | os.PathLike[str],
-    shard: tuple[int, int],
-    loader: Loader,
-) -> list[Finding]:
-    """Return what `check_run` finds that a run which begins all the same does not say by itself."""
-    concerns = check_run(source, scorer, loader, out, shard).concerns
-    return [each for each in concerns if each.topic != "cost" and not each.refused]
+    return found
 
 
 def _places(n_images: int, values: int) -> Ints:
     """Places of pictures that are looked at, spread over all."""
     n = max(1, min(n_images, SAMPLE, _VALUES // max(1, values)))
     return np.unique(np.linspace(0, n_images - 1, n).astype(np.int64))
-
-
-def _of_cost_and_place(
-    looked: Looked, pieces: Pieces, out: str | os.PathLike[str]
-) -> Iterator[Finding]:
-    how = looked.settings, pieces.images(pieces.numbers), looked.subjects.n_targets, looked.passes
-    yield of_cost(*how)
-    yield from of_place(out, run_bytes(looked.settings, cost_of(*how).rows, len(pieces.numbers)))
 
 
 def _of_labels(source: ImageSource, scorer: Scorer, looked: Looked) -> Iterator[Finding]:
