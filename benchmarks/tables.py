@@ -97,6 +97,11 @@ def quote(form: str, name: str, pattern: str) -> str:
     return speed(figures) if form == "speed" else table(result, figures)
 
 
+def pages() -> list[Path]:
+    """Return README and every page of docs/."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
 def renewed(text: str) -> str:
     """Return a page with all that it quotes made anew."""
     return _QUOTED.sub(
@@ -110,7 +115,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing, fail on a difference")
     check = parser.parse_args().check
     stale = []
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+    for page in pages():
         text = page.read_text()
         made = renewed(text)
         if made != text:

@@ -1,6 +1,7 @@
 """What benchmarks/tables.py makes of a result file, in each of its forms."""
 
 import json
+import re
 
 import pytest
 import tables
@@ -99,3 +100,9 @@ def test_a_value_is_of_one_figure(pattern):
 def test_a_table_has_a_figure():
     with pytest.raises(SystemExit, match="has 0 figures"):
         tables.renewed("<!-- table it.json: nothing of that name -->\n<!-- end -->")
+
+
+def test_no_line_of_a_page_begins_with_a_value():
+    """Markdown would take the comment for a block of HTML, and end the paragraph before it."""
+    for page in tables.pages():
+        assert not re.search(r"^<!-- value ", page.read_text(), re.MULTILINE), page
