@@ -1,8 +1,13 @@
-"""Makes the tables in README and docs anew from the result files.
+"""Makes what README and docs quote from the result files anew.
 
-A table stands between `<!-- table FILE -->` and `<!-- end -->`, where FILE is a file in
-benchmarks/results; `<!-- table FILE: PATTERN -->` takes the figures whose name and case, written
-"name, case", match a regular expression.
+It stands between a comment that says where it comes from and `<!-- end -->`:
+
+    <!-- table FILE: PATTERN -->   figures, their targets, and where and how they were measured
+    <!-- speed FILE: PATTERN -->   figures alone
+    <!-- value FILE: PATTERN -->   in a line: the median of one figure
+
+FILE is a file in benchmarks/results. PATTERN is a regular expression, which takes the figures whose
+name and case, written "name, case", match it; without ": PATTERN" all are taken.
 
     python benchmarks/tables.py           # write them
     python benchmarks/tables.py --check   # fail where one is out of date
@@ -14,77 +19,109 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (
-    "README.md",
-    "docs/studies/performance.md",
-    "docs/studies/which-score.md",
-    "docs/studies/tolerance.md",
-    "docs/concepts/method.md",
-)
-_TABLE = re.compile(r"(<!-- table ([\w.-]+)(?:: (.*?))? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+RESULTS = ROOT / "benchmarks" / "results"
+_QUOTED = re.compile(r"(<!-- (table|speed|value) ([\w.-]+)(?:: (.*?))? -->)(?s:.*?)(<!-- end -->)")
 
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _row(figure: dict[str, Any]) -> list[str]:
-    """Cells of one figure; one that has floor and gap in microseconds shows them."""
-    ratio, target = figure["ratio"], figure["target"]
-    cells = [figure["figure"], figure["case"]]
-    if "floor_us" in figure:
-        cells += [_number(figure["floor_us"]), _number(figure["ours_us"])]
+def _median(figure: dict[str, Any]) -> str:
+    median: float = figure["ratio"]["median"]
+    return f"{100 * median:.0f} %" if "share" in figure else _number(median)
+
+
+def _ratio(figure: dict[str, Any]) -> str:
+    """Median and range; of a share, how many cases hold."""
     if "share" in figure:
         holds, of = figure["share"]
-        cells.append(f"{100 * ratio['median']:.0f} % ({holds} of {of})")
-    else:
-        spread = f"{_number(ratio['min'])} to {_number(ratio['max'])}"
-        cells.append(f"{_number(ratio['median'])} ({spread})")
-    if "floor_us" not in figure:
-        bound = "at most " if figure.get("at_most") else ""
-        cells.append("" if target is None else f"{bound}{target:g}")
-    return cells
+        return f"{_median(figure)} ({holds} of {of})"
+    ratio = figure["ratio"]
+    return f"{_median(figure)} ({_number(ratio['min'])} to {_number(ratio['max'])})"
 
 
-def table(name: str, pattern: str) -> str:
-    """Return the table of a result file's figures, and where and how they were measured."""
-    result = json.loads((ROOT / "benchmarks" / "results" / name).read_text())
-    rows = [
-        _row(each)
-        for each in result["figures"]
-        if re.search(pattern, f"{each['figure']}, {each['case']}")
-    ]
-    if not rows:
-        raise SystemExit(f"{name} has no figure that matches {pattern!r}")
-    head = ["figure", "case", "median (range)", "at least"]
-    if len(rows[0]) == 5:
+def _target(figure: dict[str, Any]) -> str:
+    if figure["target"] is None:
+        return ""
+    return f"{'at most ' if figure.get('at_most') else ''}{figure['target']:g}"
+
+
+def _lines(head: list[str], rows: Iterable[list[str]]) -> str:
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *rows))
+
+
+def table(result: dict[str, Any], figures: list[dict[str, Any]]) -> str:
+    """Return a table of figures with their targets, or floors, and the line of where and how."""
+    if "floor_us" in figures[0]:
         head = ["stage", "case", "floor, µs", "ours, µs", "floor / ours (range)"]
-    lines = [head, ["---"] * len(head), *rows]
+        rows = [
+            [f["figure"], f["case"], _number(f["floor_us"]), _number(f["ours_us"]), _ratio(f)]
+            for f in figures
+        ]
+    else:
+        head = ["figure", "case", "median (range)", "at least"]
+        rows = [[f["figure"], f["case"], _ratio(f), _target(f)] for f in figures]
     versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
-    return (
-        "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-        + f"\n*{result['device']}; {versions}; {result['date']}; `{result['command']}`.*\n"
+    where = f"{result['device']}; {versions}; {result['date']}; `{result['command']}`"
+    return f"\n{_lines(head, rows)}\n*{where}.*\n"
+
+
+def speed(figures: list[dict[str, Any]]) -> str:
+    """Return a table of figures, cases and ratios alone."""
+    rows = ([f["figure"], f["case"], _ratio(f)] for f in figures)
+    return "\n" + _lines(["figure", "case", "ratio (range)"], rows)
+
+
+def quote(form: str, name: str, pattern: str) -> str:
+    """Return what one comment asks for.
+
+    Raises:
+        SystemExit: If no figure matches, or several do where one value is asked for.
+    """
+    result = json.loads((RESULTS / name).read_text())
+    figures = [
+        figure
+        for figure in result["figures"]
+        if re.search(pattern, f"{figure['figure']}, {figure['case']}")
+    ]
+    if not figures or (form == "value" and len(figures) > 1):
+        raise SystemExit(f"{name} has {len(figures)} figures that match {pattern!r}")
+    if form == "value":
+        return _median(figures[0])
+    return speed(figures) if form == "speed" else table(result, figures)
+
+
+def pages() -> list[Path]:
+    """Return README and every page of docs/."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def renewed(text: str) -> str:
+    """Return a page with all that it quotes made anew."""
+    return _QUOTED.sub(
+        lambda found: found[1] + quote(found[2], found[3], found[4] or "") + found[5], text
     )
 
 
 def main() -> None:
-    """Write the tables, or check them."""
+    """Write what the pages quote, or check it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="change nothing, fail on a difference")
     check = parser.parse_args().check
     stale = []
-    for page in PAGES:
-        path = ROOT / page
-        text = path.read_text()
-        made = _TABLE.sub(lambda found: found[1] + table(found[2], found[3] or "") + found[5], text)
+    for page in pages():
+        text = page.read_text()
+        made = renewed(text)
         if made != text:
-            stale.append(page)
+            stale.append(str(page.relative_to(ROOT)))
             if not check:
-                path.write_text(made)
+                page.write_text(made)
     if check and stale:
         sys.exit(f"out of date: {', '.join(stale)}; run python benchmarks/tables.py")
 

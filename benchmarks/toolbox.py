@@ -17,9 +17,9 @@ How each gets there differs:
 
 So both take N_b x N_s gradients for each target and norm, with N_b = pool_factor = nb_batches = 10
 and N_s = batch_size. The figures without a target give the toolbox larger chunks than its default.
-Ours is measured as it is by default (float32), and once more with prepare=("auto", "bfloat16"),
-whose effect on scores is told in docs/guide/speed.md. Three norms in one call are to be no worse
-than the single ones: their target is the smallest of the three medians for one norm.
+Ours is measured as it is by default (float32), and once more with prepare=("auto", "bfloat16"); for
+what that does to scores see docs/studies/speed-options.md. Three norms in one call are to be no
+worse than the single ones: their target is the smallest of the three medians for one norm.
 
     pip install -e .[bench]
     python benchmarks/toolbox.py --out benchmarks/results/toolbox-cpu.json

@@ -1,0 +1,108 @@
+"""What benchmarks/tables.py makes of a result file, in each of its forms."""
+
+import json
+import re
+
+import pytest
+import tables
+
+FIGURES = [
+    {
+        "figure": "sampling, plain torch / ours",
+        "case": "p = 2",
+        "target": 4,
+        "ratio": {"median": 4.912, "min": 4.7, "max": 1234.5},
+    },
+    {
+        "figure": "seconds",
+        "case": "p = 2",
+        "target": 2,
+        "at_most": True,
+        "ratio": {"median": 0.5, "min": 0.25, "max": 1.0},
+    },
+    {
+        "figure": "intervals that hold the reference",
+        "case": "p = inf",
+        "target": None,
+        "ratio": {"median": 0.95, "min": 0.95, "max": 0.95},
+        "share": [19, 20],
+    },
+    {
+        "figure": "norm",
+        "case": "tiny",
+        "target": None,
+        "ratio": {"median": 0.1, "min": 0.05, "max": 0.2},
+        "floor_us": 1.5,
+        "ours_us": 15.0,
+    },
+]
+RESULT = {
+    "command": "python it.py",
+    "date": "2026-01-02",
+    "device": "a processor",
+    "versions": {"torch": "2.11.0"},
+    "figures": FIGURES,
+}
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    (tmp_path / "it.json").write_text(json.dumps(RESULT))
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+
+
+def test_table_has_targets_and_where_it_was_measured():
+    assert tables.renewed("<!-- table it.json: seconds|sampling|hold -->old<!-- end -->\n") == (
+        "<!-- table it.json: seconds|sampling|hold -->\n"
+        "| figure | case | median (range) | at least |\n"
+        "| --- | --- | --- | --- |\n"
+        "| sampling, plain torch / ours | p = 2 | 4.91 (4.7 to 1,234) | 4 |\n"
+        "| seconds | p = 2 | 0.5 (0.25 to 1) | at most 2 |\n"
+        "| intervals that hold the reference | p = inf | 95 % (19 of 20) |  |\n"
+        "\n"
+        "*a processor; torch 2.11.0; 2026-01-02; `python it.py`.*\n"
+        "<!-- end -->\n"
+    )
+
+
+def test_table_of_floors_has_times():
+    made = tables.renewed("<!-- table it.json: ^norm -->\n<!-- end -->")
+    assert "| norm | tiny | 1.5 | 15 | 0.1 (0.05 to 0.2) |\n" in made
+
+
+def test_speed_has_figure_case_and_ratio_alone():
+    assert tables.renewed("<!-- speed it.json: p = 2$ -->\nold\n<!-- end -->") == (
+        "<!-- speed it.json: p = 2$ -->\n"
+        "| figure | case | ratio (range) |\n"
+        "| --- | --- | --- |\n"
+        "| sampling, plain torch / ours | p = 2 | 4.91 (4.7 to 1,234) |\n"
+        "| seconds | p = 2 | 0.5 (0.25 to 1) |\n"
+        "<!-- end -->"
+    )
+
+
+def test_values_stand_in_a_line():
+    text = (
+        "It is <!-- value it.json: ^sampling -->?<!-- end --> times as fast; "
+        "<!-- value it.json: hold --><!-- end --> hold."
+    )
+    made = tables.renewed(text)
+    assert made == text.replace("?", "4.91").replace("hold --><", "hold -->95 %<")
+    assert tables.renewed(made) == made
+
+
+@pytest.mark.parametrize("pattern", ["p = 2", "nothing of that name"])
+def test_a_value_is_of_one_figure(pattern):
+    with pytest.raises(SystemExit, match="figures that match"):
+        tables.renewed(f"<!-- value it.json: {pattern} -->1<!-- end -->")
+
+
+def test_a_table_has_a_figure():
+    with pytest.raises(SystemExit, match="has 0 figures"):
+        tables.renewed("<!-- table it.json: nothing of that name -->\n<!-- end -->")
+
+
+def test_no_line_of_a_page_begins_with_a_value():
+    """Markdown would take the comment for a block of HTML, and end the paragraph before it."""
+    for page in tables.pages():
+        assert not re.search(r"^<!-- value ", page.read_text(), re.MULTILINE), page
