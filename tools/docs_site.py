@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 
-#: What ends a paragraph without an empty line.
-_BLOCK = re.compile(r" *(?:(?P<fence>```|~~~)|#{1,6} |<!--)")
+#: The first and the last line of a block of code; and what else ends a paragraph by itself.
+_FENCE = re.compile(r"(?P<fence> *(?:```|~~~)\S*)")
+_BLOCK = re.compile(r" *(?:#{1,6} |<!--)")
 _ITEM = re.compile(r"(?P<marker> *(?:[-*+]|(?P<number>\d+)[.)]) +)\S")
 #: A link or picture, and where it leads: not to another site, nor into the page itself.
 _LINK = re.compile(
@@ -56,7 +57,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     name = page.file.src_uri
     markdown = markdown.replace("<!-- README.md: what it is -->", lead(name))
     markdown = markdown.replace("<!-- every command -->", commands())
-    return lists(links(markdown, DOCS / name))
+    return blocks(links(markdown, DOCS / name))
 
 
 def lead(name: str) -> str:
@@ -91,33 +92,35 @@ def links(markdown: str, page: Path) -> str:
     return _LINK.sub(plain, markdown)
 
 
-def lists(markdown: str) -> str:
-    """Write lists as Python-Markdown wants them.
+def blocks(markdown: str) -> str:
+    """Write lists and blocks of code as Python-Markdown wants them.
 
     It takes a list that follows a paragraph without an empty line for a part of the paragraph, and
-    wants four spaces before what belongs to an item, where GitHub wants the item's own indent.
+    wants four spaces before what belongs to an item, where GitHub wants the item's own indent. A
+    block of code may have no word after its language.
     """
     made: list[str] = []
     open_items: list[int] = []  # where the text of each begins, from the outermost on
     in_fence = loose = False
     for line in markdown.splitlines():
         indent = len(line) - len(line.lstrip())
-        item, block = (None, None) if in_fence else (_ITEM.match(line), _BLOCK.match(line))
+        fence, item = _FENCE.match(line), None if in_fence else _ITEM.match(line)
         in_paragraph = bool(made and made[-1].strip())
         if item and in_paragraph and not open_items and item["number"] not in (None, "1"):
             item = None  # a sentence that goes on with a number
         if item and in_paragraph and (loose or not open_items):
             made.append("")
-        if line.strip() and not in_fence and (item or block or not in_paragraph):
+        begins = item or fence or _BLOCK.match(line) or not in_paragraph
+        if line.strip() and begins and not in_fence:
             while open_items and indent < open_items[-1]:
                 open_items.pop()
+        if fence:
+            line, in_fence = fence["fence"], not in_fence
         cut = min(indent, open_items[-1]) if open_items else 0
         made.append("    " * len(open_items) + line[cut:] if line.strip() else "")
         loose = bool(open_items) and not item and (loose or not line.strip())
         if item:
             open_items.append(len(item["marker"]))
-        if (block and block["fence"]) or (in_fence and _BLOCK.match(line)):
-            in_fence = not in_fence
     return "\n".join(made) + "\n"
 
 

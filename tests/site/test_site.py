@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -22,12 +23,13 @@ PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 #: Those that the build adds to.
 GENERATED = {"index.md", "reference/api.md", "reference/command-line.md"}
 
-#: What is wider than the page and stands in nothing that scrolls by itself.
-TOO_WIDE = """
-return [...document.querySelectorAll(".md-content *")]
-  .filter((each) => each.getBoundingClientRect().right > innerWidth)
-  .filter((each) => !each.closest(".md-typeset__scrollwrap, pre, .md-clipboard"))
-  .map((each) => each.outerHTML.slice(0, 200));
+#: How wide the page is, and what sticks out of it and stands in nothing that scrolls by itself.
+WIDTH = """
+return [document.documentElement.scrollWidth,
+  [...document.querySelectorAll(".md-content *")]
+    .filter((each) => each.getBoundingClientRect().right > innerWidth)
+    .filter((each) => !each.closest(".md-typeset__scrollwrap, pre, .md-clipboard"))
+    .map((each) => each.outerHTML.slice(0, 200))];
 """
 
 
@@ -35,14 +37,15 @@ return [...document.querySelectorAll(".md-content *")]
 def site(tmp_path_factory) -> Path:
     """Return the folder of the site; a link, anchor or name that leads nowhere is an error."""
     folder = tmp_path_factory.mktemp("site")
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", folder],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    done = build(ROOT, folder)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+def build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
+    # Without --quiet: mkdocs would count no warnings.
+    command = [sys.executable, "-m", "mkdocs", "build", "--site-dir", target]
+    return subprocess.run(command, cwd=source, capture_output=True, text=True)
 
 
 class Elements(HTMLParser):
@@ -68,21 +71,43 @@ def read(site: Path, page: str) -> str:
     return (site / page).with_suffix(".html").read_text()
 
 
+def test_what_leads_nowhere_fails_the_build(tmp_path):
+    for name in ("tools", "clever_ext", "mkdocs.yml", "README.md"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copytree(DOCS, tmp_path / "docs")
+    (tmp_path / "docs" / "reference" / "api.md").write_text("# Python\n")  # it takes longest
+    (tmp_path / "docs" / "nowhere.md").write_text("# In no navigation\n")
+    page = tmp_path / "docs" / "concepts" / "method.md"
+    faults = ("(nothing.md)", "(method.md#nothing)", "(../../tools/nothing.py)", "(nothing.png)")
+    page.write_text("\n\n".join([page.read_text(), *(f"![it]{fault}" for fault in faults)]))
+    done = build(tmp_path, tmp_path / "site")
+    assert done.returncode != 0
+    for said in (
+        "'nothing.md'",
+        "'method.md#nothing'",
+        "'../../tools/nothing.py'",
+        "'nothing.png'",
+    ):
+        assert f"'concepts/method.md' contains a link {said}" in done.stderr
+    assert "nowhere.md" in done.stderr
+
+
 def test_nothing_is_loaded_from_elsewhere(site):
     for page in site.rglob("*.html"):
         for target in Elements(page.read_text()).loaded:
             assert not re.match(r"(https?:)?//", target), f"{page.name} loads {target}"
 
 
-@pytest.mark.parametrize("page", sorted({*PAGES} - GENERATED))
-def test_a_page_is_what_github_makes_of_it(site, page):
+def test_pages_are_what_github_makes_of_them(site):
     """Lists, tables and blocks of code are as many: none has become a part of a paragraph."""
-    github = MarkdownIt("commonmark").enable("table").render((DOCS / page).read_text())
-    html = read(site, page)
-    article = html[html.index("<article") : html.index("</article>")]
-    ours, theirs = Elements(article).count, Elements(github).count
-    for tag in ("ol", "ul", "li", "table", "tr", "pre", "img", "h1", "h2", "h3"):
-        assert ours[tag] == theirs[tag], tag
+    kinds = ("ol", "ul", "li", "table", "tr", "pre", "img", "h1", "h2", "h3")
+    markdown = MarkdownIt("commonmark").enable("table")
+    for page in PAGES:
+        html = read(site, page)
+        ours = Elements(html[html.index("<article") : html.index("</article>")]).count
+        theirs = Elements(markdown.render((DOCS / page).read_text())).count
+        if page not in GENERATED:
+            assert {kind: ours[kind] for kind in kinds} == {k: theirs[k] for k in kinds}, page
 
 
 def test_every_public_name_is_in_the_reference(site):
@@ -141,12 +166,13 @@ def test_a_link_out_of_docs_is_a_name():
         ("1. a\n\n   ```\n   x\n   ```\n2. b", "1. a\n\n    ```\n    x\n    ```\n\n2. b"),
         ("- a\n  - b\n    - c\n- d", "- a\n    - b\n        - c\n- d"),
         ("a year like\n1984. No list", "a year like\n1984. No list"),
-        ("```\ntext\n- a\n```", "```\ntext\n- a\n```"),
+        ("```\n# text\n- a\n```", "```\n# text\n- a\n```"),
+        ("```python notest\nx\n```", "```python\nx\n```"),
         ("- a\n\ntext\n    code", "- a\n\ntext\n    code"),
     ],
 )
-def test_lists_are_written_as_python_markdown_wants_them(github, here):
-    assert docs_site.lists(github) == here + "\n"
+def test_blocks_are_written_as_python_markdown_wants_them(github, here):
+    assert docs_site.blocks(github) == here + "\n"
 
 
 @pytest.fixture(scope="module")
@@ -157,22 +183,34 @@ def browser(tmp_path_factory):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 400])
-def test_it_can_be_read(browser, site, width, scheme):
-    look_as(browser, width, scheme)
+def test_nothing_is_wider_than_a_phone(browser, site):
+    look_as(browser, 400, "light")
     for page in PAGES:
         browser.get((site / page).with_suffix(".html").as_uri())
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= width, page
-        assert browser.execute_script(TOO_WIDE) == [], page
+        widest, outside = browser.execute_script(WIDTH)
+        assert widest <= 400, page
+        assert outside == [], page
+
+
+@pytest.mark.browser
+def test_it_is_dark_where_the_system_is(browser, site):
+    browser.get((site / "index.html").as_uri())
+    for scheme in ("light", "dark"):
+        look_as(browser, 1280, scheme)
+        wait(browser, lambda: is_dark(browser) == (scheme == "dark"))  # noqa: B023
+
+
+def is_dark(browser) -> bool:
     ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-    assert (int(re.findall(r"\d+", ground)[0]) < 128) == (scheme == "dark")
+    return int(re.findall(r"\d+", ground)[0]) < 128
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("page", ["index.md", "reference/api.md"])
 def test_search_finds_a_word_and_asks_nobody(browser, site, page):
     look_as(browser, 1280, "light")
+    for kind in ("performance", "browser"):
+        browser.get_log(kind)  # what earlier pages left
     browser.get((site / page).with_suffix(".html").as_uri())
     find(browser, "input[name='query']")[0].click()
     find(browser, "input[name='query']")[0].send_keys("fit_reverse_weibull")
