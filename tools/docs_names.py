@@ -35,6 +35,8 @@ _PATH = re.compile(
 )
 #: A module that is named from its room on.
 _MODULE_PATH = re.compile(r"(?<![\w./-])[a-z_]+/[\w/]+\.py\b")
+#: What a reader replaces by a name or a number.
+_PLACEHOLDER = re.compile(r"(?<![A-Za-z_])(?:NAME|[A-Z])(?![A-Za-z])")
 _PAGE = re.compile(r"(?<![\w./-])docs/[\w./-]*\w\.(?:md|png|svg)\b")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 _OURS = re.compile(r"(?:clever-ext|-m clever_ext|python -m clever_ext)(?: (?P<command>[a-z]+)\b)?")
@@ -197,7 +199,7 @@ def _member(owner: type, name: str) -> Any:
 def paths(code: Code) -> Iterator[str]:
     """Files and folders, from the repository's root on or from a room of the package on."""
     for found in _PATH.finditer(code.text):
-        if not is_path(found[0]):
+        if not _PLACEHOLDER.search(found[0]) and not is_path(found[0]):
             yield f"file {found[0]}"
     for found in _MODULE_PATH.finditer(code.text):
         room = found[0].split("/")[0]

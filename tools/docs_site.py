@@ -36,20 +36,33 @@ _LINK = re.compile(
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the pages of a folder where the navigation has `folder/*.md`."""
     sections: list[dict[str, Any]] = config.nav or []
-    pages = [pages for section in sections for pages in section.values()]
-    named = {page for entry in pages for page in (entry if isinstance(entry, list) else [entry])}
-    for entry in pages:
-        if isinstance(entry, list):
-            entry[:] = [page for pattern in entry for page in _matching(pattern, named)]
+    listed = [
+        pages for section in sections for pages in section.values() if isinstance(pages, list)
+    ]
+    named = {page for pages in listed for page in pages}
+    for pages in listed:
+        if pages[-1].endswith("/*.md"):
+            pages[-1:] = rest(DOCS / pages[-1].removesuffix("/*.md"), named)
     return config
 
 
-def _matching(pattern: str, named: set[str]) -> list[str]:
-    """Return the pages of a pattern that the navigation does not name by themselves."""
-    if "*" not in pattern:
-        return [pattern]
-    found = (path.relative_to(DOCS).as_posix() for path in sorted(DOCS.glob(pattern)))
-    return [page for page in found if page not in named]
+def rest(folder: Path, named: set[str]) -> list[Any]:
+    """Return the pages of a folder that the navigation does not name, as it shall have them.
+
+    Those that the folder's index.md links to stand below its headings, in its order; the others
+    behind them, by name.
+    """
+    found = {path.name: path.relative_to(DOCS).as_posix() for path in sorted(folder.glob("*.md"))}
+    pages = {name: page for name, page in found.items() if page not in named}
+    index = folder / "index.md"
+    text = index.read_text(encoding="utf-8") if index.exists() else ""
+    groups: list[Any] = []
+    for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        linked = dict.fromkeys(re.findall(r"\]\(([\w-]+\.md)", part))
+        group = [pages.pop(name) for name in linked if name in pages]
+        if group:
+            groups.append({part.partition("\n")[0]: group})
+    return [*groups, *pages.values()]
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001

@@ -146,6 +146,23 @@ def test_the_first_page_has_the_words_and_the_picture_of_readme(site):
     assert len(docs_site.lead("index.md").split()) > 20
 
 
+def test_pages_stand_as_the_index_of_their_folder_has_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(docs_site, "DOCS", tmp_path)
+    folder = tmp_path / "studies"
+    folder.mkdir()
+    for name in ("index", "a", "b", "c", "named"):
+        (folder / f"{name}.md").write_text("# Page\n")
+    named = {"studies/index.md", "studies/named.md"}
+    assert docs_site.rest(folder, named) == ["studies/a.md", "studies/b.md", "studies/c.md"]
+    (folder / "index.md").write_text(
+        "# Studies\n[c](c.md)\n## Speed\n[c](c.md), [a](a.md#x)\n## No\n"
+    )
+    assert docs_site.rest(folder, named) == [
+        {"Speed": ["studies/c.md", "studies/a.md"]},
+        "studies/b.md",
+    ]
+
+
 def test_a_link_out_of_docs_is_a_name():
     page = DOCS / "guide" / "page.md"
     text = "[the tool](../../tools/messages.py), [method](../concepts/method.md)"
