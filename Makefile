@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What the extension is made of: it is built again when one of these changes.
 SOURCES := setup.py pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: help install demo test test-faults lint test-cuda bench bench-quick clean
+.PHONY: help install demo test test-faults lint docs test-cuda bench bench-quick clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -37,13 +37,17 @@ test: install ## run the whole test suite
 test-faults: install ## kill, damage and fill up runs, and feed them broken pictures (12 minutes)
 	$(BIN)/python -m pytest -m faults -s tests/faults
 
-lint: install ## check style, types, the benchmarks' tables and the page of messages
+lint: install ## check style, types, the benchmarks' tables, and what docs say and name
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python benchmarks/tables.py --check
 	$(BIN)/python tools/messages.py --check
+	$(BIN)/python tools/docs_names.py
 	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs $(BIN)/clang-format --dry-run --Werror
+
+docs: install ## build the documentation site into site/; a link that leads nowhere fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 test-cuda: install ## build, link, load and emulate the CUDA half (needs nvcc, no GPU; ARCH=all for all GPUs)
 	VENV=$(VENV) bash tools/test_cuda.sh
@@ -64,4 +68,4 @@ bench-quick: $(VENV)/.bench-installed ## a first look at the same, in two minute
 	  $(BIN)/python benchmarks/$$name.py --quick; done
 
 clean: ## remove what was built, but not .venv
-	rm -rf build clever_ext/*.so $(VENV)/.installed $(VENV)/.bench-installed
+	rm -rf build site clever_ext/*.so $(VENV)/.installed $(VENV)/.bench-installed
