@@ -37,10 +37,11 @@ test: install ## run the whole test suite
 test-faults: install ## kill, damage and fill up runs, and feed them broken pictures (12 minutes)
 	$(BIN)/python -m pytest -m faults -s tests/faults
 
-lint: install ## check style, types, the benchmarks' tables, and what docs say and name
+lint: install ## check style, types, directions of imports, and what docs say and name
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/python benchmarks/tables.py --check
 	$(BIN)/python tools/messages.py --check
 	$(BIN)/python tools/docs_names.py

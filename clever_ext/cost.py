@@ -20,7 +20,7 @@ _LONG = 600.0
 _CHEAPER = 0.5
 #: Targets to which fewer are suggested, and the tolerance that is.
 _FEW_TARGETS, _TOLERANCE = 10, 0.05
-#: Batches of a tolerance's prediction that most rows are content with: docs/studies/tolerance.md.
+#: Gradients of a tolerance that most rows are content with: docs/studies/tolerance-cost.md.
 _TOLERANCE_GRADIENTS = 25_600
 
 

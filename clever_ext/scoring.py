@@ -178,7 +178,7 @@ def clever_score(
             radius for each norm.
         tolerance: Batches are added to each row until the half-width of its score's interval is
             at most this share of the score; `n_batches` is not used then. The row predicts what
-            the paper's 500 batches of 1,024 would give: docs/studies/tolerance.md.
+            the paper's 500 batches of 1,024 would give: docs/concepts/tolerance.md.
         confidence: Of those intervals.
 
     Returns:

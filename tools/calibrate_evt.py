@@ -10,7 +10,7 @@ number of maxima N_b are tabulated
 - the 97.5 % points of the root of the likelihood ratio of the true location, towards either side,
   by true shape, for the interval of the location.
 
-With --report it makes no table but measures the fit as it is: the figures of docs/studies/fit.md.
+With --report it makes no table but measures the fit as it is: the figures of docs/studies/fit-*.md.
 
 Run: python tools/calibrate_evt.py [--repeats 25000] [--seed 1] [--report]
 """

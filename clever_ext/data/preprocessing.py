@@ -4,7 +4,7 @@ Pixels are in [0, 1]; normalisation belongs to the model (`normalisation.Normali
 radii and scores are in units of pixels for every network alike.
 
 Sizes, offsets and pixels are those of torchvision's `Resize` and `CenterCrop` and of timm's
-transforms for evaluation, bit by bit; docs/studies/preprocessing.md shows which is which.
+transforms for evaluation, bit by bit; docs/reference/pictures.md shows which is which.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ and on log(scale), the scale integrates out:
 Given xi such intervals are exact, whatever location and scale (right Haar prior). Draws from this
 posterior on a grid, by a fixed low-discrepancy sequence, are passed through what the paper's
 estimator does under each law, tabulated by tools/calibrate_credible.py. The measured coverage is in
-docs/studies/tolerance.md. Nothing is random: the same maxima give the same bits.
+docs/studies/tolerance-coverage.md. Nothing is random: the same maxima give the same bits.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ method climbs the highest one.
 
 For c < 1 the likelihood is unbounded as a comes down to max S, hence the bound (Smith 1985). At
 c = 1 it has a finite supremum, at a = max S: that boundary point is compared with the interior
-optimum, and where it wins there is no fit. docs/studies/fit.md has the measured bias and coverage.
+optimum, and where it wins there is no fit. The measured bias and coverage:
+docs/studies/fit-location.md and docs/studies/fit-interval.md.
 """
 
 from __future__ import annotations

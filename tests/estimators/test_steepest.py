@@ -116,7 +116,7 @@ def test_more_gradients_never_lower_the_norm_at_the_image_or_uniform_maxima():
     uniform = cx.clever_score(model, IMAGES, norm=NORMS, radius=0.7, n_batches=10,
                               batch_samples=100).table  # fmt: skip
     assert (few["lipschitz"] >= few["norm_at_image"]).all()
-    # Random networks of few units are the search's hard case: see docs/guide/which-score.md.
+    # Random networks of few units are the search's hard case: see docs/studies/steepest-exact.md.
     assert (many["lipschitz"] > 0.9 * uniform["max_norm"]).mean() > 0.9
     assert (many["lipschitz"] >= 0.98 * few["lipschitz"]).all()
 

@@ -63,7 +63,7 @@ def test_interval_covers(shape, n):
 @pytest.mark.parametrize("n", [20, 50])
 @pytest.mark.parametrize("shape", [1.5, 3, 20])
 def test_interval_covers_beyond(shape, n):
-    # Short samples and steep shapes: not promised, but docs/studies/fit.md reports 94 to 98 %.
+    # Short samples and steep shapes: not promised; docs/studies/fit-interval.md has 94 to 98 %.
     fit = evt.fit_reverse_weibull(reverse_weibull(shape, n, 2000))
     assert 0.93 <= ((fit.ci_low <= 0) & (fit.ci_high >= 0)).mean() <= 0.99
 

@@ -20,7 +20,7 @@ A few particles for each row look for a steep place, all rows in step:
    what is steepest is remembered. Rows that have not gained halfway jump again, from there, if
    jumping had paid, and stop if not.
 
-docs/guide/which-score.md has what this finds beside uniform samples and attacks.
+docs/studies/steepest-finds.md has what this finds beside uniform samples and attacks.
 """
 
 from __future__ import annotations
