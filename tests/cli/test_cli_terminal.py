@@ -11,7 +11,15 @@ from scored_runs import LOW, run
 
 from clever_ext.cli import terminal
 from clever_ext.cli.tables import print_scores, print_summary
-from clever_ext.cli.terminal import Column, facts, print_findings, sentence, table
+from clever_ext.cli.terminal import (
+    Column,
+    at_the_end,
+    facts,
+    in_the_middle,
+    print_findings,
+    sentence,
+    table,
+)
 from clever_ext.findings import Finding
 
 NAMES = [
@@ -22,8 +30,9 @@ NAMES = [
 ]
 CLASSES = ["American black bear", "Shetland Sheepdog, Shetland sheep dog", "vizsla", "t"]
 COLUMNS = [
-    Column("picture", cut=True), Column("class", cut=True, spare=2), Column("norm", spare=1),
-    Column("margin", right=True, spare=3), Column("score (95 %)"), Column("status", cut=True),
+    Column("picture", cut=in_the_middle), Column("class", cut=at_the_end, spare=2),
+    Column("norm", spare=1), Column("margin", right=True, spare=3), Column("score (95 %)"),
+    Column("status", cut=at_the_end),
 ]  # fmt: skip
 ROWS = [
     [name, kind, "2", "12.345", "0.0008855 (0.0008837, 0.0008855) = R", "max-fallback, plateau"]
@@ -79,7 +88,7 @@ def test_sentences_and_facts_are_broken_between_words():
 
 
 def test_a_name_cannot_move_the_cursor():
-    lines = table([Column("picture", cut=True)], [["a\nb\x1b[31m\tc\u202e"]], 80)
+    lines = table([Column("picture", cut=in_the_middle)], [["a\nb\x1b[31m\tc\u202e"]], 80)
     assert lines[2] == "a?b?[31m?c?"
 
 
