@@ -12,7 +12,7 @@ from typing import Any
 
 from .options import CROP_MODES, ESTIMATORS, INTERPOLATIONS, MODELS, PREPARATIONS
 
-#: From the start of a word to what it may become; what does not begin so is left out later.
+#: From the start of a word to what it may become; argcomplete leaves out what does not begin so.
 Completer = Callable[..., Iterable[str]]
 
 
@@ -27,7 +27,8 @@ def _paths(*endings: str, names: Iterable[str] = ()) -> Completer:
         except OSError:
             return
         for entry in entries:
-            if entry.name.startswith(".") and not start.startswith("."):
+            hidden = entry.name.startswith(".") and not start
+            if hidden or not entry.name.startswith(start):
                 continue
             path = os.path.join(folder, entry.name)  # noqa: PTH118 - as it was typed
             if entry.is_dir():
@@ -64,20 +65,26 @@ _OFFERED: dict[Any, Completer] = {
 }
 
 
+def offered_for(action: argparse.Action) -> Completer | None:
+    """Return what completes the value of an argument; None for numbers, and for choices."""
+    return _OFFERED.get(action.dest) or _OFFERED.get(action.metavar)
+
+
+def commands_of(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Return the parsers of all commands."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from action.choices.values()
+
+
 def complete(parser: argparse.ArgumentParser) -> None:
     """Answer the shell, which asks by variables of the environment, and end the process."""
     from argcomplete import autocomplete
     from argcomplete.completers import SuppressCompleter
 
-    for command in (parser, *_commands(parser)):
+    for command in commands_of(parser):
         for action in command._actions:
-            offered = _OFFERED.get(action.dest) or _OFFERED.get(action.metavar)
+            offered = offered_for(action)
             if offered:
                 action.completer = offered  # type: ignore[attr-defined]
     autocomplete(parser, always_complete_options=False, default_completer=SuppressCompleter())
-
-
-def _commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            yield from action.choices.values()
