@@ -133,7 +133,7 @@ def sentence(text: str, width: int, first: str = "", rest: str = "") -> list[str
     lines = [first + start]
     for word in others:
         longer = f"{lines[-1]} {word}"
-        if cell_len(longer) <= width or not lines[-1].strip():
+        if cell_len(longer) <= width:
             lines[-1] = longer
         elif word:  # several blanks in a row end at the end of a line
             lines.append(rest + word)
@@ -157,7 +157,7 @@ def at_the_end(text: str, size: int) -> str:
     'max-fallback…'
     """
     start = _start(text, size - 1)
-    if not text[len(start) :].startswith(" ") and " " in start:
+    if text[len(start)] not in " ," and " " in start:
         start = start.rpartition(" ")[0]
     return start.rstrip(" ,") + "…"
 
