@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 def add_images(command: argparse.ArgumentParser) -> None:
     """Add what names pictures, their labels, and how they are read."""
-    images = command.add_argument_group("pictures and labels")
+    group = command.add_argument_group("pictures and labels")
+    _add_pictures(group)
+    _add_labels(group)
+
+
+def _add_pictures(images: argparse._ArgumentGroup) -> None:
     images.add_argument(
         "--images",
         required=True,
@@ -66,31 +71,34 @@ def add_images(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes that read pictures; 0: the main process reads them",
     )
-    images.add_argument(
+
+
+def _add_labels(labels: argparse._ArgumentGroup) -> None:
+    labels.add_argument(
         "--labels",
         metavar="FILE",
         help="labels by name: .csv, .tsv, .txt, .json or .jsonl; labels of an array: .npy; or "
         "none (default: those in the data, else the names of folders)",
     )
-    images.add_argument(
+    labels.add_argument(
         "--label-column",
         metavar="NAME",
         help="column, array or key of the labels; with --labels, in that file (default: the one "
         "that fits, if only one does)",
     )
-    images.add_argument(
+    labels.add_argument(
         "--label-pattern",
         metavar="REGEX",
         help=r"regular expression searched in the names; its first group is the class, e.g. "
         r"'_(\d+)\.jpg$' (default: none)",
     )
-    images.add_argument(
+    labels.add_argument(
         "--label-map",
         metavar="FILE",
         help="the model's classes in order, as WordNet ids or names, one a line or as JSON "
         "(default: none)",
     )
-    images.add_argument(
+    labels.add_argument(
         "--label-order",
         choices=("number", "names", "text", "rank"),
         help="how labels become class numbers. number: they are the numbers; names: by the "

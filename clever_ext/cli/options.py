@@ -52,7 +52,10 @@ def add_model(command: argparse.ArgumentParser) -> None:
         metavar="X",
         help="standard deviation of each channel (default: as for --mean)",
     )
-    pixels = command.add_argument_group("size and colour of the pictures")
+    _add_pixels(command.add_argument_group("size and colour of the pictures"))
+
+
+def _add_pixels(pixels: argparse._ArgumentGroup) -> None:
     pixels.add_argument(
         "--image-size",
         type=int,

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 def add_settings(command: argparse.ArgumentParser) -> None:
     """Add what decides scores besides the model and the pictures."""
     how = command.add_argument_group("score")
+    _add_what(how)
+    _add_samples(how)
+
+
+def _add_what(how: argparse._ArgumentGroup) -> None:
+    """Add what is scored: norms, balls and targets."""
     how.add_argument(
         "--norm", nargs="+", default=["2"], metavar="P", help="1, 2, inf or another p of at least 1"
     )
@@ -37,6 +43,10 @@ def add_settings(command: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--race", action="store_true", help="drop targets that cannot have the smallest score"
     )
+
+
+def _add_samples(how: argparse._ArgumentGroup) -> None:
+    """Add how gradients are spent, and where samples lie."""
     how.add_argument(
         "--n-batches",
         type=int,

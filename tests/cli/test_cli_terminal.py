@@ -14,7 +14,7 @@ import pytest
 from rich.cells import cell_len
 from scored_runs import LOW, run
 
-from clever_ext.cli import terminal
+from clever_ext.cli import main, terminal
 from clever_ext.cli.tables import print_scores, print_summary
 from clever_ext.cli.terminal import (
     Column,
@@ -275,3 +275,23 @@ def test_of_one_norm_all_rows_have_it_and_it_goes_first(monkeypatch):
 def test_a_score_without_an_interval_shows_none(capsys):
     print_scores(run(LOW[:2], "net"))
     assert "nan" not in capsys.readouterr().out.lower()
+
+
+def test_what_commands_print_fits(small, monkeypatch):
+    monkeypatch.chdir(small.path)
+    monkeypatch.delitem(sys.modules, "tiny_net", raising=False)
+    options = [*small.command[3:], "--norm", "2", "inf", "--workers", "0"]
+    for shard in ("0", "1"):
+        assert main(["score", *options, "--shard", f"{shard}/2", "--out", shard]) == 0
+    for command in (
+        ["merge", "0", "1", "--out", "whole"],
+        ["score", *options, "--out", "whole"],
+        ["score", *options, "--out", "whole", "--dry-run"],
+        ["status", "whole"],
+        ["check", *options],
+        ["doctor"],
+    ):
+        said = in_a_terminal(monkeypatch, 60, lambda command=command: main(command))
+        assert said
+        for line in said.splitlines():  # a path may be longer, and stays whole
+            assert cell_len(line) <= 60 or max(map(len, line.split())) > 40, line
