@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command line: one module for each command, `main` to choose among them.
 
 Commands import what they need when they run, since torch takes seconds: the help shall not.
@@ -14,6 +15,8 @@ from typing import Any
 from ..errors import CleverError
 from ..version import __version__
 from . import bench, check, compare, doctor, merge, report, score, status
+from .completion import complete
+from .parser import Parser
 from .terminal import accept_any_sign, complain, discard, open_streams
 
 __all__ = ["main"]
@@ -21,37 +24,32 @@ __all__ = ["main"]
 #: In the order of the help. Each has `add`, which describes the command and says what runs it.
 _COMMANDS = (check, score, status, merge, compare, report, bench, doctor)
 #: Arguments that are paths: a shell does not replace the ~ of --out=~/run, nor a script's.
-_PATHS = ("out", "images", "labels", "label_map", "model", "weights", "folder", "runs")
+_PATHS = ("out", "images", "labels", "label_map", "model", "weights", "folder", "runs", "shards")
 #: Exit statuses of what a signal ends, as a shell has them.
 _INTERRUPTED, _PIPE = 130, 141
-
-
-class _Parser(argparse.ArgumentParser):
-    """Of one command."""
-
-    def __init__(self, **given: Any) -> None:
-        super().__init__(formatter_class=_Help, **given)
-
-
-class _Help(argparse.RawDescriptionHelpFormatter):
-    """Says the default of each option that has one, unless its own words do."""
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        text = action.help or ""
-        value = action.default
-        if value in (None, argparse.SUPPRESS) or isinstance(value, bool) or "default" in text:
-            return text
-        listed = isinstance(value, (list, tuple))
-        said = " ".join(map(str, value)) if listed else str(value)
-        return f"{text} (default: {said.replace('%', '%%')})"
+#: How a shell says that it wants a word completed.
+_COMPLETING = "_ARGCOMPLETE"
+_EPILOG = """clever-ext COMMAND --help explains a command.
+To complete words with Tab, in bash and zsh:
+  eval "$(register-python-argcomplete clever-ext)"
+"""
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="clever-ext", description="CLEVER robustness scores of image classifiers."
+    parser = Parser(
+        prog="clever-ext",
+        description="CLEVER robustness scores of image classifiers.",
+        epilog=_EPILOG,
     )
-    parser.add_argument("--version", action="version", version=f"clever-ext {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"clever-ext {__version__}",
+        help="show the version and exit",
+    )
+    commands = parser.add_subparsers(
+        dest="command", required=True, parser_class=Parser, title="commands", metavar="command"
+    )
     for command in _COMMANDS:
         command.add(commands)
     return parser
@@ -79,7 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_streams()
     accept_any_sign()
     try:
-        args = _parser().parse_args(argv)
+        parser = _parser()
+        if _COMPLETING in os.environ:
+            complete(parser)
+        args = parser.parse_args(argv)
         for name in _PATHS:
             if hasattr(args, name):
                 setattr(args, name, _path(name, getattr(args, name)))

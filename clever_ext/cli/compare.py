@@ -10,28 +10,47 @@ from typing import TYPE_CHECKING, Any
 
 from .. import durable
 from ..errors import CleverError
-from .terminal import Column, sentence, show, table, terminal_width
+from .terminal import NO_LIMIT, Column, in_the_middle, sentence, show, table, width_of
 
 if TYPE_CHECKING:
     from ..comparison import Comparison
 
-#: Columns of tables that hold names, which may be cut.
+#: Columns of tables that hold names, which may be shortened.
 _NAMES = ("model", "image", "class")
-#: Columns of the terminal where the output goes to a file.
-_WIDTH = 100
 
 
 def add(commands: Any) -> None:
     """Describe the command."""
-    compare = commands.add_parser("compare", help="tell which of two or more models is more robust")
+    compare = commands.add_parser(
+        "compare",
+        help="tell which of two or more models is more robust",
+        description="Tell which of two or more models is more robust, on the pictures that all "
+        "were scored on.",
+    )
     compare.set_defaults(run=run)
     compare.add_argument(
         "runs", nargs="+", metavar="RUN", help="two or more: folders of runs, or .parquet files"
     )
-    compare.add_argument("--norm", nargs="+", help="norms to compare; default: all in common")
-    compare.add_argument("--confidence", type=float, default=0.95, help="of intervals and tests")
-    compare.add_argument("--format", choices=_TEXTS, default="text")
-    compare.add_argument("-o", "--out", metavar="FILE", help="default: the terminal")
+    compare.add_argument(
+        "--norm", nargs="+", metavar="P", help="norms to compare (default: all that they share)"
+    )
+    compare.add_argument(
+        "--confidence",
+        type=float,
+        default=0.95,
+        metavar="SHARE",
+        help="confidence of the intervals and tests",
+    )
+    compare.add_argument(
+        "--format",
+        choices=_TEXTS,
+        default="text",
+        help="text or md (Markdown) to read, json with all that was found, or csv with a row for "
+        "each pair of models",
+    )
+    compare.add_argument(
+        "-o", "--out", metavar="FILE", help="write it to a file (default: print it)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         )
     found = compare(*args.runs, norm=args.norm, confidence=args.confidence)
     if args.out is None and args.format == "text":
-        show(_lines(found, terminal_width()))
+        show(_lines(found, width_of()))
         return 0
     text = _TEXTS[args.format](found)
     if args.out is None:
@@ -69,25 +88,29 @@ def _as_csv(found: Comparison) -> str:
 
 
 def _as_text(found: Comparison) -> str:
-    return "\n".join([*_lines(found, _WIDTH), ""])
+    return "\n".join(_lines(found, NO_LIMIT))
 
 
 def _lines(found: Comparison, width: int) -> Iterator[str]:
-    """Write down all sections."""
+    """Write down all sections, with an empty line before and after each."""
     from ..comparison.words import sections
 
+    yield ""
     for part in sections(found):
-        yield ""
         yield from sentence(part.title, width)
         for line in part.lines:
             yield from sentence(line, width)
         if part.rows:
             yield ""
             columns = [
-                Column(name, right=number > 0, cut=name in _NAMES)
+                Column(name, cut=in_the_middle)
+                if name in _NAMES
+                else Column(name, right=number > 0)
                 for number, name in enumerate(part.head)
             ]
             yield from table(columns, part.rows, width)
+        else:
+            yield ""
 
 
 _TEXTS: dict[str, Callable[[Comparison], str]] = {

@@ -11,65 +11,100 @@ if TYPE_CHECKING:
 
 def add_images(command: argparse.ArgumentParser) -> None:
     """Add what names pictures, their labels, and how they are read."""
-    images = command.add_argument_group("pictures")
+    group = command.add_argument_group("pictures and labels")
+    _add_pictures(group)
+    _add_labels(group)
+
+
+def _add_pictures(images: argparse._ArgumentGroup) -> None:
     images.add_argument(
         "--images",
         required=True,
         metavar="PATH",
-        help="folder of pictures; .tar shards or .parquet or .arrow tables, as a folder, a file "
-        "or a pattern; or an array in a .npy, .npz or .safetensors file",
+        help="folder of pictures, of .tar shards, or of .parquet or .arrow tables; one such "
+        "archive or table, or a pattern of several; or an array: .npy, .npz or .safetensors",
     )
     images.add_argument(
-        "--include", default="*", metavar="PATTERN", help="of the names to take, e.g. 'n0144*'"
+        "--include",
+        default="*",
+        metavar="PATTERN",
+        help="use pictures whose names match, e.g. 'n0144*'",
     )
-    images.add_argument("--split", metavar="NAME", help="of several in a folder, e.g. val or test")
+    images.add_argument(
+        "--split",
+        metavar="NAME",
+        help="use one split, e.g. val or test; needed where archives or tables are of several "
+        "(default: all of the folder)",
+    )
+    images.add_argument(
+        "--limit", type=int, metavar="N", help="use the first N pictures (default: all)"
+    )
+    images.add_argument(
+        "--sample",
+        type=int,
+        metavar="N",
+        help="use N random pictures, the same ones each time (default: all)",
+    )
+    images.add_argument(
+        "--sample-seed",
+        type=int,
+        default=0,
+        metavar="SEED",
+        help="another seed takes another sample",
+    )
     images.add_argument(
         "--no-follow-links",
         dest="follow_links",
         action="store_false",
-        help="leave out linked folders, and refuse links out of the folder: of pictures of others",
+        help="skip linked folders, and refuse links that lead out of the folder: for pictures "
+        "that you do not trust",
     )
     images.add_argument(
-        "--image-column", metavar="NAME", help="column or array of the pictures, among several"
-    )
-    images.add_argument(
-        "--label-column",
+        "--image-column",
         metavar="NAME",
-        help="column, array or key of the labels, among several; with --labels, in that file",
+        help="column or array of the pictures (default: the one that fits, if only one does)",
     )
-    images.add_argument(
-        "--label-pattern",
-        metavar="REGEX",
-        help=r"searched in names; its first group is the class, e.g. '_(\d+)\.jpg$'",
-    )
-    images.add_argument(
-        "--labels",
-        metavar="FILE",
-        help=".csv, .tsv, .txt, .json or .jsonl with the label of each name, .npy with those of an "
-        "array, or none",
-    )
-    images.add_argument(
-        "--label-map",
-        metavar="FILE",
-        help="WordNet ids or names in the order of the model's classes, one a line or as JSON",
-    )
-    images.add_argument(
-        "--label-order",
-        choices=("number", "names", "text", "rank"),
-        help="how labels become class numbers without a map: as they are, by the names of the "
-        "model's classes, in alphabetical order as torchvision's ImageFolder, or in numeric order",
-    )
-    images.add_argument("--limit", type=int, metavar="N", help="take the first N")
-    images.add_argument(
-        "--sample", type=int, metavar="N", help="take N at random, always the same ones"
-    )
-    images.add_argument("--sample-seed", type=int, default=0, metavar="SEED")
     images.add_argument(
         "--workers",
         type=int,
         default=1,
         metavar="N",
-        help="processes that read pictures; 0 reads them in the main one (default: 1)",
+        help="processes that read pictures; 0: the main process reads them",
+    )
+
+
+def _add_labels(labels: argparse._ArgumentGroup) -> None:
+    labels.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="labels by name: .csv, .tsv, .txt, .json or .jsonl; labels of an array: .npy; or "
+        "none (default: those in the data, else the names of folders)",
+    )
+    labels.add_argument(
+        "--label-column",
+        metavar="NAME",
+        help="column, array or key of the labels; with --labels, in that file (default: the one "
+        "that fits, if only one does)",
+    )
+    labels.add_argument(
+        "--label-pattern",
+        metavar="REGEX",
+        help=r"regular expression searched in the names; its first group is the class, e.g. "
+        r"'_(\d+)\.jpg$' (default: none)",
+    )
+    labels.add_argument(
+        "--label-map",
+        metavar="FILE",
+        help="the model's classes in order, as WordNet ids or names, one a line or as JSON "
+        "(default: none)",
+    )
+    labels.add_argument(
+        "--label-order",
+        choices=("number", "names", "text", "rank"),
+        help="how labels become class numbers. number: they are the numbers; names: by the "
+        "names of the model's classes; text: in alphabetical order, as torchvision's ImageFolder "
+        "does; rank: 0, 1, ... in numeric order if every class is there, else each number less "
+        "one (default: what fits the labels; check says which)",
     )
 
 

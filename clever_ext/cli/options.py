@@ -11,65 +11,126 @@ if TYPE_CHECKING:
 
     from ..models.loading import LoadedModel
 
+# Names that the help and the shell's completion list; the modules that know them need torch.
+MODELS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
+CROP_MODES = ("center", "squash", "border")
+INTERPOLATIONS = ("bicubic", "bilinear", "lanczos", "nearest", "box", "hamming")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
-PREPARATIONS = "fold_batch_norm, channels_last, bfloat16, float16, compile, tf32, cuda_graph"
+ESTIMATORS = ("clever", "steepest")
+PREPARATIONS = (
+    "fold_batch_norm", "channels_last", "bfloat16", "float16", "compile", "tf32", "cuda_graph",
+)  # fmt: skip
 
 
 def add_model(command: argparse.ArgumentParser) -> None:
     """Add what names a model and how it is fed."""
     model = command.add_argument_group("model")
     model.add_argument(
-        "--model", required=True, help="a built-in name, module.path:factory, or a .pt2 program"
+        "--model",
+        required=True,
+        metavar="MODEL",
+        help=f"a built-in name ({', '.join(MODELS)}), module.path:factory, or an exported "
+        "program (.pt2)",
     )
-    model.add_argument("--weights", help="state dict: .safetensors, .pt or .pth")
-    model.add_argument("--mean", type=float, nargs="+", help="of the normalisation, per channel")
-    model.add_argument("--std", type=float, nargs="+", help="of the normalisation, per channel")
-    pixels = command.add_argument_group("pixels")
+    model.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="weights as .safetensors, .pt, .pth, .bin or .ckpt (default: the model's own)",
+    )
+    model.add_argument(
+        "--mean",
+        type=float,
+        nargs="+",
+        metavar="X",
+        help="mean of each channel that the model expects; give --std too (default: the model's "
+        "own, else no normalisation)",
+    )
+    model.add_argument(
+        "--std",
+        type=float,
+        nargs="+",
+        metavar="X",
+        help="standard deviation of each channel (default: as for --mean)",
+    )
+    _add_pixels(command.add_argument_group("size and colour of the pictures"))
+
+
+def _add_pixels(pixels: argparse._ArgumentGroup) -> None:
     pixels.add_argument(
         "--image-size",
         type=int,
         nargs="+",
         metavar="N",
-        help="side of the model's input, or height and width; default: the model's own, else 224",
+        help="side of the model's input in pixels, or height and width (default: the model's own, "
+        "else 224)",
     )
     pixels.add_argument(
         "--resize",
         type=int,
         nargs="+",
         metavar="N",
-        help="short side of a picture before the centre crop, or height and width; default: the "
-        "model's own, else --image-size",
+        help="short side of a picture before its centre is cropped, or height and width (default: "
+        "the model's own, else --image-size)",
     )
     pixels.add_argument(
-        "--crop-pct", type=float, help="share of the resized picture that the crop keeps, as 0.875"
+        "--crop-pct",
+        type=float,
+        metavar="SHARE",
+        help="share of the resized picture that the crop keeps, e.g. 0.875; in place of --resize "
+        "(default: what --resize says)",
     )
     pixels.add_argument(
         "--crop-mode",
-        help="center: keep the shape and cover (the default); squash: get the crop's shape; "
-        "border: keep the shape and fit in",
+        metavar="MODE",
+        help="center keeps a picture's shape and fills --resize, border keeps it and fits inside, "
+        "squash changes it (default: center; squash if --resize has two numbers)",
     )
     pixels.add_argument(
         "--interpolation",
         default="bicubic",
-        help="of the resizing: bicubic (the default), bilinear, lanczos, nearest, box or hamming",
+        metavar="NAME",
+        help=f"how pictures are resized: {', '.join(INTERPOLATIONS)}",
     )
-    pixels.add_argument("--channels", type=int, help="3: RGB (the default); 1: grey")
+    pixels.add_argument(
+        "--channels",
+        type=int,
+        metavar="N",
+        help="3 for colour, 1 for grey (default: the model's own, else 3; 1 for grey arrays)",
+    )
 
 
 def add_machine(command: argparse.ArgumentParser) -> None:
     """Add where and how its passes are made."""
     machine = command.add_argument_group("machine")
-    machine.add_argument("--device", help="cpu, cuda, cuda:1; default: a GPU where it can be used")
-    machine.add_argument("--device-batch", default="auto", help="points at once, or auto")
-    machine.add_argument("--dtype", choices=DTYPES, help="default: the model's own")
+    machine.add_argument(
+        "--device",
+        metavar="DEVICE",
+        help="cpu, cuda or e.g. cuda:1 (default: a GPU if one can be used, else the CPU)",
+    )
+    machine.add_argument(
+        "--device-batch",
+        default="auto",
+        metavar="N",
+        help="how many points go through the model at once; auto finds a fast number",
+    )
+    machine.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="type of the numbers that the model computes with (default: the model's own)",
+    )
     machine.add_argument(
         "--prepare",
         nargs="+",
         default=["auto"],
         metavar="OPTION",
-        help=f"auto, none, or some of {PREPARATIONS}",
+        help=f"how to make the model faster: auto, none, or some of {', '.join(PREPARATIONS)}",
     )
-    machine.add_argument("--threads", type=int, help="of the CPU; default: torch's own choice")
+    machine.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="threads of the CPU (default: torch's own choice)",
+    )
 
 
 def dtype_of(name: str | None) -> torch.dtype | None:

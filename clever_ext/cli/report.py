@@ -15,17 +15,28 @@ _PAGE = "report.html"
 
 def add(commands: Any) -> None:
     """Describe the command."""
-    report = commands.add_parser("report", help="show runs: a page, or their rows as text")
+    report = commands.add_parser(
+        "report",
+        help="show runs as a page, or write their rows",
+        description="Show runs as a page for the browser, or write their rows. Several runs are "
+        "compared.",
+    )
     report.set_defaults(run=run)
+    report.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs, or .parquet files")
     report.add_argument(
-        "runs", nargs="+", metavar="RUN", help="folder of a run, or a .parquet file"
+        "--format",
+        choices=FORMATS,
+        default="html",
+        help="html: a page; csv or json: all rows; md: a summary in Markdown",
     )
-    report.add_argument("--format", choices=FORMATS, default="html", help="of the report")
     report.add_argument(
-        "-o", "--out", metavar="FILE", help=f"default: {_PAGE}; other formats are printed"
+        "-o",
+        "--out",
+        metavar="FILE",
+        help=f"file to write (default: {_PAGE}; other formats are printed)",
     )
     report.add_argument(
-        "--no-images", dest="images", action="store_false", help="leave the thumbnails out"
+        "--no-images", dest="images", action="store_false", help="leave pictures out of the page"
     )
 
 

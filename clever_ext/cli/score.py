@@ -17,34 +17,42 @@ if TYPE_CHECKING:
     from ..findings import Finding
 
 _STATUSES = """exit status:
-  0        every picture has a score
-  2        bad input, or a file that cannot be written
-  3        some pictures have no score; --retry-errors tries those with errors again
-  4        no picture has a score, or none can be read
-  130, 143 stopped by SIGINT (Ctrl-C) or SIGTERM; the same command goes on
-  Under torchrun 0 stands for 3 and 4 too: it would start processes that end by another again."""
+  0         every picture has a score
+  2         bad input, or a file that cannot be written
+  3         some pictures have no score; --retry-errors tries
+            those with errors again
+  4         no picture has a score, or none can be read
+  130, 143  stopped by SIGINT (Ctrl-C) or SIGTERM; the same
+            command goes on
+Under torchrun, 0 stands for 3 and 4 too: torchrun starts
+processes again that end with another status."""
 
 
 def add(commands: Any) -> None:
     """Describe the command."""
     score = commands.add_parser(
-        "score", help="score a model on a folder of pictures", epilog=_STATUSES
+        "score",
+        usage="%(prog)s --model MODEL --images PATH --out RUN [option ...]",
+        help="score a model on pictures",
+        description="Score a model on pictures. The same command continues a run that was stopped.",
+        epilog=_STATUSES,
     )
     score.set_defaults(run=run)
     add_model(score)
     add_images(score)
     add_settings(score)
     add_machine(score)
-    score.add_argument(
-        "--out", required=True, help="folder of the run; one that was stopped goes on"
-    )
-    score.add_argument(
+    of_run = score.add_argument_group("run")
+    of_run.add_argument("--out", required=True, metavar="RUN", help="folder of the run")
+    of_run.add_argument(
         "--retry-errors",
         action="store_true",
-        help="score the finished pieces again that have pictures with errors",
+        help="score finished pieces again if pictures in them had errors",
     )
-    score.add_argument(
-        "--dry-run", action="store_true", help="tell what the run will take, from a measurement"
+    of_run.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="measure a few pictures and tell what the run will take; write nothing",
     )
 
 

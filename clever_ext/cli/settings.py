@@ -18,32 +18,64 @@ if TYPE_CHECKING:
 def add_settings(command: argparse.ArgumentParser) -> None:
     """Add what decides scores besides the model and the pictures."""
     how = command.add_argument_group("score")
-    how.add_argument("--norm", nargs="+", default=["2"], help="1, 2, inf or any p between")
+    _add_what(how)
+    _add_samples(how)
+
+
+def _add_what(how: argparse._ArgumentGroup) -> None:
+    """Add what is scored: norms, balls and targets."""
+    how.add_argument(
+        "--norm", nargs="+", default=["2"], metavar="P", help="1, 2, inf or another p of at least 1"
+    )
     how.add_argument(
         "--radius",
         nargs="+",
-        help="one for each norm, or one for all: a number, several joined by commas, or auto; "
-        "default: 2 for l2, and about as long a way in the others",
+        metavar="R",
+        help="radius of the ball, one for all norms or one for each: a number, several joined by "
+        "commas, or auto (default: 40 for norm 1, 2 for norm 2, 0.01 for inf; others between)",
+    )
+    how.add_argument(
+        "--targets",
+        metavar="TARGETS",
+        help="classes to score against: all, top-K, random, least-likely, or class numbers joined "
+        "by commas (default: top-10; all if the model has at most 10 classes)",
     )
     how.add_argument(
         "--race", action="store_true", help="drop targets that cannot have the smallest score"
     )
+
+
+def _add_samples(how: argparse._ArgumentGroup) -> None:
+    """Add how gradients are spent, and where samples lie."""
     how.add_argument(
-        "--targets",
-        help="all, top-K, random, least-likely or class numbers; default: top-10, or all of fewer",
+        "--n-batches",
+        type=int,
+        default=500,
+        metavar="N",
+        help="batches of samples for each score: N_b in the paper",
     )
-    how.add_argument("--n-batches", type=int, default=500, help="N_b, the number of batch maxima")
-    how.add_argument("--batch-samples", type=int, default=1024, help="N_s, the samples of each")
-    how.add_argument("--estimator", default="clever", help="clever, or steepest")
+    how.add_argument(
+        "--batch-samples", type=int, default=1024, metavar="N", help="samples in each batch: N_s"
+    )
+    how.add_argument(
+        "--estimator",
+        default="clever",
+        metavar="NAME",
+        help="clever draws random samples; steepest searches for the largest gradient",
+    )
     how.add_argument(
         "--tolerance",
         type=float,
-        help="add batches until intervals are this narrow, e.g. 0.05; default: --n-batches of them",
+        metavar="SHARE",
+        help="add batches until half the width of a score's interval is at most this share of "
+        "the score, e.g. 0.05 (default: none, and --n-batches counts)",
     )
     how.add_argument(
         "--max-gradients",
         type=int,
-        help="of a row; default: 2000 for the steepest estimator, 512000 with a tolerance",
+        metavar="N",
+        help="most gradients for a picture, target and norm, with steepest or --tolerance "
+        "(default: 2000 for steepest, 512000 for --tolerance)",
     )
     how.add_argument(
         "--clip",
@@ -51,12 +83,21 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         type=float,
         default=(0.0, 1.0),
         metavar=("LOW", "HIGH"),
-        help="samples stay within",
+        help="keep samples within this range",
     )
-    how.add_argument("--no-clip", dest="clip", action="store_const", const=None)
-    how.add_argument("--seed", type=int, default=0, help="of the samples")
     how.add_argument(
-        "--shard", default="0/1", metavar="I/N", help="score every N-th piece from the I-th on"
+        "--no-clip",
+        dest="clip",
+        action="store_const",
+        const=None,
+        help="let samples leave the range of pixels",
+    )
+    how.add_argument("--seed", type=int, default=0, metavar="SEED", help="seed of the samples")
+    how.add_argument(
+        "--shard",
+        default="0/1",
+        metavar="I/N",
+        help="score a part of the run: every N-th piece from piece I on; 0/1 is all",
     )
 
 

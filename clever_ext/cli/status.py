@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .terminal import facts, show, terminal_width
+from .terminal import facts, show, width_of
 
 
 def add(commands: Any) -> None:
     """Describe the command."""
-    status = commands.add_parser("status", help="tell where a run stands; disturbs nothing")
+    status = commands.add_parser(
+        "status",
+        help="tell how far a run is",
+        description="Tell how far a run is. This does not disturb a run that is at work.",
+    )
     status.set_defaults(run=run)
     status.add_argument("folder", metavar="RUN", help="folder of the run")
 
@@ -20,5 +24,5 @@ def run(args: argparse.Namespace) -> int:
     from ..runs.folder import RunFolder
     from ..runs.status import read_status
 
-    show(facts(read_status(RunFolder(args.folder)).facts(), terminal_width()))
+    show(facts(read_status(RunFolder(args.folder)).facts(), width_of()))
     return 0

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..results.glossary import MEANING
-from .terminal import Column, print_findings, say, sentence, show, table, terminal_width
+from .terminal import (
+    Column,
+    at_the_end,
+    in_the_middle,
+    print_findings,
+    say,
+    sentence,
+    show,
+    table,
+    width_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,30 +39,34 @@ def _name_of(class_names: Sequence[str] | None) -> Callable[[Any], str]:
     return name
 
 
-def print_scores(result: CleverResult, class_names: Sequence[str] | None = None) -> None:
+def print_scores(
+    result: CleverResult, class_names: Sequence[str] | None = None, path: Path | None = None
+) -> None:
     """Print for each image and norm its smallest score over the targets, and what a score means.
 
     Args:
         result: Scores.
         class_names: Name of each logit, or None for numbers.
+        path: The folder of the run that they are from, if they are from one.
     """
     name = _name_of(class_names)
+    several = result.table["norm"].nunique() > 1
     columns = [
-        Column("picture", cut=True),
-        Column("predicted", cut=True, spare=2),
-        Column("target", cut=True),
-        Column("norm", spare=1),
-        Column("margin", right=True, spare=3),
-        Column("score (95 %)"),
-        Column("status", cut=True),
+        Column("picture", cut=in_the_middle, least=20),
+        Column("predicted", cut=at_the_end, spare=3),
+        Column("target", cut=at_the_end, spare=2),
+        Column("norm", spare=0 if several else 5),
+        Column("margin", right=True, spare=4),
+        Column("score"),
+        Column("95 % interval", spare=1),
+        Column("status", cut=at_the_end),
     ]
     rows = []
     for row in result.smallest():
         picture = row["image"] or str(row["image_id"])
         if row["status"] == "error":
-            rows.append([picture, *[""] * 5, "error"])
+            rows.append([picture, *[""] * 6, "error"])
             continue
-        score = f"{row['score']:.4g} ({row['score_low']:.4g}, {row['score_high']:.4g})"
         rows.append(
             [
                 picture,
@@ -60,13 +74,18 @@ def print_scores(result: CleverResult, class_names: Sequence[str] | None = None)
                 name(row["target"]),
                 f"{row['norm']:g}",
                 f"{row['margin']:.3f}",
-                score + (" = R" if row["capped"] else ""),
+                f"{row['score']:.4g}" + (" = R" if row["capped"] else ""),
+                _interval(row["score_low"], row["score_high"]),
                 ", ".join(filter(None, [row["status"], row["flags"]])),
             ]
         )
-    width = terminal_width()
-    show(table(columns, rows, width))
-    show(sentence(MEANING, width))
+    where = () if path is None else (f"{path / 'parts'} has all columns.",)
+    show(table(columns, rows, width_of(), *where))
+    say(MEANING)
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if low != low and high != high else f"({low:.4g}, {high:.4g})"
 
 
 def print_run(path: Path, result: CleverResult | None) -> None:
@@ -82,7 +101,7 @@ def print_run(path: Path, result: CleverResult | None) -> None:
         say("No piece is finished yet: the same command goes on.")
         return
     if result.table["image_id"].nunique() <= _FEW:
-        print_scores(result, result.metadata["class_names"])
+        print_scores(result, result.metadata["class_names"], path)
     print_summary(result)
     print_findings(findings_in(result))
     say(f"Results: {path}")
@@ -105,8 +124,8 @@ def print_summary(result: CleverResult) -> None:
         for norm, rows in decides[decides["norm"].notna()].groupby("norm")
     ]
     if rows:
-        show(["", *table(columns, rows, terminal_width())])
-    show(_without_score(decides))
+        show(["", *table(columns, rows, width_of())])
+    _say_without_score(decides)
 
 
 def _of_norm(norm: str, rows: pd.DataFrame, labelled: bool) -> list[str]:
@@ -126,21 +145,19 @@ def _of_norm(norm: str, rows: pd.DataFrame, labelled: bool) -> list[str]:
     ]
 
 
-def _without_score(decides: pd.DataFrame) -> Iterator[str]:
+def _say_without_score(decides: pd.DataFrame) -> None:
     """Say of how many pictures there is no score, and why."""
-    width = terminal_width()
     errors = decides[decides["status"] == "error"]
     unscored = int((decides["status"] == "non-finite").sum())
     if unscored:
-        yield from sentence(f"{unscored:,} scores are not finite.", width)
+        say(f"{unscored:,} scores are not finite.")
     if not len(errors):
         return
-    yield from sentence(
+    say(
         f"{len(errors):,} of {decides['image_id'].nunique():,} pictures could not be scored; "
-        "`clever-ext score` with --retry-errors tries them again:",
-        width,
+        "`clever-ext score` with --retry-errors tries them again:"
     )
     for message in errors["error"].iloc[:_REASONS]:
-        yield from sentence(message, width, "- ", "  ")
+        show(sentence(message, width_of(), "- ", "  "))
     if len(errors) > _REASONS:
-        yield f"- and {len(errors) - _REASONS:,} more, in the column `error`"
+        say(f"- and {len(errors) - _REASONS:,} more, in the column `error`")

@@ -5,25 +5,26 @@ from __future__ import annotations
 import codecs
 import io
 import os
-import shutil
 import sys
-import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
 from ..errors import CleverError
 from ..findings import Finding, of_concern
 
-#: Texts that may be cut get so many columns at least, or at worst so many.
-_NAME, _SHORT_NAME = 24, 12
+#: Columns of a terminal that does not tell, and of one without an end: a file or a pipe.
+_USUAL, NO_LIMIT = 80, sys.maxsize
 _GAP = "  "
 #: What stands for a sign that the terminal's encoding lacks; for all others, a question mark.
-_INSTEAD = {"±": "+-", "…": "~", "─": "-", "≤": "<=", "×": "x"}
+_INSTEAD = {"±": "+-", "…": "~", "─": "-", "≤": "<=", "×": "x", "✓": "+", "✗": "x"}
+#: Where columns are that a table leaves out.
+_ELSEWHERE = "A wider terminal or a pipe shows all."
 _ERRORS = "clever_ext.terminal"
 
 
@@ -94,9 +95,24 @@ def complain(text: str) -> None:
         say(text, sys.stderr)
 
 
-def terminal_width() -> int:
-    """Return the columns of the terminal; 80 where there is none."""
-    return shutil.get_terminal_size().columns
+def width_of(file: TextIO | None = None) -> int:
+    """Return the columns to write in.
+
+    The variable COLUMNS comes first, then the terminal. A file or a pipe has no limit, so that it
+    loses nothing.
+
+    Args:
+        file: The stream; default: standard output.
+    """
+    stream, asked = file or sys.stdout, os.environ.get("COLUMNS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    if not stream.isatty():
+        return NO_LIMIT
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL
+    except OSError:
+        return _USUAL
 
 
 def printable(text: str) -> str:
@@ -113,10 +129,52 @@ def sentence(text: str, width: int, first: str = "", rest: str = "") -> list[str
         first: What stands before the first line ...
         rest: ... and before the others.
     """
-    return textwrap.wrap(
-        printable(text), width, initial_indent=first, subsequent_indent=rest,
-        break_long_words=False, break_on_hyphens=False,
-    ) or [first]  # fmt: skip
+    start, *others = printable(text).split(" ")
+    lines = [first + start]
+    for word in others:
+        longer = f"{lines[-1]} {word}"
+        if cell_len(longer) <= width:
+            lines[-1] = longer
+        elif word:  # several blanks in a row end at the end of a line
+            lines.append(rest + word)
+    return [line.rstrip() for line in lines]
+
+
+def in_the_middle(text: str, size: int) -> str:
+    """Shorten a name: its start tells where it is from, its end which one it is.
+
+    >>> in_the_middle("ILSVRC2012_val_00000293.JPEG", 20)
+    'ILSVRC…00000293.JPEG'
+    """
+    start = _start(text, size // 3)
+    return start + "…" + _end(text, size - 1 - cell_len(start))
+
+
+def at_the_end(text: str, size: int) -> str:
+    """Shorten words: whole ones stay, if one fits.
+
+    >>> at_the_end("max-fallback, plateau", 16)
+    'max-fallback…'
+    """
+    start = _start(text, size - 1)
+    if text[len(start)] not in " ," and " " in start:
+        start = start.rpartition(" ")[0]
+    return start.rstrip(" ,") + "…"
+
+
+def _start(text: str, size: int) -> str:
+    """Return the longest start that takes so many columns, with all that is above its letters."""
+    at = bisect_right(range(len(text) + 1), size, key=lambda n: cell_len(text[:n])) - 1
+    return text[:at]
+
+
+def _end(text: str, size: int) -> str:
+    """Return the longest end likewise; it begins with a letter, not with what is above one."""
+    at = bisect_right(range(len(text) + 1), size, key=lambda n: cell_len(text[len(text) - n :])) - 1
+    end = text[len(text) - at :]
+    while end and not cell_len(end[0]):
+        end = end[1:]
+    return end
 
 
 @dataclass(frozen=True)
@@ -126,80 +184,91 @@ class Column:
     Attributes:
         name: Its heading.
         right: Whether its cells stand at the right, as numbers do.
-        cut: Whether its cells may be cut: names and words, never numbers.
+        cut: How its cells are shortened to so many columns: names and words, never numbers.
+        least: Columns that it keeps if they are.
         spare: The larger, the sooner it is left out where there is no room; 0: never.
     """
 
     name: str
     right: bool = False
-    cut: bool = False
+    cut: Callable[[str, int], str] | None = None
+    least: int = 12
     spare: int = 0
 
-    def least(self, natural: int, text: int) -> int:
-        """Return how many columns it needs, where a text that may be cut gets so many."""
-        return min(natural, max(text, cell_len(self.name))) if self.cut else natural
 
+def table(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    width: int,
+    elsewhere: str = _ELSEWHERE,
+) -> list[str]:
+    """Lay out a table in lines; no number in it is broken.
 
-def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Lay out a table in lines; no word in it is broken.
-
-    Where there is no room, long names are cut, then columns left out, which is said, and at last
-    the columns stand below each other in several tables that share the first one.
+    Where there is no room, columns are left out, which is said, and long names are shortened. If
+    that is not enough, the columns stand below each other in several tables that share the first.
 
     Args:
         columns: In order.
         rows: A text for each column.
         width: Columns of the terminal.
+        elsewhere: Says where the columns are that are left out.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     natural = [
         max(cell_len(cell) for cell in (column.name, *(row[n] for row in cells)))
         for n, column in enumerate(columns)
     ]
-    names, worst = (
-        [column.least(n, text) for column, n in zip(columns, natural, strict=True)]
-        for text in (_NAME, _SHORT_NAME)
-    )
-    kept = list(range(len(columns)))
-    while not _fit(kept, names, width) and any(columns[n].spare for n in kept):
-        kept.remove(max(kept, key=lambda n: columns[n].spare))
+    least = [
+        min(size, max(column.least, cell_len(column.name))) if column.cut else size
+        for column, size in zip(columns, natural, strict=True)
+    ]
+    kept = _kept(columns, least, width)
     lines = []
-    for block in _blocks(kept, worst, width):
-        widths = _widths(block, natural, worst, width)
+    for block in _blocks(kept, least, width):
+        widths = _widths(block, natural, least, width)
         lines += [_line([columns[n].name for n in block], block, widths, columns)]
         lines += [_GAP.join("─" * size for size in widths)]
         lines += [_line([row[n] for n in block], block, widths, columns) for row in cells] + [""]
-    left_out = [columns[n].name for n in range(len(columns)) if n not in kept]
+    left_out = [column.name for n, column in enumerate(columns) if n not in kept]
     if left_out:
-        lines += sentence(f"Left out for want of room: {', '.join(left_out)}.", width)
+        said = f"Left out for want of room: {', '.join(left_out)}. {elsewhere}"
+        lines += [*sentence(said, width), ""]
     return lines
+
+
+def _kept(columns: Sequence[Column], least: Sequence[int], width: int) -> list[int]:
+    """Choose the columns that there is room for, those first that can be spared least."""
+    kept: list[int] = []
+    for n in sorted(range(len(columns)), key=lambda n: columns[n].spare):
+        if not columns[n].spare or _fit([*kept, n], least, width):
+            kept.append(n)
+    return sorted(kept)
 
 
 def _fit(which: Sequence[int], sizes: Sequence[int], width: int) -> bool:
     return sum(sizes[n] for n in which) + len(_GAP) * (len(which) - 1) <= width
 
 
-def _blocks(kept: Sequence[int], worst: Sequence[int], width: int) -> list[list[int]]:
+def _blocks(kept: Sequence[int], least: Sequence[int], width: int) -> list[list[int]]:
     """Divide columns among tables; each has the first, and as many others as there is room for."""
     first, *others = kept
     blocks = [[first]]
     for n in others:
-        if len(blocks[-1]) > 1 and not _fit([*blocks[-1], n], worst, width):
+        if len(blocks[-1]) > 1 and not _fit([*blocks[-1], n], least, width):
             blocks.append([first])
         blocks[-1].append(n)
     return blocks
 
 
 def _widths(
-    block: Sequence[int], natural: Sequence[int], worst: Sequence[int], width: int
+    block: Sequence[int], natural: Sequence[int], least: Sequence[int], width: int
 ) -> list[int]:
-    """Cut the longest of the texts that may be, until there is room."""
+    """Shorten the longest of the texts that may be, until there is room."""
     sizes = {n: natural[n] for n in block}
-    while not _fit(block, [sizes.get(n, 0) for n in range(len(natural))], width):
-        longer = [n for n in block if sizes[n] > worst[n]]
-        if not longer:
-            break
-        sizes[max(longer, key=lambda n: sizes[n])] -= 1
+    over = sum(sizes.values()) + len(_GAP) * (len(block) - 1) - width
+    while over > 0 and any(sizes[n] > least[n] for n in block):
+        sizes[max((n for n in block if sizes[n] > least[n]), key=lambda n: sizes[n])] -= 1
+        over -= 1
     return list(sizes.values())
 
 
@@ -208,31 +277,28 @@ def _line(
 ) -> str:
     cells = []
     for text, n, size in zip(texts, block, widths, strict=True):
-        cut = text if cell_len(text) <= size else set_cell_size(text, size - 1).rstrip() + "…"
-        blank = " " * (size - cell_len(cut))
-        cells.append(blank + cut if columns[n].right else cut + blank)
+        cut = columns[n].cut
+        short = cut(text, size) if cut and cell_len(text) > size else text
+        blank = " " * (size - cell_len(short))
+        cells.append(blank + short if columns[n].right else short + blank)
     return _GAP.join(cells).rstrip()
 
 
 def facts(pairs: Iterable[tuple[str, str]], width: int) -> list[str]:
     """Lay out names with what is said of each."""
     listed = list(pairs)
-    wide = max((len(name) for name, _ in listed), default=0)
+    wide = max((cell_len(name) for name, _ in listed), default=0)
     rest = " " * wide + _GAP
     return [
         line
         for name, said in listed
-        for line in sentence(said, width, name.ljust(wide) + _GAP, rest)
+        for line in sentence(said, width, name + rest[cell_len(name) :], rest)
     ]
 
 
 def say(text: str, file: TextIO | None = None) -> None:
     """Print a sentence: in lines that fit a terminal, in one line elsewhere."""
-    show(sentence(text, _width_of(file)), file)
-
-
-def _width_of(file: TextIO | None) -> int:
-    return terminal_width() if (file or sys.stdout).isatty() else sys.maxsize
+    show(sentence(text, width_of(file)), file)
 
 
 def show(lines: Iterable[str], file: TextIO | None = None) -> None:
@@ -245,4 +311,4 @@ def show(lines: Iterable[str], file: TextIO | None = None) -> None:
 def print_findings(findings: Iterable[Finding], file: TextIO | None = None) -> None:
     """Print those findings that ask for something to be done, each once."""
     for each in of_concern(findings):
-        show(sentence(str(each), _width_of(file), f"{each.topic}: ", "    "), file)
+        show(sentence(str(each), width_of(file), f"{each.topic}: ", "    "), file)

@@ -63,6 +63,12 @@ def test_the_verdict_comes_first_and_lines_fit(runs, capsys, monkeypatch):  # no
     assert "p = inf, clever: two_nets:strong is more robust than two_nets:weak" in said
     assert "two_nets:weak (A) against two_nets:strong (B), clever" in said
     assert max(map(len, lines)) <= 80
+    monkeypatch.setenv("COLUMNS", "60")
+    assert compare() == 0
+    narrow = capsys.readouterr().out
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert "\n\n\n" not in narrow
+    assert "Left out" not in narrow  # further tables have what one has no room for
 
 
 def test_other_formats(runs, capsys):
