@@ -31,7 +31,7 @@ def of_machine(device: torch.device) -> Iterator[Finding]:
         return
     threads, cpus = torch.get_num_threads(), limits.cpus()
     crowded = threads_and_cpus(threads, cpus)
-    yield from crowded or [Finding("place", f"{threads} threads")]
+    yield from crowded or [Finding("place", f"{threads} thread{'s' * (threads > 1)}")]
     left = memory.available()
     said = f"{left / 2**30:,.1f} GiB of memory may be taken"
     if left < _MEMORY:
@@ -58,7 +58,7 @@ def of_place(out: str | os.PathLike[str], expected: int) -> Iterator[Finding]:
         yield Finding.of(cannot_write(folder, error), "place")
         return
     free = shutil.disk_usage(there).free
-    said = f"{expected / 2**20:,.1f} MiB to write to {folder}, {free / 2**30:,.1f} GiB are free"
+    said = f"{max(0.1, expected / 2**20):,.1f} MiB to write to {folder}, {free / 2**30:,.1f} GiB are free"
     if expected > _SHARE * free:
         yield Finding("place", said, "choose another folder, or free some space")
     else:

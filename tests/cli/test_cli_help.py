@@ -20,7 +20,9 @@ from clever_ext.cli.options import (
 from clever_ext.data.numbering import ORDERS
 from clever_ext.data.preprocessing import CropMode, Interpolation
 from clever_ext.engine import preparation
-from clever_ext.inputs import batch
+from clever_ext.estimators import table
+from clever_ext.estimators.steepest.estimator import DEFAULT_GRADIENTS
+from clever_ext.estimators.tolerance import PAPER_GRADIENTS
 from clever_ext.kernels.balls import DEFAULT_RADII, FLOATS
 from clever_ext.models.loading import BUILT_IN
 
@@ -87,7 +89,7 @@ def test_names_in_the_help_are_those_that_are_known():
     assert set(get_args(CropMode)) == set(CROP_MODES)
     assert set(get_args(Interpolation)) == set(INTERPOLATIONS)
     assert tuple(preparation.OPTIONS) == PREPARATIONS
-    assert batch.ESTIMATORS == ESTIMATORS
+    assert table.names() == ESTIMATORS
     assert {f"torch.{name}" for name in DTYPES} == set(map(str, FLOATS))
     parser = argparse.ArgumentParser()
     add_images(parser)
@@ -97,4 +99,4 @@ def test_names_in_the_help_are_those_that_are_known():
     assert all(f"{name}:" in order.help for name in ORDERS)
     radii = {"inf" if p == float("inf") else f"norm {p:g}": r for p, r in DEFAULT_RADII.items()}
     assert all(f"{radius:g} for {norm}" in said for norm, radius in radii.items())
-    assert f"{batch.DEFAULT_GRADIENTS} for steepest, {batch.PAPER_GRADIENTS} for" in said
+    assert f"{DEFAULT_GRADIENTS} for steepest, {PAPER_GRADIENTS} for" in said
