@@ -58,7 +58,8 @@ def of_place(out: str | os.PathLike[str], expected: int) -> Iterator[Finding]:
         yield Finding.of(cannot_write(folder, error), "place")
         return
     free = shutil.disk_usage(there).free
-    said = f"{max(0.1, expected / 2**20):,.1f} MiB to write to {folder}, {free / 2**30:,.1f} GiB are free"
+    room = f"{free / 2**30:,.1f} GiB are free"
+    said = f"{max(0.1, expected / 2**20):,.1f} MiB to write to {folder}, {room}"
     if expected > _SHARE * free:
         yield Finding("place", said, "choose another folder, or free some space")
     else:

@@ -143,10 +143,10 @@ def test_a_picture_that_is_its_target_already_has_nothing_to_reach():
 
 @pytest.mark.usefixtures("workplace")
 def test_ctrl_c_twice_keeps_the_finished_pieces_and_the_same_command_goes_on(monkeypatch, capsys):
-    import clever_ext.scoring as scoring
+    from clever_ext.estimators import clever
 
     monkeypatch.setattr("clever_ext.runs.pieces._IMAGES", 1)
-    finish, calls = scoring.sample_maxima, []
+    finish, calls = clever.sample_maxima, []
 
     def interrupted(*arguments):
         calls.append(1)
@@ -155,7 +155,7 @@ def test_ctrl_c_twice_keeps_the_finished_pieces_and_the_same_command_goes_on(mon
         return finish(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(scoring, "sample_maxima", interrupted)
+        patched.setattr(clever, "sample_maxima", interrupted)
         assert score("--out", "run", "--targets", "top2") == 130
     assert RunFolder("run").load().table["image"].tolist() == ["p0_0.png"]
     assert main(["status", "run"]) == 0

@@ -276,7 +276,7 @@ def test_a_pass_that_fails_in_the_middle_goes_on_by_the_model_itself(settled):
 
 @pytest.mark.usefixtures("eager", "one_thread")
 def test_images_past_the_first_go_through_a_model_that_takes_one_layout(monkeypatch):
-    monkeypatch.setattr("clever_ext.scoring._IMAGES_AT_ONCE", 1)
+    monkeypatch.setattr("clever_ext.estimators.clever._IMAGES_AT_ONCE", 1)
 
     class Own(Views):
         def __deepcopy__(self, memo):
