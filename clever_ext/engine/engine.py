@@ -20,8 +20,8 @@ from torch import Tensor
 from ..classifier.calling import PassFailedError, check_kind
 from ..classifier.checks import as_classifier, check_batch_size, check_classifier
 from ..classifier.oracle import CheckedOracle, GradientOracle, TorchOracle, as_module, parts_of
-from ..classifier.steadiness import Witness, batch_of_balls
-from ..classifier.surroundings import (
+from ..classifier.points import DEFAULT_BALL, Region, compared_points, large_batch
+from ..classifier.process_state import (
     check_no_transform,
     precision,
     process_settings,
@@ -29,6 +29,7 @@ from ..classifier.surroundings import (
     usable,
     weight_versions,
 )
+from ..classifier.steadiness import Witness
 from ..errors import CleverError, in_short
 from ..findings import Finding
 from ..machine import memory
@@ -43,7 +44,6 @@ from .preparation import (
     apply,
     check_options,
     compare_batched,
-    compared_points,
 )
 from .trials import Trials
 
@@ -173,8 +173,7 @@ class Engine:
         self._one_forward = True
         self._memory: dict[Any, Choice] = {}
         self._weights: tuple[int, ...] = ()
-        self._balls: tuple[list[tuple[float, float]], tuple[float, float]]
-        self._balls = [], (-math.inf, math.inf)
+        self._region = DEFAULT_BALL
         self._witnesses: list[Witness] = []
         self._asks_from = 0.0
         self.own = self.plan = self._own_plan(1)
@@ -235,7 +234,7 @@ class Engine:
         """
         if self._checked:
             return
-        self._balls = balls or [], clip
+        self._region = Region(balls or [], clip)
         size = first_device_batch(images.shape[1:], images.device)
         if isinstance(self.device_batch, int):  # the size of the loop is checked once that is known
             size = min(size, self.device_batch)
@@ -249,7 +248,7 @@ class Engine:
                     raise
                 self._check_classifier(images)
         self.own = self.plan = self._own_plan(self.own.device_batch)
-        points = compared_points(images, *self._balls, self.own.device_batch)
+        points = compared_points(images, self._region, self.own.device_batch)
         self._witnesses = [self._witness(self.own, points)]
         self._checked = True
 
@@ -283,7 +282,7 @@ class Engine:
                 self._find([_UNSTEADY])
                 return
             for size in sorted((self.own.sizes | self.plan.sizes) - {1}, reverse=True)[:_SIZES]:
-                if own.mixes(batch_of_balls(images, size, *self._balls)):
+                if own.mixes(large_batch(images, size, self._region)):
                     self._find([_mixing(size)])
                     return
 
@@ -300,7 +299,7 @@ class Engine:
         while True:
             try:
                 model = as_classifier(self._passed, images)
-                found, self._one_forward = check_classifier(model, images, size, *self._balls)
+                found, self._one_forward = check_classifier(model, images, size, self._region)
                 self._find(found)
             except Exception as error:
                 size = self._smaller(size, error)
@@ -329,7 +328,7 @@ class Engine:
             if size <= self._largest:
                 return
             try:
-                check_batch_size(self._passed, images, size, *self._balls)
+                check_batch_size(self._passed, images, size, self._region)
                 self._largest = size
             except Exception as error:
                 if not is_out_of_memory(error):
@@ -368,7 +367,7 @@ class Engine:
             images,
             classes[:1],
             targets[:1],
-            compared_points(images, *self._balls, self.plan.device_batch),
+            compared_points(images, self._region, self.plan.device_batch),
         )
         made: Prepared | None = None
         if self.choice is None or not self._settled:
@@ -543,8 +542,12 @@ class Engine:
     def _own_plan(self, size: int) -> Plan:
         """Passes through the model as it is."""
         otherwise = self._if_there("_through_a_copy")
-        clipped = self._balls[1] != (-math.inf, math.inf)
-        return Plan(self._oracle(self._passed, False), size, clipped=clipped, otherwise=otherwise)
+        return Plan(
+            self._oracle(self._passed, False),
+            size,
+            clipped=self._region.clipped,
+            otherwise=otherwise,
+        )
 
     def _if_there(self, name: str) -> Callable[[Plan, Exception], GradientOracle | None]:
         """Return a method for a plan, which must not keep the engine, and its copies, in memory."""
