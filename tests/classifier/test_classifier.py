@@ -237,10 +237,10 @@ def test_rows_that_mix_in_large_batches_alone(at_least, how):
 
 
 def test_a_batch_that_trials_choose_is_checked_before_it_is_used(monkeypatch):
-    from clever_ext.engine import engine
+    from clever_ext.engine import engine, search
 
     monkeypatch.setattr(engine, "first_device_batch", lambda *_: 8)
-    monkeypatch.setattr(engine.Engine, "_best_batch", lambda *_: (32, 1.0))
+    monkeypatch.setattr(search, "_best_batch", lambda *_: (32, 1.0))
 
     def model(x):
         return MIXING["mean"](x) if len(x) > 8 else linear(x)
