@@ -34,7 +34,8 @@ from peers import peer
 from torch import Tensor, nn
 
 import clever_ext as cx
-from clever_ext.engine.engine import Choice, Engine
+from clever_ext.engine.choice import Choice
+from clever_ext.engine.engine import Engine
 from clever_ext.engine.preparation import AUTOMATIC
 from clever_ext.engine.trials import pass_seconds
 from clever_ext.estimators.table import check_settings

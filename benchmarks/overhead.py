@@ -29,7 +29,8 @@ from torch import Tensor, nn
 
 from clever_ext.classifier.oracle import TorchOracle
 from clever_ext.engine.engine import Engine
-from clever_ext.engine.maxima import Plan, Sampling, sample_maxima
+from clever_ext.engine.maxima import Sampling, sample_maxima
+from clever_ext.engine.plan import Plan
 from clever_ext.kernels.balls import as_layout
 from clever_ext.machine import memory
 

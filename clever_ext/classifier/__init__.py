@@ -1,4 +1,4 @@
-"""A classifier as it was given: how it is called and differentiated, and what makes it doubtful.
+"""The model as the user gives it: how it is called, how it is differentiated, and its checks.
 
-What makes it faster is in `engine`; what is done with its gradients is above.
+No code here makes a model faster, which is the engine's work, or knows what gradients are for.
 """

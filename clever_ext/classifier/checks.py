@@ -13,20 +13,19 @@ from torch import Tensor
 
 from ..errors import CleverError
 from ..findings import Finding
-from ..kernels.balls import known_balls, sample_lp_ball
 from .calling import PassFailedError, called, check_eval_mode, check_logits, mixing
 from .doubts import doubts_of
-from .outputs import LogitsAlone, is_named, logits_of
-from .passes import (
-    SAME_BATCH,
-    Seen,
+from .first_pass import (
+    FirstPass,
     gradient_of,
     mixes,
     mixing_backward,
-    own_randomness,
-    seed_all,
     tracked,
 )
+from .outputs import LogitsAlone, is_named, logits_of
+from .points import DEFAULT_BALL, Region, points_in_turn
+from .process_state import own_randomness, seed_all
+from .tolerances import SAME_BATCH
 
 #: Points of a batch of which every row's gradient is held against every other row's.
 _PAIRS = 8
@@ -96,25 +95,11 @@ def _one_size(size: int, error: CleverError) -> CleverError:
     )
 
 
-def points_of_balls(
-    images: Tensor, n: int, balls: list[tuple[float, float]], clip: tuple[float, float]
-) -> Tensor:
-    """Return n points [n, *shape]: images, and samples of the balls around them, in turn."""
-    known = known_balls(balls)
-    rows = [images[k % len(images)] for k in range(n)]
-    for k in range(1, n):  # the first is an image itself
-        p, radius = known[k % len(known)]
-        one = sample_lp_ball(rows[k], 1, p=p, radius=radius, seed=k, image_id=k, clip=clip)
-        rows[k] = one[0].to(images)
-    return torch.stack(rows)
-
-
 def check_classifier(
     model: Any,
     images: Tensor,
     device_batch: int = _PAIRS,
-    balls: list[tuple[float, float]] | None = None,
-    clip: tuple[float, float] = (-math.inf, math.inf),
+    region: Region = DEFAULT_BALL,
 ) -> Checks:
     """Refuse a model that cannot be scored, by a few passes over points of the balls.
 
@@ -128,15 +113,14 @@ def check_classifier(
         model: A module or callable.
         images: [N, *shape].
         device_batch: The size that will run.
-        balls: (norm, radius) of each; a radius that is no number stands for the default.
-        clip: Range that samples are clamped to.
+        region: Where the points of all passes will lie.
 
     Raises:
         CleverError: one of these.
     """
     check_eval_mode(model)
     with own_randomness():
-        few = points_of_balls(images, min(device_batch, _PAIRS), balls or [], clip)
+        few = points_in_turn(images, min(device_batch, _PAIRS), region)
         try:
             seen = _checked_rows(model, few, _masks(len(few)))
         except PassFailedError as error:
@@ -145,7 +129,7 @@ def check_classifier(
             raise
         found, one_forward = _check_backward(seen)
         for size in _sizes(len(images), device_batch, len(few)):
-            points = points_of_balls(images, size, balls or [], clip)
+            points = points_in_turn(images, size, region)
             masks = _halves(size)
             _checked_rows(model, points, masks if size == device_batch else masks[:1], seen)
         found += doubts_of(model, few, seen.logits, seen.gradients, seen.kind)
@@ -173,7 +157,7 @@ def _takes_rows_alone(model: Any, points: Tensor) -> bool:
     return False
 
 
-def _check_backward(seen: Seen) -> tuple[list[Finding], bool]:
+def _check_backward(seen: FirstPass) -> tuple[list[Finding], bool]:
     """Look at a second backward pass through one graph, as each target after the first takes.
 
     Returns:
@@ -209,7 +193,7 @@ def _check_backward(seen: Seen) -> tuple[list[Finding], bool]:
     return [doubt], not seen.moved(twice, other)
 
 
-def _check_without_gradients(seen: Seen) -> list[Finding]:
+def _check_without_gradients(seen: FirstPass) -> list[Finding]:
     """Hold a pass without a graph, as logits alone are made, against those with one."""
     model = seen.model.model if isinstance(seen.model, LogitsAlone) else seen.model
     few = seen.points[:2]
@@ -246,8 +230,7 @@ def check_batch_size(
     model: Any,
     images: Tensor,
     device_batch: int,
-    balls: list[tuple[float, float]] | None = None,
-    clip: tuple[float, float] = (-math.inf, math.inf),
+    region: Region,
 ) -> None:
     """Refuse a model whose rows influence each other in batches of some size.
 
@@ -255,7 +238,7 @@ def check_batch_size(
         CleverError: they do.
     """
     with own_randomness():
-        points = points_of_balls(images, device_batch, balls or [], clip)
+        points = points_in_turn(images, device_batch, region)
         _checked_rows(model, points, _halves(device_batch))
 
 
@@ -277,7 +260,9 @@ def _masks(n: int) -> list[Tensor]:
     ]
 
 
-def _checked_rows(model: Any, points: Tensor, masks: list[Tensor], few: Seen | None = None) -> Seen:
+def _checked_rows(
+    model: Any, points: Tensor, masks: list[Tensor], few: FirstPass | None = None
+) -> FirstPass:
     """Refuse a model by one pass for each choice of rows, and by passes of single rows.
 
     Every other pass has the rows at other places, and among other points. Where the first rows were
@@ -289,7 +274,7 @@ def _checked_rows(model: Any, points: Tensor, masks: list[Tensor], few: Seen | N
     if n > 2:
         moved[~kept] = points[0] + 0.25 * (moved[~kept] - points[0])
     seed_all(0)
-    seen = Seen(model, points)
+    seen = FirstPass(model, points)
     for turn, mask in enumerate(masks):
         leaf, logits = seen.graph
         here, same = rows, mask
@@ -308,7 +293,7 @@ def _checked_rows(model: Any, points: Tensor, masks: list[Tensor], few: Seen | N
     return seen
 
 
-def _compare_small(seen: Seen, few: Seen | None) -> None:
+def _compare_small(seen: FirstPass, few: FirstPass | None) -> None:
     """Refuse a model whose first rows differ from those in smaller batches."""
     n, model, points = len(seen.points), seen.model, seen.points
     first = torch.arange(min(n, _ALONE if few is None else len(few.points)), device="cpu")

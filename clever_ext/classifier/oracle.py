@@ -220,11 +220,6 @@ def _of_one_forward(oracle: GradientOracle) -> TypeGuard[TorchOracle]:
     )
 
 
-def as_module(model: Any) -> torch.nn.Module | None:
-    """Return a model that is a torch module, None for anything else."""
-    return model if isinstance(model, torch.nn.Module) else None
-
-
 def parts_of(model: Any) -> dict[int, tuple[str, torch.nn.Module]]:
     """Return a module and those inside it, each once, by its `id`: (its name, the module).
 

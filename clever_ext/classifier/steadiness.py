@@ -6,30 +6,24 @@ calls, be changed by another thread, or mix rows at rare values only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import cycle, islice
-
 import torch
 from torch import Tensor
 
-from ..engine.preparation import apart, spread
-from ..kernels.balls import known_balls, sample_lp_ball
 from .oracle import GradientOracle
-from .surroundings import precision
+from .process_state import precision
+from .tolerances import (
+    AFTER_WORK,
+    CROSSED,
+    LAST_PLACES,
+    ON_GPU,
+    WORK_BATCHES,
+    apart,
+    close,
+    spread,
+)
 
-#: How far logits and gradients of the same batch may move from one pass to the next, relative to
-#: the spread of a row's logits or to its gradient: nothing, but for a GPU's order of sums.
-_SAME = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-#: By how much more on a GPU, and of how many rows a gradient may cross a kink by rounding.
-_ON_GPU, _CROSSED = 100.0, 0.25
-#: How far a row's logits may move with the batch: rounding of other kernels.
-_OTHER_BATCH = {torch.float64: 1e-9, torch.float32: 2e-3, torch.float16: 0.1, torch.bfloat16: 0.2}
 #: Points that tell the rounding of a model, and times that it may be in a large batch.
 _ALONE, _MORE = 2, 8.0
-#: Rounding of large numbers that all logits have in common, in units of their last digit.
-_LAST_DIGITS = 64
-#: Balls that the points of a large batch are drawn from, at most, and their seed.
-_BALLS, _SEED = 4, 0x57EAD
 
 
 class Witness:
@@ -49,7 +43,7 @@ class Witness:
         alone = torch.cat([oracle.logits(points[n : n + 1]).double() for n in range(few.stop)])
         moved = apart(alone, self.logits[few]).amax(dim=1) / spread(self.logits[few])
         #: What the type of the points does not tell: the rounding of a model that computes in less.
-        self.rounding = min(_MORE * float(moved.max()), _OTHER_BATCH[torch.bfloat16])
+        self.rounding = min(_MORE * float(moved.max()), WORK_BATCHES[torch.bfloat16])
 
     def _asked(self) -> tuple[Tensor, Tensor]:
         """Return logits [B, K] and the gradients [B, *shape] of each point's smallest margin."""
@@ -67,13 +61,12 @@ class Witness:
     def agrees(self) -> bool:
         """Tell whether the oracle computes now what it did."""
         logits, gradients = self._asked()
-        if logits.shape != self.logits.shape or not self._close(
-            logits, self.logits, self._of(_SAME)
-        ):
+        share = AFTER_WORK[self.points.dtype] * (ON_GPU if self.points.is_cuda else 1.0)
+        if logits.shape != self.logits.shape or not self._close(logits, self.logits, share):
             return False
         moved = apart(gradients.flatten(1), self.gradients.flatten(1)).norm(dim=1)
-        allowed = self._of(_SAME) * self.gradients.flatten(1).nan_to_num(0, 0, 0).norm(dim=1)
-        return float((moved > allowed).double().mean()) <= _CROSSED
+        allowed = share * self.gradients.flatten(1).nan_to_num(0, 0, 0).norm(dim=1)
+        return float((moved > allowed).double().mean()) <= CROSSED
 
     def mixes(self, batch: Tensor) -> bool:
         """Tell whether logits of rows depend on the batch [B, *shape] in which they are computed.
@@ -87,38 +80,10 @@ class Witness:
         whole = self.oracle.logits(batch)[rows].double()
         alone = [self.oracle.logits(batch[row : row + 1]).double() for row in rows]
         tf32 = self.points.is_cuda and "tf32" in precision(self.points.device).values()
-        allowed = max(_OTHER_BATCH[torch.float16 if tf32 else self.points.dtype], self.rounding)
+        allowed = max(WORK_BATCHES[torch.float16 if tf32 else self.points.dtype], self.rounding)
         return not self._close(whole, torch.cat(alone), allowed)
 
-    def _of(self, allowed: dict[torch.dtype, float]) -> float:
-        return allowed[self.points.dtype] * (_ON_GPU if self.points.is_cuda else 1.0)
-
-    def _close(self, found: Tensor, before: Tensor, allowed: float) -> bool:
+    def _close(self, found: Tensor, before: Tensor, share: float) -> bool:
         size = before.nan_to_num(0, 0, 0).abs().amax(dim=1)
-        last_digits = _LAST_DIGITS * torch.finfo(self.points.dtype).eps * size
-        moved = apart(found, before).amax(dim=1)
-        return bool((moved <= allowed * spread(before) + last_digits).all())
-
-
-def batch_of_balls(
-    images: Tensor,
-    size: int,
-    balls: Sequence[tuple[float, float]],
-    clip: tuple[float, float],
-) -> Tensor:
-    """Return points [size, *shape] of the balls around the first and the last image.
-
-    Args:
-        images: [N, *shape].
-        size: How many.
-        balls: (norm, radius) of each; a NaN stands for the default radius.
-        clip: Range that samples are clamped to.
-    """
-    known = known_balls(balls)
-    n_parts = min(size, _BALLS)
-    parts = []
-    for n, (p, radius) in enumerate(islice(cycle(known), n_parts)):
-        count = size // n_parts + (n < size % n_parts)
-        center = images[-(n % 2)]
-        parts.append(sample_lp_ball(center, count, p, radius, seed=_SEED + n, clip=clip))
-    return torch.cat(parts)
+        last_places = LAST_PLACES * torch.finfo(self.points.dtype).eps * size
+        return close(found, before, (share * spread(before) + last_places)[:, None])

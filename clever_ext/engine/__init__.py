@@ -1,4 +1,4 @@
-"""How passes are made fast: a model prepared, the best batch found by trial, and the loop itself.
+"""Fast passes: the model is prepared, trials find the best batch, and a loop samples the balls.
 
-Nothing here may change a sample or a score beyond rounding, or know an estimator.
+No code here changes a score by more than rounding, or knows an estimator.
 """

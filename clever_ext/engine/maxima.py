@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from ..classifier.oracle import GradientOracle, margins_and_gradients
-from ..errors import CleverError, in_short
 from ..kernels import ops
 from ..kernels.balls import as_points, dual_exponent, points_like
-from ..machine.memory import is_out_of_memory
 from . import graphs
+from .plan import Plan
 
 #: Steps before one is captured as a CUDA graph: libraries choose their kernels in the first ones.
 _WARM_UP_STEPS = 3
@@ -38,74 +37,6 @@ class Sampling:
     seed: int
     clip: tuple[float, float]
     first_batch: int = 0
-
-
-@dataclass
-class Plan:
-    """How the passes are made. Nothing here changes a sample.
-
-    Attributes:
-        oracle: Gives the margin gradients.
-        device_batch: How many points go through the model at once; halved when memory runs out.
-        fixed_batch: Whether every device batch must have that size, as for a compiled model; rows
-            beyond the last sample are computed and not used.
-        capture: Whether to record the step as a CUDA graph; False once that has failed.
-        options: The names of what was done to the model.
-        notes: What was left out or changed on the way, and why.
-        clipped: Whether samples are held in a range of valid data.
-        sizes: Numbers of points that went through the model at once so far.
-        otherwise: Given the plan and the error of a pass, returns an oracle that takes over; None:
-            there is none.
-    """
-
-    oracle: GradientOracle
-    device_batch: int
-    fixed_batch: bool = False
-    capture: bool = False
-    options: tuple[str, ...] = ()
-    notes: dict[str, str] = field(default_factory=dict)
-    clipped: bool = False
-    sizes: set[int] = field(default_factory=set)
-    otherwise: Callable[[Plan, Exception], GradientOracle | None] = lambda *_: None
-
-    def recover(self, error: Exception, size: int) -> None:
-        """Change the plan after a pass over `size` points has failed, so that it can be repeated.
-
-        Where memory ran out the device batch is halved. Else, or where one point alone is too much,
-        another oracle takes over.
-
-        Raises:
-            CleverError: there is no other way.
-        """
-        if is_out_of_memory(error) and size > 1:
-            self.device_batch = max(1, size // 2)
-            self.notes["device_batch"] = f"halved to {self.device_batch}: out of memory"
-            return
-        other = self.otherwise(self, error)
-        if isinstance(error, CleverError) and other is None:
-            raise error
-        if other is None:
-            raise self._failure(error) from error
-        self.oracle, self.fixed_batch, self.capture = other, False, False
-
-    def _failure(self, error: Exception) -> CleverError:
-        if is_out_of_memory(error):
-            return CleverError(
-                f"there is no memory for the model's passes at one point ({in_short(error)})",
-                "memory for a forward and a backward pass of one point",
-                "free memory, or score on another device",
-            )
-        fix = "see the error above: the model must take every point within clip"
-        if not self.clipped:
-            fix = (
-                "give clip=(low, high), the range of valid data, such as clip=(0, 1), if the model "
-                "takes no other points; else see the error above"
-            )
-        return CleverError(
-            f"the model failed at a point of the ball ({in_short(error)})",
-            "a model that takes every point of the balls to logits [B, K]",
-            fix,
-        )
 
 
 class Drawn(NamedTuple):
@@ -332,44 +263,3 @@ def _on_host(values: Tensor) -> Callable[[], Drawn]:
 
 def _drawn(values: Tensor) -> Drawn:
     return Drawn(values[:, :-1].numpy(), values[:, -1].numpy())
-
-
-def in_batches(plan: Plan, n: int, work: Callable[[slice], None]) -> None:
-    """Work on slices of 0..n of the device batch's size, in another way where a pass fails."""
-    done = 0
-    while done < n:
-        part = slice(done, min(n, done + plan.device_batch))
-        try:
-            work(part)
-            plan.sizes.add(part.stop - part.start)
-        except Exception as error:  # whatever a model raises
-            plan.recover(error, part.stop - part.start)
-        else:
-            done = part.stop
-
-
-def norms_at(
-    plan: Plan,
-    images: Tensor,
-    classes: Tensor,
-    targets: Tensor,
-    norms: list[float],
-) -> npt.NDArray[np.float64]:
-    """Return the gradient norms at the images themselves, [len(norms), I, T] float64."""
-    duals = [dual_exponent(p) for p in norms]
-    shape = len(norms), len(images), targets.shape[1]
-    out = torch.zeros(shape, dtype=torch.float64, device="cpu")
-
-    def work(part: slice) -> None:
-        gradients = plan.oracle.margin_gradients(images[part], classes[part], targets[part])
-        for target, gradient in enumerate(gradients):
-            for first in range(0, len(duals), ops.MAX_NORMS):
-                group = slice(first, first + ops.MAX_NORMS)
-                found = torch.zeros(
-                    len(duals[group]), len(gradient), dtype=torch.float64, device=gradient.device
-                )
-                ops.grad_norm_max(gradient[:, None], duals[group], found)
-                out[group, part, target] = found.cpu()
-
-    in_batches(plan, len(images), work)
-    return out.numpy()

@@ -10,34 +10,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle, islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..classifier.oracle import TorchOracle
-from ..classifier.surroundings import precision
+from ..classifier.process_state import precision
+from ..classifier.tolerances import Allowed, apart, spread
 from ..errors import CleverError, in_short
-from ..kernels.balls import known_balls, sample_lp_ball
 from .folding import CannotFoldError, Folded
 
 Model = Callable[[Tensor], Tensor]
-
-
-class Allowed(NamedTuple):
-    """How far an option may move what a model computes.
-
-    Attributes:
-        logits: Any logit, relative to the spread of its row's logits.
-        typical: Gradient norms (1, 2 and inf), relative to the norm: their median over the points.
-        worst: Any of these.
-    """
-
-    logits: float
-    typical: float
-    worst: float
-
 
 #: What rounding does. Networks of rectifiers are piecewise linear: at most points rounding moves
 #: their gradients by about 1e-6, and beside a kink, which the other way of rounding may put on the
@@ -60,8 +44,8 @@ OPTIONS: dict[str, Allowed] = {
 }
 #: What "auto" tries, in order: rounding alone changes.
 AUTOMATIC = ("fold_batch_norm", "channels_last")
-#: Points of the balls at which passes are compared, and targets whose gradients are, at most.
-_SAMPLES, _TARGETS = 6, 4
+#: Targets whose gradients are compared, at most.
+_TARGETS = 4
 
 
 class CannotPrepareError(Exception):
@@ -106,28 +90,6 @@ def check_options(prepare: Any) -> tuple[tuple[str, ...], bool]:
             "prepare names bfloat16 and float16", "one of the two at most", "leave one out"
         )
     return tuple(name for name in OPTIONS if name in names), "auto" in names
-
-
-def compared_points(
-    images: Tensor,
-    balls: Sequence[tuple[float, float]],
-    clip: tuple[float, float],
-    most: int = _SAMPLES + 2,
-) -> Tensor:
-    """Return points [B, *shape] to compare passes at: two images and uniform samples around them.
-
-    Args:
-        images: [I, *shape].
-        balls: (norm, radius) of those that are to be sampled; a NaN stands for the default radius.
-        clip: Range that samples are clamped to.
-        most: Points that fit through the model at once; three are compared at least.
-    """
-    taken = islice(cycle(known_balls(balls)), max(1, min(_SAMPLES, most - 2)))
-    samples = [
-        sample_lp_ball(images[-(n % 2)], 1, p, radius, seed=n, clip=clip)
-        for n, (p, radius) in enumerate(taken)
-    ]
-    return torch.cat([images[:1], images[-1:], *samples]).contiguous()
 
 
 def apply(model: Model, options: Sequence[str], points: Tensor) -> Prepared:
@@ -313,20 +275,6 @@ def _compare_norms(found: Tensor, expected: Tensor, allowed: Allowed) -> None:
             f"gradient norms move by {typical:.1e} in the median and {worst:.1e} at most; "
             f"{allowed.typical:g} and {allowed.worst:g} are allowed"
         )
-
-
-def apart(a: Tensor, b: Tensor) -> Tensor:
-    """Return absolute differences; 0 where both are the same infinity, or NaN."""
-    same = (a == b) | (a.isnan() & b.isnan())
-    return torch.where(same, 0.0, (a - b).abs().nan_to_num(torch.inf))
-
-
-def spread(logits: Tensor) -> Tensor:
-    """Return how far the finite logits of each row lie apart, [B]."""
-    finite = logits.isfinite()
-    high = torch.where(finite, logits, -torch.inf).amax(dim=1)
-    low = torch.where(finite, logits, torch.inf).amin(dim=1)
-    return (high - low).nan_to_num(0.0, 0.0, 0.0).clamp_min(1e-30)
 
 
 def _passes(

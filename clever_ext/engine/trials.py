@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +21,8 @@ from .preparation import Prepared
 
 #: Share of a run's time that trials may take.
 _TRIAL_SHARE = 0.05
+#: Held while trials are made: threads that measure at a time would measure each other.
+measuring = threading.Lock()
 
 
 def pass_seconds(oracle: GradientOracle, points: Tensor, classes: Tensor, targets: Tensor) -> float:
@@ -30,6 +34,23 @@ def pass_seconds(oracle: GradientOracle, points: Tensor, classes: Tensor, target
     return time.perf_counter() - begin
 
 
+@dataclass(frozen=True)
+class Example:
+    """One image of the work to come.
+
+    Attributes:
+        image: [1, *shape].
+        classes: [1] int64, predicted.
+        targets: [1, T] int64.
+        points: [B, *shape], of the balls, at which ways to make passes are compared.
+    """
+
+    image: Tensor
+    classes: Tensor
+    targets: Tensor
+    points: Tensor
+
+
 class Trials:
     """Times passes like those of the work to come, as long as that is worth it.
 
@@ -37,23 +58,19 @@ class Trials:
         spent: Seconds so far.
         cut_short: Whether a trial was left out for want of time.
         failed: Why the last trial gave no time, where it was not for want of memory.
-        made: The model as it is to be used, where it was made already.
     """
 
     def __init__(
         self,
-        image: Tensor,
-        classes: Tensor,
-        targets: Tensor,
+        example: Example,
         n_gradients: int,
         oracle_of: Callable[[Any, bool], GradientOracle],
     ) -> None:
-        self.image, self.classes, self.targets = image, classes, targets
-        self.n_targets, self.n_gradients = targets.shape[1], n_gradients
+        self.image, self.classes, self.targets = example.image, example.classes, example.targets
+        self.n_targets, self.n_gradients = self.targets.shape[1], n_gradients
         self.n_samples = n_gradients // self.n_targets
         self.oracle_of = oracle_of
         self.spent, self.cut_short, self.failed = 0.0, False, ""
-        self.made: Prepared | None = None
         self.memory_before = memory.resident()
 
     def seconds(self, prepared: Prepared, size: int, batched_backward: bool = False) -> float:

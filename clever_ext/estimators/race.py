@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 
 from ..arguments import shown
-from ..engine.maxima import norms_at
+from ..engine.at_points import norms_at
 from ..errors import CleverError
 from ..evt.reverse_weibull import fit_reverse_weibull
 from ..inputs.settings import Settings

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..engine.at_points import in_batches, norms_at
 from ..engine.engine import Engine
-from ..engine.maxima import in_batches, norms_at
 from ..inputs.batch import Batch, check_labels
 from ..inputs.targets import resolve_targets
 from ..kernels.balls import as_layout

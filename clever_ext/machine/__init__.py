@@ -1,4 +1,4 @@
-"""The computer that the program runs on: its memory, its limits, and whether our build works on it.
+"""The computer that the program runs on: its memory, its limits, and whether our kernels work here.
 
-Nothing here knows what is computed.
+No code here knows what is computed.
 """

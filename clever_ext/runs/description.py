@@ -11,7 +11,7 @@ import PIL
 import torch
 
 from ..data import ImageSource
-from ..engine.engine import Choice
+from ..engine.choice import Choice
 from ..errors import CleverError
 from ..findings import Finding, of_concern
 from ..inputs.batch import Batch

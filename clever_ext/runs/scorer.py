@@ -14,7 +14,8 @@ import torch
 from ..classifier.calling import PassFailedError
 from ..data import ImageRecord, ImageSource
 from ..data.loading import Loaded, Loader
-from ..engine.engine import Choice, Engine
+from ..engine.choice import Choice
+from ..engine.engine import Engine
 from ..engine.trials import pass_seconds
 from ..errors import CleverError
 from ..estimators.subjects import Subjects, all_logits

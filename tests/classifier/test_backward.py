@@ -8,6 +8,7 @@ from torch import nn
 
 import clever_ext as cx
 from clever_ext.classifier.checks import check_classifier
+from clever_ext.classifier.points import Region
 from clever_ext.errors import CleverError
 
 X = torch.rand(3, 12, generator=torch.Generator().manual_seed(1))
@@ -150,6 +151,7 @@ def test_real_layers_pass(dtype):
         nn.Conv2d(3, 16, 3, 2), nn.BatchNorm2d(16), nn.ReLU6(), nn.MaxPool2d(2),
         nn.Conv2d(16, 32, 3), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
     ).eval().to(dtype)  # fmt: skip
-    found = check_classifier(convolutions, torch.rand(3, 3, 32, 32).to(dtype), 16, clip=(0, 1))
+    region = Region(clip=(0, 1))
+    found = check_classifier(convolutions, torch.rand(3, 3, 32, 32).to(dtype), 16, region)
     assert found.one_forward
     assert all("computes in" in each.said for each in found.findings)

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 import clever_ext as cx
 from clever_ext.classifier.checks import _masks, check_classifier
+from clever_ext.classifier.points import Region
 from clever_ext.errors import CleverError
 
 IMAGES = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -236,10 +237,10 @@ def test_rows_that_mix_in_large_batches_alone(at_least, how):
 
 
 def test_a_batch_that_trials_choose_is_checked_before_it_is_used(monkeypatch):
-    from clever_ext.engine import engine
+    from clever_ext.engine import engine, search
 
     monkeypatch.setattr(engine, "first_device_batch", lambda *_: 8)
-    monkeypatch.setattr(engine.Engine, "_best_batch", lambda *_: (32, 1.0))
+    monkeypatch.setattr(search, "_best_batch", lambda *_: (32, 1.0))
 
     def model(x):
         return MIXING["mean"](x) if len(x) > 8 else linear(x)
@@ -250,10 +251,10 @@ def test_a_batch_that_trials_choose_is_checked_before_it_is_used(monkeypatch):
 
 def test_the_ball_is_where_rows_are_looked_at():
     model, pixels = MIXING["largest above 1"], IMAGES.clamp(max=0.9)
-    assert accepted(model, pixels, clip=(0, 0.95), balls=[(2, 2.0)]) == []
-    assert accepted(model, pixels, balls=[(math.inf, 0.01)]) == []
+    assert accepted(model, pixels, region=Region([(2, 2.0)], (0, 0.95))) == []
+    assert accepted(model, pixels, region=Region([(math.inf, 0.01)])) == []
     with pytest.raises(CleverError, match="influence"):
-        check_classifier(model, pixels, balls=[(math.inf, 0.5)])
+        check_classifier(model, pixels, region=Region([(math.inf, 0.5)]))
     cx.clever_score(model, pixels, clip=(0, 0.95), **FEW)
     with pytest.raises(CleverError, match="influence"):
         cx.clever_score(model, pixels, norm=math.inf, radius=0.5, **FEW)

@@ -6,11 +6,13 @@ import torch
 from torch import nn
 
 import clever_ext as cx
-from clever_ext.engine import engine as engine_module
-from clever_ext.engine.engine import Choice, Engine, first_device_batch
+from clever_ext.engine import search
+from clever_ext.engine.choice import Choice
+from clever_ext.engine.engine import Engine, first_device_batch
 from clever_ext.engine.trials import Trials
 from clever_ext.estimators.table import check_settings
 from clever_ext.inputs.batch import check_batch
+from clever_ext.machine import memory
 from clever_ext.progress import silent
 from clever_ext.scoring import score_batch
 
@@ -55,8 +57,8 @@ def eager(monkeypatch):
     """Make whatever "auto" may try seem faster, however few the gradients."""
     monkeypatch.setattr(Trials, "seconds", fewer_with_options)
     monkeypatch.setattr(Trials, "worth", lambda *_: True)
-    monkeypatch.setattr(engine_module, "_FIRST_SHARE", 1.0)
-    monkeypatch.setattr(Engine, "_best_batch", lambda *given: given[3:])
+    monkeypatch.setattr(search, "_FIRST_SHARE", 1.0)
+    monkeypatch.setattr(search, "_best_batch", lambda *given: given[2:])
 
 
 def made_ready(model=None, n_gradients=MANY, prepare="auto", device_batch="auto"):
@@ -113,8 +115,8 @@ def test_a_batch_without_memory_is_not_used(clock):
 
 def test_a_batch_that_the_host_has_no_room_for_is_not_tried(clock, monkeypatch):
     clock.seconds = lambda size, **_: 1 / size
-    monkeypatch.setattr(engine_module.memory, "resident", iter([0, *[10**9] * 99]).__next__)
-    monkeypatch.setattr(engine_module.memory, "available", lambda: 5 * 10**9)
+    monkeypatch.setattr(memory, "resident", iter([0, *[10**9] * 99]).__next__)
+    monkeypatch.setattr(memory, "available", lambda: 5 * 10**9)
     assert made_ready().plan.device_batch == 2048  # 1 GB, so 2 GB; 4 would be over half of 5
 
 

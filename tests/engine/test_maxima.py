@@ -7,7 +7,9 @@ from torch import nn
 
 import clever_ext as cx
 from clever_ext.classifier.oracle import TorchOracle
-from clever_ext.engine.maxima import Plan, Sampling, norms_at, sample_maxima
+from clever_ext.engine.at_points import norms_at
+from clever_ext.engine.maxima import Sampling, sample_maxima
+from clever_ext.engine.plan import Plan
 from clever_ext.kernels.balls import dual_exponent, sample_lp_ball
 
 SHAPE = (3, 5, 4)

@@ -11,7 +11,7 @@ from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import weight_norm
 
 import clever_ext as cx
-from clever_ext.classifier.surroundings import process_settings
+from clever_ext.classifier.process_state import process_settings
 from clever_ext.engine.preparation import OPTIONS, CannotPrepareError, apply, check_options
 from clever_ext.models.loading import load_model
 

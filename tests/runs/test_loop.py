@@ -16,7 +16,8 @@ import clever_ext.data.decoding
 from clever_ext import CleverError
 from clever_ext.data import ImageSource, open_images
 from clever_ext.data.loading import Loader
-from clever_ext.engine.engine import Choice, Engine
+from clever_ext.engine.choice import Choice
+from clever_ext.engine.search import Found
 from clever_ext.findings import Finding
 from clever_ext.runs.description import findings_of, threads_and_cpus
 from clever_ext.runs.folder import RunFolder
@@ -71,9 +72,8 @@ def test_passes_are_made_as_the_run_began_them(small, monkeypatch):
     """What trials chose is part of the run: a process that goes on does not choose again."""
     chosen = []
     monkeypatch.setattr(
-        Engine,
-        "_search",
-        lambda *_: chosen.append(1) or Choice((), 7, batched_backward=False),
+        "clever_ext.engine.engine.search",
+        lambda *_: chosen.append(1) or Found(Choice((), 7, batched_backward=False)),
     )
     small.score("run")
     assert chosen == [1]

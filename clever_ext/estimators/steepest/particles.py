@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...classifier.oracle import margins_and_gradients
-from ...engine.maxima import in_batches
+from ...engine.at_points import in_batches
 from ...inputs.settings import Settings
 from ...kernels import ops
 from ...kernels.balls import as_points, dual_exponent, points_like

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import clever_ext as cx
-from clever_ext.classifier.surroundings import process_settings
+from clever_ext.classifier.process_state import process_settings
 from clever_ext.findings import CleverWarning
 
 FEW = {"n_batches": 20, "batch_samples": 64, "radius": 9.0}

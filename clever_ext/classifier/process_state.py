@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import random
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..errors import CleverError
@@ -87,6 +89,32 @@ def undisturbed(device: torch.device) -> Iterator[list[Finding]]:
         if torch.is_anomaly_enabled() and torch.is_anomaly_check_nan_enabled():
             stack.enter_context(torch.autograd.set_detect_anomaly(True, check_nan=False))
         yield found
+
+
+@contextmanager
+def own_randomness() -> Iterator[None]:
+    """Give all random states back as they were."""
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    devices = range(torch.cuda.device_count()) if _on_gpu() else ()
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(legacy)  # noqa: NPY002
+
+
+def _on_gpu() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
+def seed_all(number: int) -> None:
+    """Seed all random states."""
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002
+    torch.default_generator.manual_seed(number)
+    if _on_gpu():
+        torch.cuda.manual_seed_all(number)
 
 
 def weight_versions(model: Any) -> tuple[int, ...]:

@@ -1,11 +1,9 @@
-"""Passes of a model, held against each other: logits and gradients of the same points."""
+"""A first pass of a model over some points, and whether other passes agree with it."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,32 +13,9 @@ from ..errors import CleverError, first_line
 from ..machine.memory import is_out_of_memory
 from .calling import called, check_logits
 from .outputs import logits_of
+from .process_state import seed_all
+from .tolerances import LAST_PLACES, OTHER_BATCHES, SAME_BATCH, close
 
-
-class _Allowed(NamedTuple):
-    """How far rounding may move a row of a batch when other kernels compute it.
-
-    Attributes:
-        logits: Differences of logits, relative to the size of such differences.
-        typical: The gradient, relative to its norm: the median over the rows.
-        worst: That of any row. Beside a kink rounding decides on which side a unit is.
-    """
-
-    logits: float
-    typical: float
-    worst: float
-
-
-_ROUNDING = {
-    torch.float64: _Allowed(1e-9, 1e-6, 0.1),
-    torch.float32: _Allowed(1e-3, 2e-3, 0.1),
-    torch.float16: _Allowed(5e-2, 0.2, 0.7),
-    torch.bfloat16: _Allowed(1e-1, 0.4, 0.9),
-}
-#: Share of it by which logits of the same batch may move from one call to the next.
-SAME_BATCH = 0.1
-#: Rounding of a logit at least, in units of its last place.
-_LAST_PLACES = 64
 #: Calls by which randomness is told from rows that mix, where something differs.
 _REPEATED = 8
 #: Logits beyond so many times the small ones are masks, and tell nothing of the arithmetic.
@@ -49,33 +24,7 @@ _MASK = 1e3
 _NO_GRADIENT = 1e-4
 
 
-@contextmanager
-def own_randomness() -> Iterator[None]:
-    """Give all random states back as they were."""
-    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    devices = range(torch.cuda.device_count()) if _on_gpu() else ()
-    with torch.random.fork_rng(devices):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(legacy)  # noqa: NPY002
-
-
-def _on_gpu() -> bool:
-    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
-
-
-def seed_all(number: int) -> None:
-    """Seed all random states."""
-    random.seed(number)
-    np.random.seed(number)  # noqa: NPY002
-    torch.default_generator.manual_seed(number)
-    if _on_gpu():
-        torch.cuda.manual_seed_all(number)
-
-
-class Seen:
+class FirstPass:
     """The logits and gradients of some points by a first pass, with which others are compared.
 
     Args:
@@ -126,15 +75,15 @@ class Seen:
         a, b = found.detach().double(), self.logits[rows].double()
         if a.shape != b.shape:  # another number of classes
             return True
-        allowed = _ROUNDING[self.kind].logits
+        allowed = OTHER_BATCHES[self.kind].logits
         sizes = torch.where(torch.isfinite(b), b.abs(), 0)
-        last = min(allowed, _LAST_PLACES * torch.finfo(self.kind).eps)
+        last = min(allowed, LAST_PLACES * torch.finfo(self.kind).eps)
         of_offset = last * sizes.maximum(sizes[:, self._columns].amax(dim=1, keepdim=True))
         of_logits = share * allowed * sizes.clamp(min=self._scales[0])
-        if not _close(a, b, of_logits):
+        if not close(a, b, of_logits):
             return True
         a, b = self._differences(a), self._differences(b)
-        return not _close(a, b, share * allowed * b.abs().clamp(min=self._scales[1]) + of_offset)
+        return not close(a, b, share * allowed * b.abs().clamp(min=self._scales[1]) + of_offset)
 
     def gradients_differ(self, found: Tensor, rows: Tensor) -> bool:
         """Tell whether gradients [R, *shape] differ from those known of some rows, [R] places.
@@ -157,7 +106,7 @@ class Seen:
         if not bool(there.any()):
             return False
         change = ((a - b).norm(dim=1) / b.norm(dim=1).clamp(min=1e-300))[there]
-        allowed = _ROUNDING[self.kind]
+        allowed = OTHER_BATCHES[self.kind]
         most = len(change) > 1 and bool(change.median() > allowed.typical)
         return most or bool(change.max() > allowed.worst)
 
@@ -218,12 +167,6 @@ def _that_vary(logits: Tensor) -> Tensor:
     return varying if bool(varying.any()) else torch.ones_like(varying)
 
 
-def _close(a: Tensor, b: Tensor, allowed: Tensor) -> bool:
-    finite = torch.isfinite(a) & torch.isfinite(b)
-    same = (a == b) | (a.isnan() & b.isnan())
-    return bool((same | (finite & ((a - b).abs() <= allowed))).all())
-
-
 def _typical_size(values: Tensor) -> float:
     """Return the size of typical logits, or of their differences; masks are left out."""
     sizes = values.abs()
@@ -244,7 +187,7 @@ def _coarsest(dtype: torch.dtype, logits: Tensor) -> torch.dtype:
         seen.add(node)
         kinds |= {each.dtype for each in getattr(node, "_input_metadata", ())}
         waiting += [before for before, _ in node.next_functions]
-    return max(kinds & set(_ROUNDING), key=lambda kind: _ROUNDING[kind].logits)
+    return max(kinds & set(OTHER_BATCHES), key=lambda kind: OTHER_BATCHES[kind].logits)
 
 
 def _cut_off() -> CleverError:
