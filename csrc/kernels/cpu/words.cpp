@@ -40,6 +40,14 @@ CLEVER_FOR("avx2") inline Lanes256 product(Lanes256 a, Lanes256 b) {
       _mm256_mul_epu32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
 }
 
+CLEVER_FOR("avx512f") inline Lanes512 xor_of(Lanes512 a, Lanes512 b, Lanes512 c) {
+  constexpr int kXorOfThree = 0x96;  // GCC finds this instruction in a ^ b ^ c, but not always
+  return reinterpret_cast<Lanes512>(
+      _mm512_ternarylogic_epi64(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b),
+                                reinterpret_cast<__m512i>(c), kXorOfThree));
+}
+CLEVER_FOR("avx2") inline Lanes256 xor_of(Lanes256 a, Lanes256 b, Lanes256 c) { return a ^ b ^ c; }
+
 // Writes the lower half of each lane.
 CLEVER_FOR("avx512f") inline void store(Lanes512 lanes, uint32_t* words) {
   _mm256_store_si256(reinterpret_cast<__m256i*>(words),
