@@ -1,7 +1,7 @@
 """Intervals and p-values of a fit, by the tables of tools/calibrate_evt.py.
 
 The tables hold, by number of maxima and shape, the quantiles that the fit's own statistics have in
-samples of true reverse Weibull laws; docs/studies/fit.md has the coverage that was measured.
+samples of true reverse Weibull laws; docs/studies/fit-interval.md has the measured coverage.
 """
 
 from __future__ import annotations

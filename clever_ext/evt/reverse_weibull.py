@@ -2,8 +2,8 @@
 
 The batch maxima S_1..S_Nb follow, for large batches, F(x) = exp(-((a - x) / scale)^c) for x <= a,
 with location a, scale and shape c (Weng et al. 2018, arXiv:1801.10578, section 4.1).
-likelihood.py finds the law, calibration.py tells how well it fits and how far off it may be;
-docs/studies/fit.md has the measured bias and coverage.
+likelihood.py finds the law, calibration.py tells how well it fits and how far off it may be.
+The measured bias and coverage: docs/studies/fit-location.md and docs/studies/fit-interval.md.
 """
 
 from __future__ import annotations
