@@ -25,7 +25,7 @@ from scipy import stats
 from side_by_side import arguments, figure, interleaved, parsed, show, write
 
 import clever_ext as cx
-from clever_ext.evt.reverse_weibull import PENALTY
+from clever_ext.evt.likelihood import PENALTY
 
 Array = npt.NDArray[np.float64]
 

@@ -1,6 +1,8 @@
-"""The one exception that bad input raises."""
+"""The one exception that bad input raises, and how its words are put."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class CleverError(ValueError):
@@ -34,3 +36,13 @@ def in_short(error: BaseException) -> str:
     """Return the kind of an error and the first line of what it says."""
     kind, said = type(error).__name__, first_line(error)
     return f"{kind}: {said}" if str(error).strip() else kind
+
+
+def few(names: Sequence[str], most: int = 3) -> str:
+    """List the first names, and say how many more there are.
+
+    >>> few(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

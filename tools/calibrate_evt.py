@@ -22,7 +22,9 @@ import time
 
 import numpy as np
 
-from clever_ext.evt import reverse_weibull as evt
+from clever_ext.evt.calibration import TABLES
+from clever_ext.evt.likelihood import Array, maximise, profile, scale_and_distance
+from clever_ext.evt.reverse_weibull import fit_reverse_weibull
 
 SHAPES = (1, 1.12, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5, 7, 10, 14, 20, 30, 50, 100)
 MAX_ROOT_SHAPE = 30  # the interval counts with shapes up to it: each further one widens it
@@ -40,7 +42,7 @@ MIN_WINDOW = 4_000  # fits that a window of fitted shapes needs for its far quan
 
 def simulate(
     shape: float, n: int, repeats: int, rng: np.random.Generator
-) -> tuple[evt.Array, evt.Array, evt.Array]:
+) -> tuple[Array, Array, Array]:
     """Fitted log-shapes, sqrt(n) ks and signed roots at the true location, [repeats] each."""
     results = np.empty((3, repeats))
     step = max(1, (1 << 16) // n)
@@ -49,24 +51,24 @@ def simulate(
         maxima = np.sort(-rng.weibull(shape, size=(part.stop - start, n)), axis=-1)
         top, spread = maxima[:, -1], maxima[:, -1] - maxima[:, 0]
         gaps = (top[:, None] - maxima) / spread[:, None]
-        best = evt.maximise(gaps)
-        ks = evt.scale_and_distance(gaps, best.excess, np.exp(best.log_shape))[1]
+        best = maximise(gaps)
+        ks = scale_and_distance(gaps, best.excess, np.exp(best.log_shape))[1]
         true = -top / spread
         start_shape = np.full(len(gaps), np.log(shape))
-        value, _ = evt.profile(gaps, np.log(true), start_shape, 8, best.work)
+        value, _ = profile(gaps, np.log(true), start_shape, 8, best.work)
         root = np.sqrt(2 * n * np.maximum(best.value - value, 0.0))
         results[:, part] = best.log_shape, ks * np.sqrt(n), np.copysign(root, best.excess - true)
     return results[0], results[1], results[2]
 
 
-def root_bounds(root: evt.Array) -> tuple[float, float]:
+def root_bounds(root: Array) -> tuple[float, float]:
     """Bounds at the lower and the upper end of the interval, from signed roots at the truth."""
     # Fits above the truth put it at their lower end, and the other way round. Never negative: the
     # interval holds the fitted location.
     return max(np.quantile(root, 1 - TAIL), 0.0), max(-np.quantile(root, TAIL), 0.0)
 
 
-def distance_quantiles(log_shape: evt.Array, distance: evt.Array) -> evt.Array:
+def distance_quantiles(log_shape: Array, distance: Array) -> Array:
     """Quantiles [fitted shape, p-value] of the distances of fits with about that fitted shape."""
     nodes = np.log(FITTED_SHAPES)
     table = np.empty((len(nodes), len(P_VALUES)))
@@ -89,7 +91,7 @@ def report(repeats: int, seed: int) -> None:
     for n in REPORT_N_BATCHES:
         for shape in REPORT_SHAPES:
             rng = np.random.default_rng([seed, n, int(100 * shape)])
-            fit = evt.fit_reverse_weibull(-rng.weibull(shape, size=(repeats, n)))
+            fit = fit_reverse_weibull(-rng.weibull(shape, size=(repeats, n)))
             unit = np.log(2) ** (1 / shape)  # from the law's median to its end point, 0
             low, mid, high = np.quantile(fit.location, (0.25, 0.5, 0.75)) / unit
             width = np.median(fit.ci_high - fit.ci_low) / unit
@@ -119,7 +121,7 @@ def calibrate(most: int, seed: int) -> None:
             f"N_b {n:5d}: {repeats} fits a shape, {time.perf_counter() - begin:.0f} s", flush=True
         )
     np.savez_compressed(
-        evt.TABLES,
+        TABLES,
         n_batches=np.asarray(N_BATCHES),
         p_values=np.asarray(P_VALUES),
         distance_shapes=np.asarray(FITTED_SHAPES),

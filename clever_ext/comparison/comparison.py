@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields
+from typing import Any
 
-if TYPE_CHECKING:
-    import pandas as pd
+from .tables import Tables
+from .words import markdown, sections
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(Tables):
     """Two or more models on the same images. Lengths are in the units of the images.
 
     Every interval has columns NAME, NAME_low and NAME_high.
@@ -38,14 +37,6 @@ class Comparison:
             `reason`.
     """
 
-    names: tuple[str, ...]
-    confidence: float
-    pairs: pd.DataFrame
-    models: pd.DataFrame
-    by_class: pd.DataFrame
-    moved: pd.DataFrame
-    dropped: pd.DataFrame
-
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as JSON takes it: tables as lists of rows, norms as text, NaN as None.
 
@@ -61,8 +52,6 @@ class Comparison:
 
     def markdown(self) -> str:
         """Return verdicts and numbers as Markdown."""
-        from .words import markdown, sections
-
         return markdown(sections(self))
 
     def __str__(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from ..errors import CleverError
 from ..estimators.tables import MASKING
 from ..results.result import CleverResult
-from ..runs.folder import Source, read_scores
+from ..runs.folder import Source, place_of, read_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +92,7 @@ def _read(run: Source) -> tuple[CleverResult, str]:
             "a CleverResult, the folder of a run, or a .parquet file of CleverResult.save",
             "give the results one by one: compare(a, b), or compare(*results)",
         )
-    return read_scores(run), "" if isinstance(run, CleverResult) else Path(run).stem
+    return read_scores(run), place_of(run)
 
 
 def _estimator(result: CleverResult, name: str) -> str:

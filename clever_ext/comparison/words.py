@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .tables import Tables
 from .verdict import CANNOT_TELL, MORE_ROBUST
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from .comparison import Comparison
 
 #: Classes, and images of each norm, that are shown; the tables of the comparison have all.
 _CLASSES, _IMAGES = 20, 3
@@ -36,7 +35,7 @@ class Section:
     rows: Sequence[Sequence[str]] = field(default=())
 
 
-def sections(comparison: Comparison) -> list[Section]:
+def sections(comparison: Tables) -> list[Section]:
     """Write a comparison down, the verdict first."""
     level = f"{comparison.confidence:.0%}"
     pairs = comparison.pairs

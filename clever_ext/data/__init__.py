@@ -1,8 +1,7 @@
 """Where pictures come from: sources of records, and the way from a record to pixels.
 
-`open_images` lists what a path holds; `select` takes a part of it and `resolve` makes class numbers
-of its labels. `load` reads one picture; a `Loader` reads many in processes of their own, which a
-damaged picture may end without harm.
+`open_images` lists what a path holds, `select` takes a part of it, `resolve` makes class numbers of
+its labels, and `load` or a `Loader` reads the pixels. Nothing here knows a model or a score.
 """
 
 from .contents import other_contents

@@ -12,8 +12,8 @@ from pathlib import Path
 from ..errors import CleverError
 from ..findings import Finding
 from .label_files import ENDINGS as LABEL_ENDINGS
-from .leftovers import left_out
 from .records import EXTENSIONS, MAX_BYTES, ImageRecord, Listing
+from .unread_files import left_out
 
 _OF_LABELS = re.compile(
     r"(?i)(label|annot|class|truth|target|solution|metadata|synset|^(val|test|train)\.)"

@@ -19,12 +19,12 @@ from .columns import UNUSED
 from .folders import Tree, list_folder
 from .label_files import read_label_map
 from .labels import NONE, check_in_order, labelled
-from .leftovers import by_ending
 from .numbering import ORDERS
 from .records import EXTENSIONS, ImageSource, Listing
 from .shards import TAR_ENDINGS, list_shards
 from .splits import check_one_configuration, split_kind, splits_differ, splits_in, splits_of
 from .tables import TABLE_ENDINGS, list_tables
+from .unread_files import by_ending
 
 _CONTAINERS = (*TAR_ENDINGS, *TABLE_ENDINGS, *ARRAY_ENDINGS)
 

@@ -21,7 +21,6 @@ from .class_folders import WORDNET_ID
 from .columns import UNUSED, label_column, label_like
 from .contents import Container
 from .label_files import parse_json
-from .leftovers import by_ending, left_out
 from .records import (
     EXTENSIONS,
     MAX_BYTES,
@@ -33,6 +32,7 @@ from .records import (
     distinct_names,
     known_label,
 )
+from .unread_files import by_ending, left_out
 
 TAR_ENDINGS = (".tar",)
 """Endings of files that hold pictures as members of an archive, in lower case."""

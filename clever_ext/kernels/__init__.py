@@ -1,4 +1,4 @@
-"""The compiled operations and the plain references that they are compared with: balls and norms.
+"""The compiled operations on balls and norms, and the plain references that they must agree with.
 
-Nothing here knows a model, an image of a user, or an estimator.
+Tensors go in and out. Nothing here knows a model, a picture of a user, or an estimator.
 """

@@ -1,4 +1,5 @@
 """From what a user names on a command line to a classifier of pixels with its weights.
 
-One module for each source; nothing here computes a gradient.
+Each source of models is a module with a `SOURCE`; `load_model` chooses among them.
+Nothing here computes a gradient or reads a picture.
 """

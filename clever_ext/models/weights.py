@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from ..errors import CleverError
+from ..errors import CleverError, few
 from ..findings import Finding
 
 
@@ -194,14 +194,14 @@ def _state_dict(read: Any, path: Path) -> tuple[dict[str, torch.Tensor], list[Fi
     inside = dict(_state_dicts(read)) if isinstance(read, Mapping) else {}
     known = [name for name in _ENTRIES if name in inside] or list(inside)
     if not known or (len(known) > 1 and known[0] not in _ENTRIES):
-        keys = f" with {_few(list(map(str, read)))}" if isinstance(read, Mapping) else ""
+        keys = f" with {few(list(map(str, read)))}" if isinstance(read, Mapping) else ""
         raise CleverError(
             f"the weights {path.name!r} hold a {type(read).__name__}{keys}",
             "a state dict, which is tensors by name, or a checkpoint with one of them",
             "take the state dict out of the checkpoint and save it alone",
         )
     name, others = known[0], [each for each in inside if each != known[0]]
-    beside = f"; it holds {_few(others)} too" if others else ""
+    beside = f"; it holds {few(others)} too" if others else ""
     said = f"the weights are the entry {name!r} of the checkpoint {path.name!r}{beside}"
     fix = f"save {others[0]!r} in a file of its own if that was meant" if others else ""
     return dict(inside[name]), [Finding("model", said, fix)]
@@ -232,7 +232,7 @@ def _named_as(
         if set(found) == set(names):
             left = [name for name in plain if not name.startswith(prefix)]
             said = f"the names in {path.name!r} were read without {prefix or 'the marks of torch'}"
-            fix = f"see that the model needs none of {_few(left)}" if left else ""
+            fix = f"see that the model needs none of {few(left)}" if left else ""
             said += f"; {len(left)} others were left out" if left else ""
             return {names[name]: value for name, value in found.items()}, [
                 Finding("model", said, fix)
@@ -283,10 +283,5 @@ def _difference(model: nn.Module, state: dict[str, torch.Tensor], error: Runtime
         "unexpected": [key for key in state if key not in own],
         "other shapes": shapes,
     }
-    parts = [f"{kind}: {_few(keys)}" for kind, keys in kinds.items() if keys]
+    parts = [f"{kind}: {few(keys)}" for kind, keys in kinds.items() if keys]
     return "; ".join(parts) or str(error).splitlines()[0]
-
-
-def _few(keys: list[str], count: int = 3) -> str:
-    more = f" and {len(keys) - count} more" if len(keys) > count else ""
-    return ", ".join(keys[:count]) + more

@@ -1,4 +1,7 @@
-"""A run to look at: one self-contained HTML page, or its rows as CSV, JSON or Markdown."""
+"""A run to look at: one HTML page that needs nothing else, or its rows as CSV, JSON or Markdown.
+
+Runs are read, summed up and written here. Nothing here scores or compares: that was done before.
+"""
 
 from .writing import FORMATS, write_report
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CleverError
 from ..results.result import CleverResult
-from ..runs.folder import RunFolder, Source, read_scores
+from ..runs.folder import RunFolder, Source, place_of, read_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +86,7 @@ def read_runs(sources: Source | Sequence[Source]) -> list[Run]:
     for source, result in zip(listed, results, strict=True):
         if len(result.table) == 0:
             raise CleverError(
-                f"{_place(source) or 'the run'} has no rows",
+                f"{place_of(source) or 'the run'} has no rows",
                 "at least one picture that was scored",
                 "let the run go on, or leave it out",
             )
@@ -104,11 +104,6 @@ def _read(source: Source) -> tuple[CleverResult, tuple[Path, ...]]:
     return result, tuple(RunFolder(path).finished().values())
 
 
-def _place(source: Source) -> str:
-    """Return the name of a run's folder or file."""
-    return "" if isinstance(source, CleverResult) else Path(source).resolve().stem
-
-
 def _names(sources: Sequence[Source], results: Sequence[CleverResult]) -> list[str]:
     """Name runs by model, then estimator, place and number, as far as it takes to tell them apart.
 
@@ -117,7 +112,7 @@ def _names(sources: Sequence[Source], results: Sequence[CleverResult]) -> list[s
     metadata = [result.metadata for result in results]
     names = [str(own.get("model", {}).get("name", "run")) for own in metadata]
     estimators = [str(own.get("settings", {}).get("estimator", "")) for own in metadata]
-    for words in (estimators, [_place(source) for source in sources]):
+    for words in (estimators, [place_of(source) for source in sources]):
         names = [
             f"{name} ({word})" if word and _differ(name, names, words) else name
             for name, word in zip(names, words, strict=True)

@@ -330,6 +330,11 @@ def read_scores(source: Source) -> CleverResult:
     return RunFolder(path).load(SCALARS)
 
 
+def place_of(source: Source) -> str:
+    """Return the name of the folder or file that stands for a run; nothing for a result."""
+    return "" if isinstance(source, CleverResult) else Path(source).resolve().stem
+
+
 def load_run(path: str | os.PathLike[str]) -> CleverResult:
     """Read the rows of a run's finished pieces.
 

@@ -18,6 +18,7 @@ from ..data.loading import Loader, Pending
 from ..estimators.subjects import Subjects
 from ..findings import Finding, of_concern
 from ..results.result import CleverResult
+from .changed_pictures import check_pictures
 from .description import (
     choice_of,
     choice_to_json,
@@ -27,6 +28,7 @@ from .description import (
     of_parts,
     renewed,
 )
+from .earlier_rows import with_earlier
 from .folder import Failed, RunFolder, Version, version_of
 from .identity import check_same
 from .log import Log, Tally, facts_of, open_log
@@ -34,10 +36,8 @@ from .meter import Meter, meter
 from .pieces import Pieces, gradients_per_image, piece_size
 from .ranks import Ranks, first_round, left_over
 from .repair import mend, recovered
-from .retrying import with_earlier
 from .scorer import Scorer
 from .stopping import Stopper, stopper
-from .unchanged import check_pictures
 
 #: Gradients below which it is not worth a measurement how long they take.
 _SHORT = 2000

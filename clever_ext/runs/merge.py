@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import durable
-from ..errors import CleverError
+from ..errors import CleverError, few
 from .folder import RunFolder, check_part
 from .identity import check_same
 from .pieces import Pieces
@@ -87,6 +87,4 @@ def _of_whole(description: dict[str, Any]) -> dict[str, Any]:
 
 
 def _some(numbers: Sequence[int]) -> str:
-    said = ", ".join(str(number) for number in numbers[:_NAMED])
-    more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
-    return f"piece{'s' if len(numbers) > 1 else ''} {said}{more}"
+    return f"piece{'s' if len(numbers) > 1 else ''} {few(list(map(str, numbers)), _NAMED)}"

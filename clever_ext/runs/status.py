@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import CleverError
+from ..errors import CleverError, few
 from ..progress import duration
 from ..results.result import CleverResult
 from .folder import RunFolder, check_part
@@ -13,8 +13,6 @@ from .log import Tally, facts_of
 from .meter import speeds, time_left
 from .pieces import Pieces
 
-#: Damaged parts that are named.
-_NAMED = 3
 #: The columns that a tally needs.
 _SCORES = ("image_id", "norm", "target", "score", "status", "p_lowest", "n_gradients")
 
@@ -82,9 +80,12 @@ class Status:
     def _refused(self) -> list[tuple[str, str]]:
         if not self.refused:
             return []
-        more = f" and {len(self.refused) - _NAMED} more" if len(self.refused) > _NAMED else ""
-        named = ", ".join(self.refused[:_NAMED]) + more
-        return [("damaged parts", f"{named}: the same command sets them aside and scores anew")]
+        return [
+            (
+                "damaged parts",
+                f"{few(self.refused)}: the same command sets them aside and scores anew",
+            )
+        ]
 
 
 def read_status(folder: RunFolder) -> Status:

@@ -1,5 +1,6 @@
 // The norms, one struct each, and the one list that the switches, both backends' instantiations
-// and the table that Python reads are made from. docs/development/adding-a-norm.md walks through it.
+// and the table that Python reads are made from. docs/development/adding-a-norm.md walks through
+// it.
 //
 // A norm of a vector is reduced as finish(combine(... update(update(0, |x_0|), |x_1|) ...)), in
 // float32 for float32 and smaller inputs and in float64 for float64, with float32 partial results
@@ -15,12 +16,6 @@
 
 namespace clever {
 
-// Largest of two numbers; a NaN wins.
-template <class A>
-CLEVER_HD A max_or_nan(A a, A b) {
-  return (b > a || b != b) ? b : a;
-}
-
 // |x|, without the sign that a NaN may have.
 CLEVER_HD float magnitude(float x) {
   return __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, x) & 0x7fffffffu);
@@ -30,7 +25,7 @@ CLEVER_HD double magnitude(double x) {
 }
 
 // The larger of two magnitudes; a NaN wins. Their order is that of their bits, with NaN above
-// infinity, and one integer comparison is a third of what max_or_nan costs.
+// infinity, and one integer comparison is a third of what those of floating point cost.
 CLEVER_HD float larger_magnitude(float a, float b) {
   const int32_t bits_a = __builtin_bit_cast(int32_t, a), bits_b = __builtin_bit_cast(int32_t, b);
   return __builtin_bit_cast(float, bits_a < bits_b ? bits_b : bits_a);
@@ -110,7 +105,7 @@ struct Lp {
 
 template <class Norm>
 CLEVER_HD double combine(double a, double b) {
-  return Norm::kIsSum ? a + b : max_or_nan(a, b);
+  return Norm::kIsSum ? a + b : larger_magnitude(a, b);
 }
 
 // Whether a reduced sum may have lost what it should hold: it overflowed, met an infinity or a

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from small_run import assert_same_bits
 
-import clever_ext.runs.unchanged
+import clever_ext.runs.changed_pictures
 from clever_ext import CleverError
 from clever_ext.checks.run import look_at_run
 from clever_ext.data import open_images
@@ -67,8 +67,8 @@ def test_a_mended_run_goes_on_without_more_ado(broken):
 
 @pytest.mark.parametrize("name", [NEIGHBOUR, FAR])
 def test_another_picture_in_place_of_a_scored_one_is_refused(broken, monkeypatch, name):
-    monkeypatch.setattr(clever_ext.runs.unchanged, "_LATER", 1)
-    monkeypatch.setattr(clever_ext.runs.unchanged, "_OTHERS", 1)
+    monkeypatch.setattr(clever_ext.runs.changed_pictures, "_LATER", 1)
+    monkeypatch.setattr(clever_ext.runs.changed_pictures, "_OTHERS", 1)
     mend(broken)
     Image.fromarray(np.zeros((10, 12, 3), np.uint8)).save(broken.pictures / name)
     before = broken.folder("run").description_file.read_bytes()

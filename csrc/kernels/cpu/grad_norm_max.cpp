@@ -192,7 +192,8 @@ bool fold_norms(const NormArguments& args, const double* norms) {
     if (slot < 0) continue;
     for (int n = 0; n < args.n_norms; ++n) {
       double& maximum = args.maxima[n * args.n_slots + slot];
-      maximum = max_or_nan(maximum, norms[n * args.rows() + row]);
+      // A NaN that a sum gave may have a sign.
+      maximum = larger_magnitude(maximum, magnitude(norms[n * args.rows() + row]));
     }
   }
   return true;

@@ -27,7 +27,7 @@ __device__ typename Arithmetic<T>::Real size_at(const T* row, const RowLayout& l
 template <class Sizes>
 __device__ CLEVER_OUTLINED double rescaled_norm(double q, const Sizes& sizes) {
   double largest = 0.0;
-  sizes([&](auto size) { largest = max_or_nan(largest, static_cast<double>(size)); });
+  sizes([&](auto size) { largest = larger_magnitude(largest, static_cast<double>(size)); });
   largest = block_reduce<LInf>(largest);
   if (!(largest > 0.0 && largest <= DBL_MAX)) return largest;
   return with_norm(q, [&](auto norm) {

@@ -36,7 +36,7 @@ double norm_of(const std::vector<A>& x, double p) {
     for (const A value : x) acc = Norm::update(acc, std::abs(value), p);
     if (!needs_rescale<Norm, A>(acc)) return Norm::finish(acc, p);
     double largest = 0.0;
-    for (const A value : x) largest = max_or_nan(largest, double{std::abs(value)});
+    for (const A value : x) largest = larger_magnitude(largest, double{std::abs(value)});
     if (!(largest > 0.0 && largest <= DBL_MAX)) return largest;
     double sum = 0.0;
     for (const A value : x) sum = Norm::scaled_update(sum, double{std::abs(value)} / largest, p);
@@ -163,10 +163,12 @@ void test_rescaling() {
   CHECK(combine<Norm>(kInf, 1.0) == kInf && combine<Norm>(0.0, 2.0) == 2.0, "%s", Norm::kName);
 }
 
-void test_max_or_nan() {
-  CHECK(max_or_nan(1.0, 2.0) == 2.0 && max_or_nan(2.0, 1.0) == 2.0, "numbers");
-  CHECK(std::isnan(max_or_nan(kNaN, 1.0)) && std::isnan(max_or_nan(1.0, kNaN)), "NaN wins");
-  CHECK(std::isnan(max_or_nan(kNaN, kInf)) && std::isnan(max_or_nan(kInf, kNaN)), "over infinity");
+void test_larger_magnitude() {
+  CHECK(larger_magnitude(1.0, 2.0) == 2.0 && larger_magnitude(2.0, 1.0) == 2.0, "numbers");
+  CHECK(std::isnan(larger_magnitude(kNaN, 1.0)) && std::isnan(larger_magnitude(1.0, kNaN)),
+        "NaN wins");
+  CHECK(std::isnan(larger_magnitude(kNaN, kInf)) && std::isnan(larger_magnitude(kInf, kNaN)),
+        "over infinity");
 }
 
 // ball_scale: R / (mass + Z)^(1/p), within the ball whatever the mass.
@@ -201,6 +203,6 @@ int main() {
 #define CLEVER_TEST(Norm) test_norm<Norm>();
   CLEVER_FORALL_NORMS(CLEVER_TEST)
 #undef CLEVER_TEST
-  test_max_or_nan();
+  test_larger_magnitude();
   return report();
 }

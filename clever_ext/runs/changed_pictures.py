@@ -7,14 +7,14 @@ from typing import Any
 
 from ..data import ImageRecord, ImageSource
 from ..data.loading import Loader
-from ..errors import CleverError
+from ..errors import CleverError, few
 from ..results.result import CleverResult
 from .folder import RunFolder
 from .scorer import Scorer
 
 #: Pictures whose files were written since, and others, of which so many are read and compared; how
-#: many are read at a time; how many are named.
-_LATER, _OTHERS, _AT_ONCE, _NAMED = 256, 16, 8, 3
+#: many are read at a time.
+_LATER, _OTHERS, _AT_ONCE = 256, 16, 8
 
 
 def check_pictures(
@@ -58,10 +58,8 @@ def check_pictures(
             if scorer.batch([each], labels=False).digests[0] != digests[each.record.image_id]:
                 other[each.record.name] = None
     if other:
-        named = ", ".join(list(other)[:_NAMED])
-        more = f" and {len(other) - _NAMED} more" if len(other) > _NAMED else ""
         raise CleverError(
-            f"pictures have changed since they were scored: {named}{more}",
+            f"pictures have changed since they were scored: {few(list(other))}",
             "the pictures that the run was begun with",
             "put them back, or choose another --out",
         )

@@ -1,0 +1,82 @@
+"""Models that a callable of an importable module makes: `module.path:factory`."""
+
+from __future__ import annotations
+
+import importlib
+import operator
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from ..data import Sides
+from ..errors import CleverError
+from .source import DEFAULT_IMAGE_SIZE, Network, Source, similar
+from .weights import load_weights
+
+
+def _load(spec: str, weights: Path | None, image_size: Sides | None) -> Network:
+    module_name, _, attribute = spec.partition(":")
+    _make_current_folder_importable()
+    model = _call(_find(module_name, attribute), spec)
+    findings = load_weights(model, weights) if weights is not None else []
+    size = image_size or DEFAULT_IMAGE_SIZE
+    return Network(model=model.eval(), name=spec, image_size=size, findings=tuple(findings))
+
+
+def _make_current_folder_importable() -> None:
+    """Put the current folder first on the path, as `python -m` does.
+
+    It stays there: a model may import other modules of its folder when it is called.
+    """
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+
+
+def _find(module_name: str, attribute: str) -> object:
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # the module's own code runs here
+        raise CleverError(
+            f"the module {module_name!r} cannot be imported ({type(error).__name__}: {error})",
+            "`module.path:factory` with a module that is installed or in the current folder",
+            f"see that `python -c 'import {module_name}'` works from the current folder",
+        ) from error
+    try:
+        found: object = operator.attrgetter(attribute)(module)
+    except AttributeError as error:
+        raise CleverError(
+            f"the module {module_name!r} has no {attribute!r}",
+            "`module.path:factory` with a name that the module defines",
+            "correct the name" + similar(attribute, vars(module)),
+        ) from error
+    return found
+
+
+def _call(factory: object, spec: str) -> nn.Module:
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise CleverError(
+            f"{spec!r} is no factory but an object of type {type(factory).__name__}",
+            "a function or class that makes the model when called without arguments",
+            "wrap it: `def factory(): return model`",
+        )
+    try:
+        model = factory()
+    except Exception as error:  # the factory's own code runs here
+        raise CleverError(
+            f"{spec!r} failed when called ({type(error).__name__}: {error})",
+            "a function or class that makes the model when called without arguments",
+            "give its arguments defaults, or wrap it in a function that passes them",
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise CleverError(
+            f"{spec!r} returned an object of type {type(model).__name__}",
+            "a torch.nn.Module",
+            "return the model itself",
+        )
+    return model
+
+
+SOURCE = Source(takes=lambda spec: ":" in spec, load=_load)
