@@ -1,4 +1,4 @@
-"""Writes the tables of docs/reference/messages.md from the messages in the package's code.
+"""Writes the tables of docs/reference/messages.md from the messages and words in the code.
 
 python tools/messages.py            # writes
 python tools/messages.py --check    # fails where the page is not what the code says
@@ -17,6 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "messages.md"
 #: Where a table stands in the page: between this line and the next `<!-- end -->`.
 _PLACE = re.compile(r"(<!-- messages: (?P<files>.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+#: The same for a table of the glossary's words.
+_WORDS = re.compile(r"(<!-- words: (?P<name>\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+_GLOSSARY = ROOT / "clever_ext" / "results" / "glossary.py"
 _HOLE = "…"
 
 
@@ -104,8 +107,23 @@ def _cell(text: str) -> str:
     return re.sub(f"{_HOLE}( ?{_HOLE})+", _HOLE, plain)
 
 
+def words(name: str) -> str:
+    """Return the table of one of the glossary's mappings from a word to its meaning."""
+    tree = ast.parse(_GLOSSARY.read_text(encoding="utf-8"))
+    [given] = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", None) == name
+    ]
+    assert isinstance(given, ast.Call), f"{name} is no MappingProxyType(...)"
+    meanings: dict[str, str] = ast.literal_eval(given.args[0])
+    rows = [f"| `{word}` | {_cell(meaning)} |" for word, meaning in meanings.items()]
+    return "\n".join(["| Word | Meaning |", "| --- | --- |", *rows, ""])
+
+
 def page(text: str) -> str:
     """Return the page with its tables made anew."""
+    text = _WORDS.sub(lambda found: found[1] + words(found["name"]) + found[4], text)
     return _PLACE.sub(lambda found: found[1] + table(found["files"]) + found[4], text)
 
 
