@@ -77,7 +77,7 @@ def check_settings(
     settings = Settings(
         norms=norms,
         radii=tuple(check_radii(radius, p) for p in norms),
-        targets=targets if isinstance(targets, (str, int)) else class_numbers(targets),
+        targets=_targets(targets),
         n_batches=check_integer("n_batches", n_batches, 2, 2**31 - 1),
         batch_samples=check_integer("batch_samples", batch_samples, 1, 2**31 - 1),
         clip=check_clip(clip),
@@ -102,6 +102,13 @@ def check_settings(
     default, least = budget
     wanted = default if max_gradients is None else max_gradients
     return replace(settings, max_gradients=check_integer("max_gradients", wanted, least, 2**31 - 1))
+
+
+def _targets(targets: Any) -> Any:
+    """Check class numbers; None is left to those who know how many classes there are."""
+    if targets is None or isinstance(targets, (str, int)):
+        return targets
+    return class_numbers(targets)
 
 
 def _check_options(asked: Estimator, given: list[str]) -> None:

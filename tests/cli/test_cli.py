@@ -71,6 +71,18 @@ def test_score_writes_a_run_and_prints_a_table(workplace, capsys):
     assert MEANING[:40] in captured.out
 
 
+@pytest.mark.parametrize("command", ["score", "check"])
+def test_without_targets_a_network_of_few_classes_has_all(workplace, capsys, command):
+    few = [each for each in FEW if each not in ("--targets", "all")]
+    pictures = ["--model", "tiny_net:net", "--images", "pictures", "--out", "a"]
+    status = main([command, *pictures, *few])
+    if command == "check":
+        assert "288 gradients for 12 rows" in capsys.readouterr().out  # 3 pictures, 4 targets each
+    else:
+        assert status == 0
+        assert json.loads((workplace / "a/run.json").read_text())["settings"]["targets"] == "all"
+
+
 def test_the_installed_command_and_the_module(workplace):
     command = [str(Path(sys.executable).with_name("clever-ext")), "score", "--model"]
     command += ["tiny_net:net", "--images", "pictures", "--out", "a", *FEW]
