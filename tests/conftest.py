@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing.forkserver
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,6 +88,14 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 def cuda_half(request: pytest.FixtureRequest) -> Backend:
     """Each backend in turn that runs the CUDA kernels."""
     return _make_backend(request.param)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def workers_start_soon() -> None:
+    """Let the server of worker processes import, once, what tests make each of them need."""
+    imported = ["clever_ext.data.loading", "torch", "pytest", "pyarrow.parquet", "pyarrow.feather"]
+    multiprocessing.forkserver.set_forkserver_preload(imported)
+    multiprocessing.forkserver.ensure_running()
 
 
 @pytest.fixture(autouse=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import processes
 import torch
 from PIL import Image
 
@@ -32,14 +31,15 @@ def net():
     )
 """
 #: The command, with pieces of two pictures: what a small network costs would make one piece of all.
+#: Its imports are for itself: processes that read pictures import the script, and need none.
 PROGRAM = """
-import sys
-
-import clever_ext.runs.pieces
-from clever_ext.cli import main
-
-clever_ext.runs.pieces._IMAGES = 2
 if __name__ == "__main__":
+    import sys
+
+    import clever_ext.runs.pieces
+    from clever_ext.cli import main
+
+    clever_ext.runs.pieces._IMAGES = 2
     sys.exit(main())
 """
 #: How passes are made is said in full: by trials, two runs could choose differently.
@@ -55,11 +55,6 @@ def make_pictures(folder: Path, n: int) -> Path:
         pixels = noise.integers(0, 256, (10, 12, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"p{number:04d}_{number % 5}.png")
     return folder
-
-
-def hear_ctrl_c() -> None:
-    """Undo what a shell does to processes in the background, of which the tests may be one."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class SmallRun:
@@ -79,13 +74,9 @@ class SmallRun:
         model: torch.nn.Module = namespace["net"]().eval()
         self.model = LoadedModel(model, "small", 8, preprocessing, "digest", list("abcde"))
 
-    def start(self, out: str, *more: str) -> subprocess.Popen[str]:
+    def start(self, out: str, *more: str) -> processes.Process:
         """Start the command in a process of its own."""
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            [*self.command, "--out", out, *more],
-            cwd=self.path, stdout=pipe, stderr=pipe, text=True, preexec_fn=hear_ctrl_c,
-        )  # fmt: skip
+        return processes.start([*self.command, "--out", out, *more], cwd=self.path)
 
     def under_torchrun(self, out: str, *how: str) -> list[str]:
         """Return the command of several processes, by torchrun's options."""

@@ -34,7 +34,7 @@ def raises(_):
     raise StopIteration
 
 
-HOW = [{}, {"estimator": "steepest"}, {"targets": "top2"}]
+HOW = [{}, {"estimator": "steepest", "max_gradients": 64}, {"targets": "top2"}]
 
 
 @pytest.mark.parametrize("how", HOW)

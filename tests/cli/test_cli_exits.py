@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 from scored_runs import LOW, run
 from small_run import SmallRun, assert_same_bits
@@ -167,12 +168,12 @@ def test_ctrl_c_while_packages_are_imported(tmp_path):
 
 def test_a_reader_that_leaves_is_no_error(tmp_path):
     run(np.tile(LOW, 100), "net").save(tmp_path / "many.parquet")
-    process = subprocess.Popen(
+    process = processes.start(
         [sys.executable, "-m", "clever_ext", "report", "many.parquet", "--format", "csv"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        cwd=tmp_path,
+    )
     process.stdout.close()
-    assert process.stderr.read() == b""
+    assert process.stderr.read() == ""
     assert process.wait() in (0, 141)
 
 

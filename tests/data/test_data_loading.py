@@ -4,7 +4,6 @@ import dataclasses
 import mmap
 import os
 import signal
-import subprocess
 import sys
 import tarfile
 import time
@@ -13,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import processes
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 import torch
-from small_run import hear_ctrl_c
 
 from clever_ext.data import (
     ImageRecord,
@@ -247,13 +246,9 @@ def alive(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
-def started(tmp_path) -> tuple[subprocess.Popen, list[int]]:
+def started(tmp_path) -> tuple[processes.Process, list[int]]:
     (tmp_path / "script.py").write_text(SCRIPT)
-    process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "script.py")],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=hear_ctrl_c,
-    )  # fmt: skip
+    process = processes.start([sys.executable, str(tmp_path / "script.py")], start_new_session=True)
     return process, [int(pid) for pid in process.stdout.readline().split()]
 
 
@@ -286,17 +281,14 @@ def test_a_long_temporary_folder_is_no_obstacle(tmp_path) -> None:
     folder = tmp_path / ("t" * 100)
     folder.mkdir()
     (tmp_path / "script.py").write_text(LONG)
-    done = subprocess.run(
-        [sys.executable, "script.py"],
-        cwd=tmp_path, env={**os.environ, "TMPDIR": str(folder)}, capture_output=True, text=True,
-    )  # fmt: skip
+    done = processes.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env={**os.environ, "TMPDIR": str(folder)}
+    )
     assert done.stdout == f"[3, 64, 64]\n{folder}\n", done.stderr
 
 
 def test_a_script_without_a_guard_is_told_so(tmp_path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT.replace('if __name__ == "__main__":', "if True:"))
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True, timeout=60
-    )
+    done = processes.run([sys.executable, str(tmp_path / "script.py")], timeout=60)
     assert done.returncode == 1
     assert 'under `if __name__ == "__main__":`' in done.stderr.strip().splitlines()[-1]
