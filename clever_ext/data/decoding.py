@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, WebPImagePlugin  # noqa: F401 (registers what is not registered at first)
 
 from ..errors import CleverError
 from .colours import check_pixels, too_large
 from .preprocessing import Preprocessing
 from .records import ImageRecord
+
+if TYPE_CHECKING:
+    import torch
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 """What a file may hold, whatever its ending. Pillow's other decoders stay shut: some are seldom
@@ -54,10 +56,14 @@ def load(record: ImageRecord, preprocessing: Preprocessing) -> torch.Tensor:
             pixels (`PIL.Image.MAX_IMAGE_PIXELS`), which guards the memory against small files that
             decode to huge pictures; or if floating-point pixels leave [0, 1].
     """
-    return decode(record, preprocessing)[0]
+    import torch
+
+    return torch.from_numpy(decode(record, preprocessing)[0])
 
 
-def decode(record: ImageRecord, preprocessing: Preprocessing) -> tuple[torch.Tensor, Stored | None]:
+def decode(
+    record: ImageRecord, preprocessing: Preprocessing
+) -> tuple[npt.NDArray[np.float32], Stored | None]:
     """Read one picture, as `load` does, and tell how it was stored; None of an array's."""
     try:
         found = record.place.read()
@@ -66,7 +72,7 @@ def decode(record: ImageRecord, preprocessing: Preprocessing) -> tuple[torch.Ten
         with Image.open(io.BytesIO(found), formats=FORMATS) as image:
             check_pixels(*image.size, repr(record.name))
             stored = Stored(*image.size, image.mode)
-            return preprocessing(image), stored
+            return preprocessing.pixels(image), stored
     except CleverError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
@@ -80,7 +86,9 @@ def decode(record: ImageRecord, preprocessing: Preprocessing) -> tuple[torch.Ten
         ) from error
 
 
-def _from_array(values: npt.NDArray[Any], name: str, preprocessing: Preprocessing) -> torch.Tensor:
+def _from_array(
+    values: npt.NDArray[Any], name: str, preprocessing: Preprocessing
+) -> npt.NDArray[np.float32]:
     if values.dtype != np.uint8:
         pixels = np.array(values, dtype=np.float32, order="C")
         is_picture = pixels.ndim == 3 and pixels.shape[0] in (1, 3)
@@ -90,11 +98,13 @@ def _from_array(values: npt.NDArray[Any], name: str, preprocessing: Preprocessin
                 "pixels in [0, 1]: the model normalises, so that scores are in units of pixels",
                 "divide by 255, or undo the normalisation",
             )
-        return torch.from_numpy(pixels)
+        return pixels
     check_pixels(values.shape[1], values.shape[0], f"picture {name}")
     grey = values.ndim == 2 or values.shape[2] == 1
     if grey and preprocessing.channels is None:
         preprocessing = replace(preprocessing, channels=1)
     if values.shape[:2] == preprocessing.shape[1:]:
         preprocessing = replace(preprocessing, resize=None)
-    return preprocessing(Image.fromarray(values[..., 0] if values.shape[2:] == (1,) else values))
+    return preprocessing.pixels(
+        Image.fromarray(values[..., 0] if values.shape[2:] == (1,) else values)
+    )

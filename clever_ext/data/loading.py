@@ -24,13 +24,20 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
+import numpy.typing as npt
 
 from ..errors import CleverError
 from .decoding import Stored, decode
 from .preprocessing import Preprocessing
 from .records import ImageRecord, ImageSource
+
+if TYPE_CHECKING:
+    import torch
+
+_Read = tuple[npt.NDArray[np.float32] | None, CleverError | None, Stored | None]
 
 MEMORY = 3 * 2**30
 """Bytes that a worker may take beyond those that it starts with, on Linux. Of pictures at Pillow's
@@ -198,7 +205,8 @@ class _Worker:
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         # Forking this process would copy torch's and CUDA's state without their threads. The
-        # server imports torch once, and forks before there is any.
+        # server imports what workers need once: neither torch, which takes seconds, nor the user's
+        # script.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
         self._pipe, its_end = context.Pipe()
@@ -213,8 +221,7 @@ class _Worker:
 
     def load(self, record: ImageRecord) -> Loaded:
         self._pipe.send(record)
-        pixels, error, stored = self._pipe.recv()
-        return Loaded(record, None if pixels is None else torch.from_numpy(pixels), error, stored)
+        return _loaded(record, self._pipe.recv())
 
     def kill(self) -> None:
         self._process.kill()
@@ -260,11 +267,9 @@ def _serve(pipe: Connection, preprocessing: Preprocessing, memory: int, seconds:
             record = pipe.recv()
             # The signal ends the process, in whatever code it is.
             signal.setitimer(signal.ITIMER_REAL, seconds)
-            loaded = _load(record, preprocessing)
+            read = _read(record, preprocessing)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            # Not the tensor: torch would pass it through shared memory, by file descriptor.
-            pixels = None if loaded.pixels is None else loaded.pixels.numpy()
-            pipe.send((pixels, loaded.error, loaded.stored))
+            pipe.send(read)
 
 
 def _limit_memory(memory: int) -> None:
@@ -274,12 +279,24 @@ def _limit_memory(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (taken + memory, taken + memory))
 
 
-def _load(record: ImageRecord, preprocessing: Preprocessing) -> Loaded:
+def _read(record: ImageRecord, preprocessing: Preprocessing) -> _Read:
+    """Read a picture without torch, which takes a worker seconds to import."""
     try:
         pixels, stored = decode(record, preprocessing)
-        return Loaded(record, pixels, None, stored)
+        return pixels, None, stored
     except CleverError as error:
-        return Loaded(record, None, error)
+        return None, error, None
+
+
+def _loaded(record: ImageRecord, read: _Read) -> Loaded:
+    import torch
+
+    pixels, error, stored = read
+    return Loaded(record, None if pixels is None else torch.from_numpy(pixels), error, stored)
+
+
+def _load(record: ImageRecord, preprocessing: Preprocessing) -> Loaded:
+    return _loaded(record, _read(record, preprocessing))
 
 
 def _lost(record: ImageRecord, status: int | None) -> CleverError:

@@ -13,14 +13,17 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import torch
+import numpy.typing as npt
 from PIL import Image
 
 from ..errors import CleverError
 from .colours import check_pixels, in_colours, upright
+
+if TYPE_CHECKING:
+    import torch
 
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 CropMode = Literal["center", "squash", "border"]
@@ -165,6 +168,12 @@ class Preprocessing:
         return (high, wide), (top, left)
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
+        """Turn a picture into a tensor of the pixels that a network sees; see `pixels`."""
+        import torch
+
+        return torch.from_numpy(self.pixels(image))
+
+    def pixels(self, image: Image.Image) -> npt.NDArray[np.float32]:
         """Turn a picture into the pixels that a network sees.
 
         The EXIF rotation is applied, if its data can be read. Palette, grey, CMYK and other modes
@@ -177,7 +186,7 @@ class Preprocessing:
             image: Any picture that Pillow opened.
 
         Returns:
-            Float32 tensor in [0, 1] of shape `shape`, contiguous.
+            Float32 in [0, 1] of shape `shape`, contiguous.
 
         Raises:
             CleverError: If the picture has samples without a known range (32-bit), is so narrow
@@ -188,8 +197,7 @@ class Preprocessing:
         image.load()  # so that what fails from here on is not the decoder
         image = self._cropped(in_colours(upright(image), self.channels or 3))
         pixels = np.asarray(image, dtype=np.float32).reshape(*image.size[::-1], -1)
-        pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1)) / np.float32(255)
-        return torch.from_numpy(pixels)
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1)) / np.float32(255)
 
     def _cropped(self, image: Image.Image) -> Image.Image:
         # In one call: Pillow decides by the sizes whether rows or columns are resized first, and

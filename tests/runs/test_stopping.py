@@ -7,6 +7,7 @@ import time
 import pytest
 from small_run import SmallRun, assert_same_bits
 
+from clever_ext.runs import stopping
 from clever_ext.runs.stopping import stopper
 
 
@@ -62,10 +63,21 @@ def test_a_signal_that_is_ignored_stays_so():
         signal.signal(signal.SIGINT, before)
 
 
+def test_a_second_signal_interrupts_and_an_echo_of_the_first_does_not(monkeypatch):
+    """A terminal may send Ctrl-C to a shell's whole group, and the shell again to its child."""
+    with stopper() as stop:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        assert stop.status == 130
+        monkeypatch.setattr(stopping, "_SAME", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
 def test_two_signals_stop_at_once(slow):
     process = start(slow, "twice")
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    time.sleep(0.6)
     process.send_signal(signal.SIGINT)  # not a third: Python reports one that meets it leaving
     _, errors = process.communicate(timeout=120)
     assert process.returncode in (130, -signal.SIGINT)
