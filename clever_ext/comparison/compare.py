@@ -64,12 +64,12 @@ def compare(
             radii differ.
 
     >>> import clever_ext as cx, torch
-    >>> images, labels = torch.rand(12, 4), torch.zeros(12, dtype=torch.long)
+    >>> images = torch.rand(12, 4, generator=torch.Generator().manual_seed(0))
     >>> def result(factor):
     ...     model = torch.nn.Linear(4, 2).eval()
     ...     with torch.no_grad():
     ...         model.weight.copy_(factor * torch.eye(2, 4))
-    ...         model.bias.copy_(torch.tensor([1.0, -1.0]))
+    ...         model.bias.copy_(torch.tensor([0.5, -0.5]))
     ...     return cx.clever_score(model, images, radius=9, n_batches=4, batch_samples=4)
     >>> found = cx.compare(result(0.5), result(1.0))
     >>> found.pairs[["verdict", "more_robust"]].iloc[0].tolist()

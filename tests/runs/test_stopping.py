@@ -66,12 +66,12 @@ def test_a_signal_that_is_ignored_stays_so():
 def test_a_second_signal_interrupts_and_an_echo_of_the_first_does_not(monkeypatch):
     """A terminal may send Ctrl-C to a shell's whole group, and the shell again to its child."""
     with stopper() as stop:
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-        assert stop.status == 130
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.status == 143
         monkeypatch.setattr(stopping, "_SAME", 0.0)
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
 
 
 def test_two_signals_stop_at_once(slow):
