@@ -45,7 +45,7 @@ lint: install ## check style, types, directions of imports, and what docs say an
 	$(BIN)/python benchmarks/tables.py --check
 	$(BIN)/python tools/messages.py --check
 	$(BIN)/python tools/docs_names.py
-	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs $(BIN)/clang-format --dry-run --Werror
+	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' '*.inc' | xargs $(BIN)/clang-format --dry-run --Werror
 
 docs: install ## build the documentation site into site/; a link that leads nowhere fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
