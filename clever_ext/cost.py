@@ -81,7 +81,7 @@ def measure_passes(subjects: Subjects) -> Passes:
 
 def cost_of(settings: Settings, n_images: int, n_targets: int, passes: Passes) -> Cost:
     """Tell what the scores of so many images take."""
-    points = n_images * len(settings.balls) * settings.gradients_of_row
+    points = n_images * len(settings.balls) * settings.most_gradients_of_row
     return Cost(
         rows=n_images * n_targets * len(settings.balls),
         gradients=points * n_targets,

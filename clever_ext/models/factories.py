@@ -68,7 +68,7 @@ def _call(factory: object, spec: str) -> nn.Module:
         raise CleverError(
             f"{spec!r} failed when called ({type(error).__name__}: {error})",
             "a function or class that makes the model when called without arguments",
-            "give its arguments defaults, or wrap it in a function that passes them",
+            "see the error; or give its arguments defaults, or wrap it in a function that does",
         ) from error
     if not isinstance(model, nn.Module):
         raise CleverError(

@@ -319,7 +319,7 @@ class _Start:
         if left:
             settings, n_targets = self.scorer.settings, subjects.n_targets
             rows = left * n_targets * len(settings.balls)
-            n_gradients = left * gradients_per_image(settings, n_targets)
+            n_gradients = rows * settings.most_gradients_of_row
             self.tell(f"{left:,} pictures, {rows:,} rows, {n_gradients:,} gradients at most.")
             unlabelled = all(record.label is None for record in self.source)
             if unlabelled and all(each.topic != "labels" for each in findings):

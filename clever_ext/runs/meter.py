@@ -97,10 +97,8 @@ class Shown:
 def speeds(tally: Tally) -> str:
     """Say how fast a run goes, and what the scores are so far."""
     seconds = max(1e-3, tally.last - tally.since)
-    return (
-        f"{tally.recent_images / seconds:,.2f} pictures/s {tally.recent_gradients / seconds:,.0f} "
-        f"gradients/s  {tally.means()}"
-    )
+    speed = f"{tally.recent_images / seconds:,.2f} pictures/s"
+    return f"{speed} {tally.recent_gradients / seconds:,.0f} gradients/s  {tally.means()}".rstrip()
 
 
 def time_left(tally: Tally, n_images: int) -> str:
