@@ -17,7 +17,7 @@ from clever_ext.checks.run import check_run
 from clever_ext.data import sample_pictures
 from clever_ext.data.loading import Loader
 from clever_ext.estimators.table import check_settings
-from clever_ext.models import load_model
+from clever_ext.models.loading import load_model
 from clever_ext.runs.scorer import Scorer
 
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from train import read_idx
 
 import clever_ext as cx
-from clever_ext.models import load_model
+from clever_ext.models.loading import load_model
 
 Data = Callable[[], tuple[Tensor, np.ndarray]]
 

@@ -24,7 +24,7 @@ class Network:
 
 def efficientnet_lite0() -> nn.Module:
     """EfficientNet-Lite0, pixels [B, 3, 224, 224] to 1,000 logits, with its published weights."""
-    from clever_ext.models import load_model
+    from clever_ext.models.loading import load_model
 
     return load_model("efficientnet-lite0").model
 

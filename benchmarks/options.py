@@ -18,7 +18,7 @@ from side_by_side import arguments, parsed, show, spread, write
 
 import clever_ext as cx
 from clever_ext.data import load, sample_pictures
-from clever_ext.models import load_model
+from clever_ext.models.loading import load_model
 
 #: "float16" is left out on a CPU: torch has no fast convolutions for it there.
 OPTIONS = ("fold_batch_norm", "channels_last", "auto", "bfloat16", "compile")

@@ -69,7 +69,7 @@ def cifar_resnet18() -> nn.Module:
 
 def efficientnet_lite0() -> nn.Module:
     """EfficientNet-Lite0 with its published ImageNet weights."""
-    from clever_ext.models import load_model
+    from clever_ext.models.loading import load_model
 
     return load_model("efficientnet-lite0").model
 
@@ -116,7 +116,7 @@ def pictures(prefix: str) -> tuple[Tensor, np.ndarray]:
 def photographs(network: str = "efficientnet-lite0") -> tuple[Tensor, np.ndarray]:
     """The 20 ImageNet photographs of foolbox, [20, 3, H, W] as a network takes them, and labels."""
     from clever_ext.data import load, open_images
-    from clever_ext.models import load_model
+    from clever_ext.models.loading import load_model
 
     folder = open_images(
         _folder_of("foolbox") / "data", include="imagenet_*", label_pattern=r"_(\d+)\.jpg"

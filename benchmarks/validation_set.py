@@ -26,7 +26,7 @@ import numpy as np
 from side_by_side import arguments, parsed, quantity, show, write
 
 from clever_ext.data import Loader, sample_pictures
-from clever_ext.models import load_model
+from clever_ext.models.loading import load_model
 
 CHEAP = """
 import torch

@@ -90,7 +90,7 @@ def __getattr__(name: str) -> _Any:
     if name in _HOMES:
         _import_module(".kernels.ops", __name__)  # it says what to do where its half is missing
         home = _import_module(f".{_HOMES[name]}", __name__)
-        found = getattr(home, name, home)  # `plot` is a module itself
+        found = home if name == "plot" else getattr(home, name)
         globals()[name] = found
         return found
     try:

@@ -16,7 +16,7 @@ import clever_ext as cx
 from clever_ext.cli.tables import print_scores
 from clever_ext.data import load, open_images, sample_pictures
 from clever_ext.estimators.table import check_settings
-from clever_ext.models import load_model
+from clever_ext.models.loading import load_model
 from clever_ext.runs.folder import RunFolder
 from clever_ext.runs.loop import score_run
 from clever_ext.runs.ranks import Alone

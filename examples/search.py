@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 import clever_ext as cx
 from clever_ext.data import load, open_images
-from clever_ext.models import load_model
+from clever_ext.models.loading import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 RADII = (0.1, 0.5, 2.0)

@@ -195,13 +195,16 @@ def is_asked(settings: Settings) -> bool:
 
 def check(settings: Settings) -> None:
     """Refuse several radii of a norm: targets race in one ball."""
-    for given in settings.radii:
-        if given == AUTO or len(given) > 1:
-            raise CleverError(
-                f"race=True with radius={shown(given)}",
-                "one number for each norm: targets race in one ball",
-                "give one radius, or leave race out",
-            )
+    given = [each if each == AUTO or len(each) == 1 else list(each) for each in settings.radii]
+    if any(each == AUTO or isinstance(each, list) for each in given):
+        plain = [each[0] if isinstance(each, tuple) else each for each in given]
+        same = all(each == plain[0] for each in plain)
+        radius = plain[0] if same else dict(zip(settings.norms, plain, strict=True))
+        raise CleverError(
+            f"race=True with radius={shown(radius)}",
+            "one number for each norm: targets race in one ball",
+            "give one radius, or leave race out",
+        )
 
 
 def budget(_: Settings) -> None:

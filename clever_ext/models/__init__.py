@@ -3,7 +3,3 @@
 Each source of models is a module with a `SOURCE`; `load_model` chooses among them.
 Nothing here computes a gradient or reads a picture.
 """
-
-from .loading import LoadedModel, load_model
-
-__all__ = ["LoadedModel", "load_model"]
