@@ -1,4 +1,4 @@
-"""The steepest place of a ball, by search: a lower bound of the Lipschitz constant.
+"""The steepest place of a fixed ball, by search: a lower bound of its Lipschitz constant.
 
-The estimator is `scores`; the other modules are its search.
+`estimator` is the way in; the other modules are its search, and know no table and no fit.
 """
