@@ -143,7 +143,8 @@ def clever_score(
         norm: p with 1 <= p <= inf, or several; each gets samples of its own.
         radius: R; several, for a curve of scores, a row for each; "auto", the radius where
             margin / L(R) = R, found for each row by at most half as many gradients more; {p: any
-            of these}; or None for `default_radius(p)`, which suits pixels in [0, 1].
+            of these}; or None for `default_radius(p)`, which suits pixels in [0, 1]. "auto" with
+            "steepest" is the bracket: `score` is its lower end, `nearest_flip` its upper one.
         targets: "all", "top2" (the runner-up), "top-K" (ranks 2 to K), "random" (one, by seed and
             image id), "least-likely", class number(s) for all images, or [N, T] of them. Where the
             class is the predicted one, or its logit is -inf, the row has the status "no-target"
@@ -168,8 +169,9 @@ def clever_score(
             that a search of the ball finds, which is proved to be no larger; `n_batches` and
             `batch_samples` are not used then. docs/guide/which-score.md tells which to choose.
         max_gradients: What a search, or a tolerance, may spend for each image, target and norm;
-            default 2,000, and for a tolerance the paper's 512,000.
-        keep_witness: Whether rows keep the steepest point that was found.
+            default 2,000, 100 for the bracket, and for a tolerance the paper's 512,000.
+        keep_witness: Whether rows keep the steepest point that was found; of a bracket, its nearest
+            flip.
         candidates: [N, M, *shape], points that the search looks at besides its own, such as what
             attacks found; those outside a ball are projected onto it.
         race: Whether only targets that may have the smallest score get all their batches. The

@@ -75,7 +75,8 @@ def _add_samples(how: argparse._ArgumentGroup) -> None:
         type=int,
         metavar="N",
         help="most gradients for a picture, target and norm, with steepest or --tolerance "
-        "(default: 2000 for steepest, 512000 for --tolerance)",
+        "(default: 100 for steepest with --radius auto, else 2000 for steepest, 512000 for "
+        "--tolerance)",
     )
     how.add_argument(
         "--clip",

@@ -51,6 +51,7 @@ def print_scores(
     """
     name = _name_of(class_names)
     several = result.table["norm"].nunique() > 1
+    searched = bool((result.table["estimator"] == "steepest").all())
     columns = [
         Column("picture", cut=in_the_middle, least=20),
         Column("predicted", cut=at_the_end, spare=3),
@@ -58,7 +59,7 @@ def print_scores(
         Column("norm", spare=0 if several else 5),
         Column("margin", right=True, spare=4),
         Column("score"),
-        Column("95 % interval", spare=1),
+        Column("nearest flip" if searched else "95 % interval", spare=1),
         Column("status", cut=at_the_end),
     ]
     rows = []
@@ -75,13 +76,22 @@ def print_scores(
                 f"{row['norm']:g}",
                 f"{row['margin']:.3f}",
                 f"{row['score']:.4g}" + (" = R" if row["capped"] else ""),
-                _interval(row["score_low"], row["score_high"]),
+                _flip(row["nearest_flip"])
+                if searched
+                else _interval(row["score_low"], row["score_high"]),
                 ", ".join(filter(None, [row["status"], row["flags"]])),
             ]
         )
     where = () if path is None else (f"{path / 'parts'} has all columns.",)
     show(table(columns, rows, width_of(), *where))
     say(MEANING)
+
+
+def _flip(distance: float) -> str:
+    """Say how far the nearest change is that alters the answer; a search has no interval."""
+    if not distance < float("inf"):
+        return "none found" if distance == distance else ""
+    return f"{distance:.4g}"
 
 
 def _interval(low: float, high: float) -> str:

@@ -12,11 +12,12 @@ from ..inputs.settings import Settings
 from ..inputs.targets import class_numbers
 from ..kernels.balls import check_clip, check_integer, check_norm, check_radii
 from . import clever, race, radius, tolerance
+from .bracket import estimator as bracket
 from .protocol import Estimator
 from .steepest import estimator as steepest
 
 #: The first that a call asks for makes its scores.
-ESTIMATORS: tuple[Estimator, ...] = (steepest, tolerance, race, radius, clever)
+ESTIMATORS: tuple[Estimator, ...] = (bracket, steepest, tolerance, race, radius, clever)
 
 
 def names() -> tuple[str, ...]:

@@ -8,7 +8,6 @@ import numpy as np
 
 from ...errors import CleverError
 from ...inputs.settings import Settings
-from ...kernels.balls import AUTO
 from ...progress import Counter, Progress
 from ..protocol import Scored
 from ..subjects import Subjects
@@ -39,12 +38,12 @@ def is_asked(settings: Settings) -> bool:
 
 
 def check(settings: Settings) -> None:
-    """Refuse a race, a radius that is to be found, and a tolerance."""
-    if settings.race or AUTO in settings.radii:
+    """Refuse a race and a tolerance; a radius that is to be found is the bracket's."""
+    if settings.race:
         raise CleverError(
-            'estimator="steepest" with race=True or radius="auto"',
-            "radii that are numbers, and no race",
-            "give several radii: the largest score of an image's is its best bound",
+            'estimator="steepest" with race=True',
+            "no race: a search has no batches to save",
+            "leave race out",
         )
     if settings.tolerance is not None:
         raise with_another_way(settings)

@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...classifier.oracle import margins_and_gradients
-from ...engine.at_points import in_batches
 from ...inputs.settings import Settings
 from ...kernels import ops
 from ...kernels.balls import as_points, dual_exponent, points_like
+from ..at_points import gradients_at
 from ..subjects import Rows, Subjects
 from .found import Floats, Places, Steepest
 
@@ -166,20 +165,8 @@ class Particles:
 
     def look(self, x: Tensor, gradient: Tensor) -> Tensor:
         """Write the gradients at points, note what is steepest, and return their norms [lanes]."""
-        margins = torch.empty(len(x), dtype=torch.float64, device=self.device)
         norms = torch.zeros(1, len(x), dtype=torch.float64, device=self.device)
-
-        def work(part: slice) -> None:
-            points, classes, targets = x[part], self.classes[part], self.targets[part]
-            n = len(points)
-            if self.plan.fixed_batch and n < self.plan.device_batch:
-                fill = torch.arange(self.plan.device_batch, device=self.device) % n
-                points, classes, targets = points[fill], classes[fill], targets[fill]
-            found, gradients = margins_and_gradients(self.plan.oracle, points, classes, targets)
-            margins[part] = found[:n, 0].double()
-            gradient[part] = next(iter(gradients))[:n]
-
-        in_batches(self.plan, len(x), work)
+        margins = gradients_at(self.plan, x, self.classes, self.targets, gradient)
         for p, q, _, part in self.norms:
             ops.grad_norm_max(gradient[part, None], [q], norms[:, part])
             ops.lp_distances(x[part], self.centers, self.row[part], p, self.distance[part])

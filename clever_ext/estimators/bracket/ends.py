@@ -1,0 +1,234 @@
+"""Both ends of some rows' brackets, and what each look tells of them.
+
+For a point x at the distance r = ||x - x0||_p, with gradient d and margin g(x), let its slope be
+max(||d||_q, |g(x0) - g(x)| / r). Then
+
+    lower = min over points of max(r, g(x0) / slope),    upper = min over those with g(x) <= 0 of r.
+
+Both are minima, so that neither the order of the looks nor who makes them matters. Proofs are in
+docs/concepts/bracket.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ...inputs.settings import Settings
+from ...kernels import ops
+from ...kernels.balls import as_points, dual_exponent, points_like
+from ..at_points import gradients_at, margins_at
+from ..subjects import Rows, Subjects
+
+Floats = npt.NDArray[np.float64]
+
+#: Secants count where the margin moved by this share of the largest logit: rounding makes others.
+_SHORTEST_RISE = 1e-2
+#: Exponent of directions for p = 1, whose own is infinite: a step along one element gets nowhere.
+_SHARPEST = 4.0
+
+
+@dataclass
+class Lanes:
+    """Points of rows, one a lane, and what a look told of them; all but `row` are of the last look.
+
+    Attributes:
+        row: [lanes], the row that each belongs to.
+        x: [lanes, *shape].
+        gradient: [lanes, *shape].
+        margin: [lanes].
+        norm: [lanes], of the gradients.
+        distance: [lanes], from the image.
+    """
+
+    row: Tensor
+    x: Tensor
+    gradient: Tensor
+    margin: Tensor
+    norm: Tensor
+    distance: Tensor
+
+    def take(self, which: Tensor) -> Lanes:
+        """Return some of the lanes."""
+        return Lanes(
+            self.row[which], self.x[which], self.gradient[which],
+            self.margin[which], self.norm[which], self.distance[which],
+        )  # fmt: skip
+
+
+class Ends:
+    """The brackets of rows of one norm, of which all are worked on in step.
+
+    Args:
+        subjects: The images; their engine is running.
+        rows: Each (image, target) once, of one norm.
+        norm_at_image: [rows], gradient norms at the images themselves.
+        settings: Seed and clip.
+        count: Called with the gradients of each look.
+
+    Attributes:
+        lower: [rows], and upper: the two ends so far.
+        flip: [rows, *shape], the nearest point whose margin was not positive; the image where there
+            is none.
+        largest: [rows], the largest gradient norm.
+        spent: [rows], gradients, that at the image among them.
+        reach: [rows], how far away valid data may be, in the norm, and in each element.
+    """
+
+    def __init__(
+        self,
+        subjects: Subjects,
+        rows: Rows,
+        norm_at_image: Floats,
+        settings: Settings,
+        count: Callable[[int], None],
+    ) -> None:
+        self.plan, self.settings, self.count = subjects.engine.plan, settings, count
+        self.p = float(rows.norm[0])
+        self.q = dual_exponent(self.p)
+        images, self.classes, self.targets = subjects.tensors(rows.image, rows.target[:, None])
+        self.centers, self.device = as_points(images, 1), images.device
+        self.n = len(rows)
+        self.row = torch.arange(self.n, device=self.device)
+        self.ids = torch.from_numpy(subjects.batch.image_ids[rows.image]).to(self.device)
+        self.margin = self._of_rows(subjects.margins(rows.image, rows.target))
+        logits = subjects.logits[rows.image]
+        self.rise = self._of_rows(_SHORTEST_RISE * np.abs(logits).max(axis=1))
+        self.largest = self._of_rows(norm_at_image).clone()  # the array is the caller's
+        self.lower = self._bound(torch.zeros_like(self.margin), self.largest, self.margin)
+        self.upper = torch.full_like(self.lower, math.inf)
+        self.spent = torch.ones(self.n, dtype=torch.int64, device=self.device)
+        self.flip = self.centers.clone()
+        self.curve = [self.lower.clone()]
+        self.curve_spent = [self.spent.clone()]
+        self.widths, self.reach = self._reaches()
+
+    def _of_rows(self, values: Floats) -> Tensor:
+        return torch.from_numpy(values).to(self.device)
+
+    def _reaches(self) -> tuple[Tensor, Tensor]:
+        """Return how far valid data may be from the images: in an element, and in the norm.
+
+        Without bounds of its own, data is taken to be within the image's range and as much again.
+        """
+        flat = self.centers.flatten(1).double()
+        low, high = self.settings.clip
+        if not (math.isfinite(low) and math.isfinite(high)):
+            size = (flat.amax(dim=1) - flat.amin(dim=1)).clamp(min=1e-3)
+            widths = size
+        else:
+            widths = torch.maximum(flat.amax(dim=1) - low, high - flat.amin(dim=1))
+        return widths, widths * flat.shape[1] ** (1 / self.p)
+
+    @staticmethod
+    def _bound(distance: Tensor, slope: Tensor, margin: Tensor) -> Tensor:
+        """Return max(r, g(x0) / slope); a margin of 0 or less gives r."""
+        ratio = torch.where(margin > 0, margin / slope, 0.0)
+        return torch.maximum(distance, torch.where(slope.isnan(), slope, ratio))
+
+    def lanes(self, row: Tensor, x: Tensor) -> Lanes:
+        """Look at points [lanes, *shape] of some rows: both ends take note."""
+        gradient = points_like(self.centers[0], len(row))
+        margin = gradients_at(self.plan, x, self.classes[row], self.targets[row], gradient)
+        norm = torch.zeros(1, len(row), dtype=torch.float64, device=self.device)
+        ops.grad_norm_max(gradient[:, None], [self.q], norm)
+        lanes = Lanes(row, x, gradient, margin, norm[0], self.distances(row, x))
+        self._note(lanes, norm[0])
+        self.largest.scatter_reduce_(0, row, norm[0], "amax")
+        self.spent += torch.bincount(row, minlength=self.n)
+        self.curve.append(self.lower.clone())
+        self.curve_spent.append(self.spent.clone())
+        self.count(len(row))
+        return lanes
+
+    def curves(self) -> tuple[list[Floats], list[Floats]]:
+        """Return for each row its lower ends, falling, and after how many gradients each was so."""
+        ends = torch.stack(self.curve, dim=1).cpu().numpy()
+        spent = torch.stack(self.curve_spent, dim=1).double().cpu().numpy()
+        return list(ends), list(spent)
+
+    def margins(self, row: Tensor, x: Tensor) -> Tensor:
+        """Return the margins at points, by forward passes alone; both ends take note."""
+        margin = margins_at(self.plan, x, self.classes[row], self.targets[row])
+        lanes = Lanes(row, x, x, margin, torch.zeros_like(margin), self.distances(row, x))
+        self._note(lanes, lanes.norm)
+        return margin
+
+    def distances(self, row: Tensor, x: Tensor) -> Tensor:
+        """Return the distances [lanes] of points from their images."""
+        distance = torch.empty(len(row), dtype=torch.float64, device=self.device)
+        ops.lp_distances(x, self.centers, row, self.p, distance)
+        return distance
+
+    def _note(self, lanes: Lanes, norm: Tensor) -> None:
+        row, distance, flipped = lanes.row, lanes.distance, lanes.margin <= 0
+        change = (self.margin[row] - lanes.margin).abs()
+        counts = (distance > 0) & (flipped | (change > self.rise[row]))
+        slope = torch.maximum(norm, torch.where(counts, change / distance, 0.0))
+        bounds = self._bound(distance, slope, self.margin[row])
+        self.lower.scatter_reduce_(0, row, bounds, "amin")
+        flips = torch.where(flipped, distance, math.inf)
+        nearest = self.upper.scatter_reduce(0, row, flips, "amin")
+        first = torch.full_like(self.row, len(row)).scatter_reduce(
+            0, row, torch.where(flips == nearest[row], torch.arange(len(row), device=self.device),
+                                len(row)), "amin",
+        )  # fmt: skip
+        nearer = (nearest < self.upper).nonzero()[:, 0]
+        self.flip[nearer] = lanes.x[first[nearer]]
+        self.upper = nearest
+
+    def move(
+        self,
+        row: Tensor,
+        bases: Tensor,
+        radius: Tensor,
+        *,
+        along: float | Tensor = 0.0,
+        directions: Tensor | None = None,
+        sharpness: float | None = None,
+        noise: float | Tensor = 0.0,
+        sample: int = 0,
+        p: float | None = None,
+    ) -> Tensor:
+        """Return bases + along * unit directions + noise, within radius [lanes] of the images.
+
+        Args:
+            row: [lanes].
+            bases: [lanes, *shape], or the images where there are none of these.
+            radius: [lanes].
+            along: [lanes], in the norm.
+            directions: [lanes, *shape] gradients; the unit vector is that of steepest ascent.
+            sharpness: Of the directions; see the op.
+            noise: [lanes], the radius of uniform noise.
+            sample: Its number: different for each use, for each lane of a row.
+            p: Of moves and ball, where it is not the rows' own.
+        """
+        n, lane = len(row), torch.arange(len(row), device=self.device)
+        out = points_like(self.centers[0], n)
+        moves = torch.stack([lane, lane, row, self.ids[row], self._number(row, sample)], dim=1)
+        if bases is self.centers:
+            moves[:, 0] = row
+        if directions is None:
+            moves[:, 1] = -1
+        scales = torch.zeros(n, 4, dtype=torch.float64, device=self.device)
+        scales[:, 0], scales[:, 1], scales[:, 2] = along, noise, radius
+        p = self.p if p is None else p
+        if sharpness is None:
+            sharpness = min(dual_exponent(p) - 1, _SHARPEST)
+        ops.move_in_lp_ball(
+            out, bases, directions, self.centers, moves, scales, p, sharpness,
+            self.settings.seed, *self.settings.clip,
+        )  # fmt: skip
+        return out
+
+    def _number(self, row: Tensor, sample: int) -> Tensor:
+        """Number the lanes of each row from 0, behind those of other samples."""
+        lane = torch.arange(len(row), device=self.device)
+        first = torch.full_like(self.row, len(row)).scatter_reduce(0, row, lane, "amin")
+        return (lane - first[row]) + (sample << 8)
