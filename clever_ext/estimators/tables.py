@@ -130,12 +130,14 @@ def tabulate(
             target that can be reached is NaN.
         rows: Those that were scored, the rows of an image in the order that they shall have.
         columns: Of these rows, all but what the subjects know of them. One that is left out is
-            missing.
+            missing; none at all means that there are no such rows.
         estimator: The name of what made them.
     """
     skipped = subjects.rows(balls, of=subjects.skipped)
     both = Rows.concatenate([rows, skipped])
     wrong = ~subjects.correct[skipped.image]
+    of_skipped = _OF_SKIPPED | _OF_MISCLASSIFIED
+    columns = columns or {name: np.array([value])[:0] for name, value in of_skipped.items()}
     filled = {name: _extended(name, values, wrong) for name, values in columns.items()}
     labels = subjects.batch.labels
     filled |= {

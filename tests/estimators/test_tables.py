@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from known_classifiers import linear
 from published import lenet_adversarial, lenet_clean, mnist
 from torch import nn
 
@@ -116,3 +117,26 @@ def test_the_range_of_values_decides_not_their_unit():
     for result in scores:
         assert set(result.table["flags"].str.contains("|".join(MASKING))) == {False}
     np.testing.assert_allclose(255 * scores[0].scores[2], scores[1].scores[2], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"tolerance": 0.5, "max_gradients": 64},
+        {"race": True},
+        {"radius": "auto"},
+        {"estimator": "steepest"},
+        {"estimator": "steepest", "radius": "auto"},
+    ],
+)
+def test_where_no_image_is_scored_rows_are_as_by_the_papers_estimator(how):
+    model, images = linear(), torch.rand(3, 6, dtype=torch.float64)
+    wrong = ((model(images).argmax(dim=1) + 1) % 4).numpy()
+    given = {"labels": wrong, "n_batches": 4, "batch_samples": 4}
+    plain = cx.clever_score(model, images, **given).table
+    table = cx.clever_score(model, images, **given | how).table
+    assert (table["status"] == "misclassified").all()
+    assert (table["score"] == 0).all()
+    assert (table.dtypes == plain.dtypes).all()
+    names = ["image_id", "target", "score", "score_low", "score_high", "capped", "flags"]
+    assert table[names].equals(plain[names])
