@@ -59,16 +59,16 @@ def score(subjects: Subjects, settings: Settings, progress: Progress) -> Scored:
     try:
         for places, columns in _parts(subjects, settings, rows, counter):
             done.append((places, columns))
+        counter.finish()
     except KeyboardInterrupt:
         complete = False
-    counter.finish()
-    order = np.argsort(np.concatenate([np.empty(0, dtype=np.intp), *(each[0] for each in done)]))
-    found = np.sort(np.concatenate([np.empty(0, dtype=np.intp), *(each[0] for each in done)]))
+    found = np.concatenate([np.empty(0, dtype=np.intp), *(places for places, _ in done)])
+    order = np.argsort(found)
     joined = {
         name: _joined([columns[name] for _, columns in done], order)
         for name in (done[0][1] if done else {})
     }
-    table = tabulate(subjects, settings.balls, rows.take(found), joined, NAME)
+    table = tabulate(subjects, settings.balls, rows.take(found[order]), joined, NAME)
     return Scored(table, complete)
 
 

@@ -1,9 +1,9 @@
 """How the two ends are found: walks along the boundary, far starts, and climbs.
 
 1. A walk is a minimum-norm attack in the spirit of DDN (Rony et al., CVPR 2019, arXiv 1811.09600)
-   and FMN (Pintor et al., NeurIPS 2021, arXiv 2102.12827), for any p. It goes down the margin,
-   within a ball whose radius is the distance that the margin's slope foretells until the first
-   flip; from then on the ball shrinks after each flip and grows else, by less and less.
+   and FMN (Pintor et al., NeurIPS 2021, arXiv 2102.12827), for any p. Until the first flip it goes
+   down the margin, twice as far as the margin's slope says that the boundary is; from then on it
+   stays in a ball that shrinks after each flip and grows else, by less and less.
 2. Far starts find flips where gradients show no way near the image, as behind closed gates: from
    noise, a few large steps anywhere in the range of valid data end behind the boundary. A bisection
    on the segment to the image, by forward passes, brings such a flip near, and a walk goes on.
