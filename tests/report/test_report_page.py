@@ -1,29 +1,16 @@
 """The page in a real browser: headless Chromium, driven by its own WebDriver."""
 
 import json
-import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from browsers import find, look_as, open_browser, wait
 from reported import BROKEN, HOSTILE, make_pictures, make_run
 
 import clever_ext as cx
 
 pytestmark = pytest.mark.browser
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--hide-scrollbars",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 #: Web Content Accessibility Guidelines 2, level AA, for text of ordinary size.
 LEAST_CONTRAST = 4.5
 
@@ -47,40 +34,16 @@ return arguments[0].map((selector) => {
 """
 
 
-def missing_browser() -> str | None:
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        return "chromium and chromedriver are not installed"
-    try:
-        import selenium  # noqa: F401
-    except ImportError:
-        return "selenium is not installed"
-    return None
-
-
 @pytest.fixture(scope="module")
 def new_browser(tmp_path_factory):
     """Open browsers of their own profile, and close them all."""
-    reason = missing_browser()
-    if reason is not None:
-        if os.environ.get("CLEVER_REQUIRE_BROWSER") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
     opened = []
 
-    def open_browser():
-        options = webdriver.ChromeOptions()
-        options.binary_location = shutil.which("chromium")
-        for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
-        opened.append(driver)
-        return driver
+    def another():
+        opened.append(open_browser(tmp_path_factory.mktemp("profile")))
+        return opened[-1]
 
-    yield open_browser
+    yield another
     for driver in opened:
         driver.quit()
 
@@ -106,23 +69,10 @@ def shown(browser, page):
 
 
 def show(browser, page, width, scheme):
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    look_as(browser, width, scheme)
     browser.get(page.as_uri())
     wait(browser, lambda: len(find(browser, ".drawing svg")) == 4)
     return browser
-
-
-def wait(browser, condition: Callable[[], bool]) -> None:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    WebDriverWait(browser, 20, 0.05).until(lambda _: condition())
-
-
-def find(browser, selector):
-    return browser.find_elements("css selector", selector)
 
 
 def press(element, key):
