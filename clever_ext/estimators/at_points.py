@@ -1,4 +1,4 @@
-"""Margins and gradients at points that a search has chosen, as many as there are."""
+"""What searches share: looks at points that they have chosen, and the directions they take."""
 
 from __future__ import annotations
 
@@ -8,6 +8,41 @@ from torch import Tensor
 from ..classifier.oracle import margins_and_gradients, margins_of
 from ..engine.at_points import in_batches
 from ..engine.plan import Plan
+from ..kernels import ops
+from ..kernels.balls import dual_exponent
+
+#: Secants count where the margin moved by this share of the largest logit: rounding makes others.
+SHORTEST_RISE = 1e-2
+#: Exponent of directions for p = 1, whose own is infinite: a step along one element gets nowhere.
+_SHARPEST = 4.0
+#: What a running mean keeps of its past.
+_MEMORY = 0.9
+
+
+def sharpness(p: float) -> float:
+    """Return the exponent s for which sign(g) |g|^s is the steepest ascent, blunter for p = 1."""
+    return min(dual_exponent(p) - 1, _SHARPEST)
+
+
+def each(of_points: Tensor, points: Tensor) -> Tensor:
+    """Return one number [B] for each point in a shape that goes with points [B, *shape]."""
+    return of_points.view(-1, *[1] * (points.dim() - 1))
+
+
+def remember(mean: Tensor, at_probe: Tensor, gradient: Tensor, sign: float) -> None:
+    """Take the difference of gradients, at unit length, into its running mean.
+
+    Args:
+        mean: [B, *shape], changed.
+        at_probe: [B, *shape], gradients a step away; overwritten.
+        gradient: [B, *shape], where the step began.
+        sign: Of the step.
+    """
+    difference = at_probe.sub_(gradient)
+    length = torch.zeros(1, len(difference), dtype=torch.float64, device=mean.device)
+    ops.grad_norm_max(difference[:, None], [2.0], length)
+    scale = each(torch.where(length > 0, sign / length, 0.0)[0], mean)
+    mean.mul_(_MEMORY).addcmul_(difference, scale.to(difference.dtype))
 
 
 def gradients_at(
@@ -28,12 +63,9 @@ def gradients_at(
     margins = torch.empty(len(x), dtype=torch.float64, device=x.device)
 
     def work(part: slice) -> None:
-        points, of_classes, of_targets = x[part], classes[part], targets[part]
-        n = len(points)
-        if plan.fixed_batch and n < plan.device_batch:
-            fill = torch.arange(plan.device_batch, device=x.device) % n
-            points, of_classes, of_targets = points[fill], of_classes[fill], of_targets[fill]
-        found, gradients = margins_and_gradients(plan.oracle, points, of_classes, of_targets)
+        given = _filled(plan, x[part], classes[part], targets[part])
+        n = len(x[part])
+        found, gradients = margins_and_gradients(plan.oracle, *given)
         margins[part] = found[:n, 0].double()
         gradient[part] = next(iter(gradients))[:n]
 
@@ -46,12 +78,18 @@ def margins_at(plan: Plan, x: Tensor, classes: Tensor, targets: Tensor) -> Tenso
     margins = torch.empty(len(x), dtype=torch.float64, device=x.device)
 
     def work(part: slice) -> None:
-        n = len(x[part])
-        points = x[part]
-        if plan.fixed_batch and n < plan.device_batch:
-            points = points[torch.arange(plan.device_batch, device=x.device) % n]
-        logits = plan.oracle.logits(points)[:n]
+        (points,) = _filled(plan, x[part])
+        logits = plan.oracle.logits(points)[: len(x[part])]
         margins[part] = margins_of(logits, classes[part], targets[part])[:, 0].double()
 
     in_batches(plan, len(x), work)
     return margins
+
+
+def _filled(plan: Plan, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Repeat the rows of tensors to the size that a plan's passes have, where that is fixed."""
+    n = len(tensors[0])
+    if not plan.fixed_batch or n >= plan.device_batch:
+        return tensors
+    fill = torch.arange(plan.device_batch, device=tensors[0].device) % n
+    return tuple(tensor[fill] for tensor in tensors)

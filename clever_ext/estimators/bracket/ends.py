@@ -23,20 +23,15 @@ from torch import Tensor
 from ...inputs.settings import Settings
 from ...kernels import ops
 from ...kernels.balls import as_points, dual_exponent, points_like
-from ..at_points import gradients_at, margins_at
+from ..at_points import SHORTEST_RISE, gradients_at, margins_at, sharpness
 from ..subjects import Rows, Subjects
 
 Floats = npt.NDArray[np.float64]
 
-#: Secants count where the margin moved by this share of the largest logit: rounding makes others.
-_SHORTEST_RISE = 1e-2
-#: Exponent of directions for p = 1, whose own is infinite: a step along one element gets nowhere.
-_SHARPEST = 4.0
-
 
 @dataclass
 class Lanes:
-    """Points of rows, one a lane, and what a look told of them; all but `row` are of the last look.
+    """Points of rows, one a lane, and what a look told of them.
 
     Attributes:
         row: [lanes], the row that each belongs to.
@@ -78,7 +73,8 @@ class Ends:
             is none.
         largest: [rows], the largest gradient norm.
         spent: [rows], gradients, that at the image among them.
-        reach: [rows], how far away valid data may be, in the norm, and in each element.
+        widths: [rows], how far away valid data may be in an element.
+        reach: [rows], the same in the norm.
     """
 
     def __init__(
@@ -99,7 +95,7 @@ class Ends:
         self.ids = torch.from_numpy(subjects.batch.image_ids[rows.image]).to(self.device)
         self.margin = self._of_rows(subjects.margins(rows.image, rows.target))
         logits = subjects.logits[rows.image]
-        self.rise = self._of_rows(_SHORTEST_RISE * np.abs(logits).max(axis=1))
+        self.rise = self._of_rows(SHORTEST_RISE * np.abs(logits).max(axis=1))
         self.largest = self._of_rows(norm_at_image).clone()  # the array is the caller's
         self.lower = self._bound(torch.zeros_like(self.margin), self.largest, self.margin)
         self.upper = torch.full_like(self.lower, math.inf)
@@ -119,11 +115,11 @@ class Ends:
         """
         flat = self.centers.flatten(1).double()
         low, high = self.settings.clip
-        if not (math.isfinite(low) and math.isfinite(high)):
-            size = (flat.amax(dim=1) - flat.amin(dim=1)).clamp(min=1e-3)
-            widths = size
+        least, most = torch.aminmax(flat, dim=1)
+        if math.isfinite(low) and math.isfinite(high):
+            widths = torch.maximum(most - low, high - least)
         else:
-            widths = torch.maximum(flat.amax(dim=1) - low, high - flat.amin(dim=1))
+            widths = (most - least).clamp(min=1e-3)
         return widths, widths * flat.shape[1] ** (1 / self.p)
 
     @staticmethod
@@ -138,14 +134,14 @@ class Ends:
         margin = gradients_at(self.plan, x, self.classes[row], self.targets[row], gradient)
         norm = torch.zeros(1, len(row), dtype=torch.float64, device=self.device)
         ops.grad_norm_max(gradient[:, None], [self.q], norm)
-        lanes = Lanes(row, x, gradient, margin, norm[0], self.distances(row, x))
-        self._note(lanes, norm[0])
+        distance = self.distances(row, x)
+        self._note(row, x, margin, distance, norm[0])
         self.largest.scatter_reduce_(0, row, norm[0], "amax")
         self.spent += torch.bincount(row, minlength=self.n)
         self.curve.append(self.lower.clone())
         self.curve_spent.append(self.spent.clone())
         self.count(len(row))
-        return lanes
+        return Lanes(row, x, gradient, margin, norm[0], distance)
 
     def curves(self) -> tuple[list[Floats], list[Floats]]:
         """Return for each row its lower ends, falling, and after how many gradients each was so."""
@@ -156,8 +152,7 @@ class Ends:
     def margins(self, row: Tensor, x: Tensor) -> Tensor:
         """Return the margins at points, by forward passes alone; both ends take note."""
         margin = margins_at(self.plan, x, self.classes[row], self.targets[row])
-        lanes = Lanes(row, x, x, margin, torch.zeros_like(margin), self.distances(row, x))
-        self._note(lanes, lanes.norm)
+        self._note(row, x, margin, self.distances(row, x), torch.zeros_like(margin))
         return margin
 
     def distances(self, row: Tensor, x: Tensor) -> Tensor:
@@ -166,21 +161,19 @@ class Ends:
         ops.lp_distances(x, self.centers, row, self.p, distance)
         return distance
 
-    def _note(self, lanes: Lanes, norm: Tensor) -> None:
-        row, distance, flipped = lanes.row, lanes.distance, lanes.margin <= 0
-        change = (self.margin[row] - lanes.margin).abs()
+    def _note(self, row: Tensor, x: Tensor, margin: Tensor, distance: Tensor, norm: Tensor) -> None:
+        flipped = margin <= 0
+        change = (self.margin[row] - margin).abs()
         counts = (distance > 0) & (flipped | (change > self.rise[row]))
         slope = torch.maximum(norm, torch.where(counts, change / distance, 0.0))
         bounds = self._bound(distance, slope, self.margin[row])
         self.lower.scatter_reduce_(0, row, bounds, "amin")
         flips = torch.where(flipped, distance, math.inf)
         nearest = self.upper.scatter_reduce(0, row, flips, "amin")
-        first = torch.full_like(self.row, len(row)).scatter_reduce(
-            0, row, torch.where(flips == nearest[row], torch.arange(len(row), device=self.device),
-                                len(row)), "amin",
-        )  # fmt: skip
+        lane = torch.arange(len(row), device=self.device)
+        first = self._first(row, torch.where(flips == nearest[row], lane, len(row)))
         nearer = (nearest < self.upper).nonzero()[:, 0]
-        self.flip[nearer] = lanes.x[first[nearer]]
+        self.flip[nearer] = x[first[nearer]]
         self.upper = nearest
 
     def move(
@@ -191,9 +184,9 @@ class Ends:
         *,
         along: float | Tensor = 0.0,
         directions: Tensor | None = None,
-        sharpness: float | None = None,
+        sharp: float | None = None,
         noise: float | Tensor = 0.0,
-        sample: int = 0,
+        sample: int | None = None,
         p: float | None = None,
     ) -> Tensor:
         """Return bases + along * unit directions + noise, within radius [lanes] of the images.
@@ -204,14 +197,15 @@ class Ends:
             radius: [lanes].
             along: [lanes], in the norm.
             directions: [lanes, *shape] gradients; the unit vector is that of steepest ascent.
-            sharpness: Of the directions; see the op.
+            sharp: Exponent of the directions, where it is not that of p.
             noise: [lanes], the radius of uniform noise.
-            sample: Its number: different for each use, for each lane of a row.
+            sample: Number of the noise, another one for each use; lanes of a row differ by theirs.
             p: Of moves and ball, where it is not the rows' own.
         """
         n, lane = len(row), torch.arange(len(row), device=self.device)
         out = points_like(self.centers[0], n)
-        moves = torch.stack([lane, lane, row, self.ids[row], self._number(row, sample)], dim=1)
+        number = lane if sample is None else lane - self._first(row, lane)[row] + (sample << 8)
+        moves = torch.stack([lane, lane, row, self.ids[row], number], dim=1)
         if bases is self.centers:
             moves[:, 0] = row
         if directions is None:
@@ -219,16 +213,12 @@ class Ends:
         scales = torch.zeros(n, 4, dtype=torch.float64, device=self.device)
         scales[:, 0], scales[:, 1], scales[:, 2] = along, noise, radius
         p = self.p if p is None else p
-        if sharpness is None:
-            sharpness = min(dual_exponent(p) - 1, _SHARPEST)
         ops.move_in_lp_ball(
-            out, bases, directions, self.centers, moves, scales, p, sharpness,
+            out, bases, directions, self.centers, moves, scales, p, sharp or sharpness(p),
             self.settings.seed, *self.settings.clip,
         )  # fmt: skip
         return out
 
-    def _number(self, row: Tensor, sample: int) -> Tensor:
-        """Number the lanes of each row from 0, behind those of other samples."""
-        lane = torch.arange(len(row), device=self.device)
-        first = torch.full_like(self.row, len(row)).scatter_reduce(0, row, lane, "amin")
-        return (lane - first[row]) + (sample << 8)
+    def _first(self, row: Tensor, lane: Tensor) -> Tensor:
+        """Return the smallest of the numbers [lanes] of each row; their count where it has none."""
+        return torch.full_like(self.row, len(row)).scatter_reduce(0, row, lane, "amin")

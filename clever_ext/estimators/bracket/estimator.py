@@ -120,12 +120,9 @@ def _columns(
     curve, spent = ends.curves()
     vanishing = subjects.vanishing(rows, largest)
     with np.errstate(divide="ignore", invalid="ignore"):
-        slopes = [
-            np.where(each > 0, m / each, m * 0) for m, each in zip(margin, curve, strict=True)
-        ]
+        slopes = [np.where(each > 0, m / each, 0.0) for m, each in zip(margin, curve, strict=True)]
         lipschitz = np.where(capped, 0.0, np.where(scores > 0, margin / scores, largest))
-    empty = [np.empty(0)] * len(rows)
-    witness = empty
+    witness = [np.empty(0)] * len(rows)
     if settings.keep_witness:
         witness = list(ends.flip.flatten(1).double().cpu().numpy())
     return {

@@ -23,9 +23,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...kernels import ops
 from ...kernels.balls import MAX_RADIUS
-from .ends import Ends, Lanes
+from ..at_points import each, remember
+from .ends import Ends
 
 #: Shares of the gradients that walk from the image, and from far starts; the rest climb.
 _WALK_SHARE, _FAR_SHARE = 0.3, 0.3
@@ -44,7 +44,7 @@ _HALVINGS = 8
 #: Lanes of a climb: where each begins (a flip, or noise), and its first steps, in lower ends.
 _CLIMB_STEPS = (0.5, 0.1, 0.05, 0.5)
 _CLIMB_FROM_FLIP = (True, False, True, False)
-_CLIMB_NOISE, _SHRINK, _MEMORY = 0.2, 0.1, 0.9
+_CLIMB_NOISE, _SHRINK = 0.2, 0.1
 
 
 class _Schedule(NamedTuple):
@@ -103,8 +103,10 @@ def walk(ends: Ends, row: Tensor, x: Tensor, looks: int, near: Tensor | None = N
         flipped_once, radius = ~flipped_once, near
     for look in range(looks):
         lanes = ends.lanes(row, x)
+        if look + 1 == looks:
+            break
         flips = lanes.margin <= 0
-        done = look / max(1, looks - 1)
+        done = look / (looks - 1)
         growth = _falling(_GROWTHS, done)
         best = torch.where(flips, torch.minimum(best, lanes.distance), best)
         ahead = (_BEYOND * lanes.margin / lanes.norm).nan_to_num(math.inf, math.inf)
@@ -143,7 +145,7 @@ def _from_far(ends: Ends, schedule: _Schedule) -> None:
         lanes, row, width = lanes.take(going), row[going], width[going]
         x = ends.move(
             row, lanes.x, everywhere[: len(row)], along=-_FAR_STEP * width,
-            directions=lanes.gradient, sharpness=_FAR_SHARPNESS, p=math.inf,
+            directions=lanes.gradient, sharp=_FAR_SHARPNESS, p=math.inf,
         )  # fmt: skip
     row, x = (torch.cat(parts) for parts in zip(*found, strict=True))
     if len(row):
@@ -167,7 +169,7 @@ def halve(ends: Ends, row: Tensor, flips: Tensor) -> tuple[Tensor, Tensor]:
     centers = ends.centers[row]
 
     def at(share: Tensor) -> Tensor:
-        return torch.lerp(centers, flips, _as_points(share, flips))
+        return torch.lerp(centers, flips, each(share.to(flips.dtype), flips))
 
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
@@ -190,7 +192,7 @@ def climb(ends: Ends, looks: int) -> None:
 
     begin, from_flip = of_lanes(_CLIMB_STEPS), of_lanes(_CLIMB_FROM_FLIP) > 0
     x = ends.move(row, ends.centers, balls(), noise=_CLIMB_NOISE * balls(), sample=2)
-    x = torch.where(_as_points(from_flip, x) > 0, ends.move(row, ends.flip[row], balls()), x)
+    x = torch.where(each(from_flip, x), ends.move(row, ends.flip[row], balls()), x)
     lanes = ends.lanes(row, x)
     mean = torch.zeros_like(x)
     steps = (looks - 1) // 2
@@ -198,20 +200,6 @@ def climb(ends: Ends, looks: int) -> None:
         sign = -1.0 if step % 2 else 1.0
         size = begin * _SHRINK ** (step / max(1, steps - 1)) * balls()
         probe = ends.move(row, lanes.x, balls(), along=sign * size, directions=lanes.gradient)
-        _remember(mean, ends.lanes(row, probe), lanes, sign)
+        remember(mean, ends.lanes(row, probe).gradient, lanes.gradient, sign)
         x = ends.move(row, lanes.x, balls(), along=size, directions=mean)
         lanes = ends.lanes(row, x)
-
-
-def _remember(mean: Tensor, probes: Lanes, lanes: Lanes, sign: float) -> None:
-    """Take the difference of gradients, at unit length, into its running mean."""
-    difference = probes.gradient.sub_(lanes.gradient)
-    length = torch.zeros(1, len(mean), dtype=torch.float64, device=mean.device)
-    ops.grad_norm_max(difference[:, None], [2.0], length)
-    scale = torch.where(length[0] > 0, sign / length[0], 0.0)
-    mean.mul_(_MEMORY).addcmul_(difference, _as_points(scale, mean))
-
-
-def _as_points(of_lanes: Tensor, points: Tensor) -> Tensor:
-    """Return one number for each lane in a shape and type that go with points."""
-    return of_lanes.to(points.dtype).view(-1, *[1] * (points.dim() - 1))

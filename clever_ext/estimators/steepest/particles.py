@@ -17,7 +17,7 @@ from torch import Tensor
 from ...inputs.settings import Settings
 from ...kernels import ops
 from ...kernels.balls import as_points, dual_exponent, points_like
-from ..at_points import gradients_at
+from ..at_points import SHORTEST_RISE, each, gradients_at, remember, sharpness
 from ..subjects import Rows, Subjects
 from .found import Floats, Places, Steepest
 
@@ -36,12 +36,6 @@ _SPREAD_COUNT, _SPREAD_SIZE = (5**0.5 - 1) / 2, 2**0.5 - 1
 _WALK_FROM, _WALK_STEP = 0.1, 0.3
 #: Of each particle, in radii: the first distance of its probes and steps; the last is a tenth.
 _FIRST, _SHRINK = (0.5, 0.1, 0.05, 0.5), 0.1
-#: What a running mean keeps of its past.
-_MEMORY = 0.9
-#: Exponent of directions for p = 1, whose own is infinite: a step along one element gets nowhere.
-_SHARPEST = 4.0
-#: Secants count where the margin moved by this share of the largest logit: rounding makes others.
-_SHORTEST_RISE = 1e-2
 
 
 class _OfNorm(NamedTuple):
@@ -59,7 +53,7 @@ def _by_norm(norms: Floats) -> list[_OfNorm]:
     parts = []
     for p, begin, end in zip(values.tolist(), first, [*first[1:], len(norms)], strict=True):
         q, lanes = dual_exponent(p), slice(PARTICLES * int(begin), PARTICLES * int(end))
-        parts.append(_OfNorm(p, q, min(q - 1, _SHARPEST), lanes))
+        parts.append(_OfNorm(p, q, sharpness(p), lanes))
     return parts
 
 
@@ -98,7 +92,7 @@ class Particles:
         self.moves = torch.stack([lane, lane, self.row, ids, lane], dim=1)
         self.radius = torch.from_numpy(rows.radius).to(self.device)[self.row]
         logits = subjects.logits[rows.image]
-        self.rise = self._of_rows(_SHORTEST_RISE * np.abs(logits).max(axis=1))
+        self.rise = self._of_rows(SHORTEST_RISE * np.abs(logits).max(axis=1))
         self.margin = self._of_rows(subjects.margins(rows.image, rows.target))
         self.best, self.largest = self._of_rows(before.lipschitz), self._of_rows(before.max_norm)
         self.smallest = self.largest
@@ -157,10 +151,10 @@ class Particles:
             moves[:, 1] = -1
         if bases is self.centers:
             moves[:, 0] = self.row
-        for p, _, sharpness, part in self.norms:
+        for p, _, sharp, part in self.norms:
             ops.move_in_lp_ball(
                 out[part], bases, directions, self.centers, moves[part], scales[part], p,
-                sharpness, self.settings.seed, *self.settings.clip,
+                sharp, self.settings.seed, *self.settings.clip,
             )  # fmt: skip
 
     def look(self, x: Tensor, gradient: Tensor) -> Tensor:
@@ -210,13 +204,9 @@ class Particles:
         if always is not None:
             goes |= always
         self.steepest = torch.where(goes, norms, self.steepest)
-        chosen = self.points(goes)
+        chosen = each(goes, self.x)
         torch.where(chosen, self.other, self.x, out=self.x)
         torch.where(chosen, self.at_other, self.gradient, out=self.gradient)
-
-    def points(self, of_lanes: Tensor) -> Tensor:
-        """Return one number for each lane in a shape that goes with points."""
-        return of_lanes.view(-1, *[1] * (self.x.dim() - 1))
 
     def gained(self) -> Tensor:
         """Tell for which rows L' has grown in these lanes."""
@@ -286,22 +276,14 @@ class Particles:
             size = begin * _SHRINK ** (step / max(1, steps - 1))
             self.move(self.other, self.x, along=sign * size, directions=self.gradient)
             self.look(self.other, self.at_other)
-            self._remember(sign)
+            remember(self.mean, self.at_other, self.gradient, sign)
             self.move(self.other, self.x, along=size, directions=self.mean)
             self.x, self.other = self.other, self.x
             norms = self.look(self.x, self.gradient)
             steeper = norms > self.steepest
             self.steepest = torch.where(steeper, norms, self.steepest)
-            torch.where(self.points(steeper), self.x, self.top, out=self.top)
+            torch.where(each(steeper, self.x), self.x, self.top, out=self.top)
         return self.gained()
-
-    def _remember(self, sign: float) -> None:
-        """Take the difference of gradients, at unit length, into its running mean."""
-        difference = self.at_other.sub_(self.gradient)
-        length = torch.zeros(1, len(difference), dtype=torch.float64, device=self.device)
-        ops.grad_norm_max(difference[:, None], [2.0], length)
-        scale = self.points(torch.where(length > 0, sign / length, 0.0)[0])
-        self.mean.mul_(_MEMORY).addcmul_(difference, scale.to(difference.dtype))
 
     def found(self) -> Steepest:
         """Return what is known now, on the host."""
