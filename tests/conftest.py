@@ -27,6 +27,7 @@ OPS = (
     "grad_norm_max",
     "reduce_and_resample",
     "move_in_lp_ball",
+    "step_to_boundary",
     "lp_distances",
 )
 EMULATION_LIBRARY = os.environ.get("CLEVER_EMULATION_LIBRARY")

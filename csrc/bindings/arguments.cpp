@@ -261,6 +261,41 @@ MoveArguments move_arguments(Tensor& out, const Tensor& bases,
   return args;
 }
 
+StepArguments step_arguments(Tensor& out, const Tensor& points, const Tensor& gradients,
+                             const Tensor& centers, const Tensor& index, const Tensor& scales,
+                             double p, double low, double high) {
+  constexpr const char* kOp = "step_to_boundary";
+  check_norm(kOp, "p", p);
+  check_clip(kOp, low, high);
+  STD_TORCH_CHECK(out.dim() >= 2, kOp, ": out must be [B, *shape], got ", shape_of(out));
+  check_plain(kOp, "index", index, ScalarType::Long, {out.size(0)});
+  check_plain(kOp, "scales", scales, ScalarType::Double, {out.size(0), kStepColumns});
+  check_same_device(kOp, "index", index, out);
+  check_same_device(kOp, "scales", scales, out);
+  STD_TORCH_CHECK(
+      out.scalar_type() == points.scalar_type() && out.scalar_type() == centers.scalar_type(), kOp,
+      ": out, points and centers must have the same dtype");
+  StepArguments args{};
+  args.dtype = dtype_of(kOp, "out", out);
+  args.gradient_dtype = dtype_of(kOp, "gradients", gradients);
+  args.point = point_layout(kOp, "out", out, 1);
+  check_distinct_rows(kOp, "out", out, args.point.numel);
+  args.points = points_like(kOp, "points", points, out, args.point, "out");
+  args.gradients = points_like(kOp, "gradients", gradients, out, args.point, "out");
+  args.centers = points_like(kOp, "centers", centers, out, args.point, "out");
+  args.batch = out.size(0);
+  STD_TORCH_CHECK(args.points.n == args.batch && args.gradients.n == args.batch, kOp,
+                  ": points and gradients must have a row for each of out (", args.batch, "), got ",
+                  args.points.n, " and ", args.gradients.n);
+  args.out = out.mutable_data_ptr();
+  args.row_stride = out.stride(0);
+  args.index = static_cast<const int64_t*>(index.const_data_ptr());
+  args.scales = static_cast<const double*>(scales.const_data_ptr());
+  args.p = p;
+  args.clip = {low, high};
+  return args;
+}
+
 DistanceArguments distance_arguments(const Tensor& x, const Tensor& centers, const Tensor& index,
                                      double p, Tensor& distances) {
   constexpr const char* kOp = "lp_distances";

@@ -30,6 +30,10 @@ MoveArguments move_arguments(Tensor& out, const Tensor& bases,
                              const Tensor& rows, const Tensor& scales, double p, double sharpness,
                              int64_t seed, double low, double high);
 
+StepArguments step_arguments(Tensor& out, const Tensor& points, const Tensor& gradients,
+                             const Tensor& centers, const Tensor& index, const Tensor& scales,
+                             double p, double low, double high);
+
 DistanceArguments distance_arguments(const Tensor& x, const Tensor& centers, const Tensor& index,
                                      double p, Tensor& distances);
 

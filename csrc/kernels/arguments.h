@@ -168,6 +168,27 @@ struct MoveArguments {
   }
 };
 
+enum StepColumn { kStepMargin, kStepBeyond, kStepShare, kStepColumns };
+
+struct StepArguments {
+  void* out;  // [batch, *shape]; apart from the points, which are read while it is written
+  int64_t batch, row_stride;
+  DType dtype, gradient_dtype;  // of all points but the gradients, and of these
+  PointLayout point;
+  Points points, gradients, centers;  // [batch, *shape] twice, [n_centers, *shape]
+  const int64_t* index;               // [batch], -1: the lane is skipped
+  const double* scales;               // [batch, kStepColumns]
+  double p;
+  Clip clip;
+
+  CLEVER_HD const double* scale(int64_t lane) const { return scales + lane * kStepColumns; }
+  CLEVER_HD bool skips(int64_t lane) const { return index[lane] == -1; }
+  CLEVER_HD bool is_valid(int64_t lane) const {
+    const double share = scale(lane)[kStepShare];
+    return skips(lane) || (centers.has(index[lane]) && share >= 0.0 && share <= 1.0);
+  }
+};
+
 struct DistanceArguments {
   Points x, centers;  // [batch, *shape], [n_centers, *shape]
   DType dtype;

@@ -26,4 +26,7 @@ void move_in_lp_ball(const MoveArguments& args, int64_t begin, int64_t end);
 // The same: DistanceArguments::is_valid.
 void lp_distances(const DistanceArguments& args, int64_t begin, int64_t end);
 
+// The same: StepArguments::is_valid.
+void step_to_boundary(const StepArguments& args, int64_t begin, int64_t end);
+
 }  // namespace clever::cpu
