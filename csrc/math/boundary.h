@@ -35,19 +35,22 @@ struct Filled {
   }
 };
 
-// What is known of the elements of one lane. Velocity is Sharpened or Filled.
-template <class Real, class Velocity>
-struct Descent {
-  Velocity velocity;
+// What the elements of one lane weigh, and how far they may go.
+template <class Real>
+struct Box {
+  double largest;
   Real low, high;
 
-  CLEVER_HD Descent(Velocity velocity_, Clip clip)
-      : velocity(velocity_), low(static_cast<Real>(clip.low)), high(static_cast<Real>(clip.high)) {}
+  CLEVER_HD Box(double largest_, Clip clip)
+      : largest(largest_), low(static_cast<Real>(clip.low)), high(static_cast<Real>(clip.high)) {}
   template <class G>
-  CLEVER_HD Way<Real> operator()(G g, Real center) const {
-    const Real weight = magnitude(Sharpened<Real>{velocity.largest, 1.0}(g));
+  CLEVER_HD Real weight(G g) const {
+    return magnitude(Sharpened<Real>{largest, 1.0}(g));
+  }
+  template <class G>
+  CLEVER_HD Real room(G g, Real center) const {
     const Real room = g > G{0} ? center - low : high - center;
-    return {weight, velocity(g), room > Real{0} ? room : Real{0}};
+    return room > Real{0} ? room : Real{0};
   }
 };
 
@@ -63,8 +66,8 @@ struct Fall {
   }
 };
 
-// The largest weight, as bits, from which on all elements together bring the fall; the smallest
-// there is where they do not.
+// The largest weight from which on all elements, filled, bring the fall; the smallest number there
+// is where they do not. Among bits, whose order is that of such numbers: two are tried at once.
 template <class Real>
 struct ThresholdSearch {
   using Bits = std::conditional_t<sizeof(Real) == 4, uint32_t, uint64_t>;
@@ -73,17 +76,23 @@ struct ThresholdSearch {
   bool searching;
 
   CLEVER_HD explicit ThresholdSearch(double fall_) : fall(fall_), searching(fall_ > 0.0) {}
-  CLEVER_HD Bits middle() const { return low + (high - low) / 2; }
+  CLEVER_HD Bits tried(Bits thirds) const {
+    const Bits step = (high - low) * thirds / 3;
+    return low + (step > 1 ? step : 1);
+  }
   // Above all weights where nothing has to fall.
   CLEVER_HD Real threshold() const {
     return fall > 0.0 ? __builtin_bit_cast(Real, low) : static_cast<Real>(INFINITY);
   }
   CLEVER_HD Terms<double> terms(Way<Real> way) const {
     const double filled = static_cast<double>(way.weight) * static_cast<double>(way.room);
-    return {way.weight >= __builtin_bit_cast(Real, middle()) ? filled : 0.0, 0.0};
+    return {way.weight >= __builtin_bit_cast(Real, tried(1)) ? filled : 0.0,
+            way.weight >= __builtin_bit_cast(Real, tried(2)) ? filled : 0.0};
   }
   CLEVER_HD void step(Terms<double> sums) {
-    (sums.first >= fall ? low : high) = middle();
+    const Bits first = tried(1), second = tried(2);
+    (sums.second >= fall ? low : high) = second;
+    if (sums.second < fall) (sums.first >= fall ? low : high) = first;
     searching = high - low > 1;
   }
 };

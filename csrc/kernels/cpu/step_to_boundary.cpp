@@ -42,17 +42,20 @@ struct Ways {
   CLEVER_HD Way<Real> at(int64_t i) const { return {weight[i], velocity[i], room[i]}; }
 };
 
-template <class T, class G, class Real, class Velocity>
-CLEVER_VECTORISED void find_ways(const G* g, const T* center, int64_t numel,
-                                 Descent<Real, Velocity> descent, Ways<Real> ways) {
-  Real *const weight = ways.weight, *const velocity = ways.velocity, *const room = ways.room;
+template <class T, class G, class Real>
+CLEVER_VECTORISED void find_rooms(const G* g, const T* center, int64_t numel, Box<Real> box,
+                                  Real* weight, Real* room) {
 #pragma omp simd
   for (int64_t i = 0; i < numel; ++i) {
-    const Way<Real> way = descent(load(g + i), load(center + i));
-    weight[i] = way.weight;
-    velocity[i] = way.velocity;
-    room[i] = way.room;
+    weight[i] = box.weight(load(g + i));
+    room[i] = box.room(load(g + i), load(center + i));
   }
+}
+
+template <class G, class Real, class Velocity>
+CLEVER_VECTORISED void find_velocities(const G* g, int64_t numel, Velocity of, Real* velocity) {
+#pragma omp simd
+  for (int64_t i = 0; i < numel; ++i) velocity[i] = of(load(g + i));
 }
 
 template <class Search, class Real>
@@ -123,15 +126,13 @@ void step_lane(const StepArguments& args, int64_t lane, Held<T>& held) {
     return;
   }
   const Ways<Real> ways = held.get(numel);
-  const auto find = [&](auto velocity) {
-    find_ways(g, center, numel, Descent<Real, decltype(velocity)>(velocity, args.clip), ways);
-  };
+  find_rooms(g, center, numel, Box<Real>(largest, args.clip), ways.weight, ways.room);
   if (args.p == 1.0) {
-    find(Filled<Real>{largest, static_cast<Real>(INFINITY)});
+    std::fill_n(ways.velocity, numel, Real{0});
     const auto found = searched(ThresholdSearch<Real>(fall.size), ways, numel);
-    find(Filled<Real>{largest, found.threshold()});
+    find_velocities(g, numel, Filled<Real>{largest, found.threshold()}, ways.velocity);
   } else {
-    find(Sharpened<Real>{largest, 1.0 / (args.p - 1.0)});
+    find_velocities(g, numel, Sharpened<Real>{largest, 1.0 / (args.p - 1.0)}, ways.velocity);
   }
   write(x, center, ways, numel, searched(LambdaSearch(fall.size), ways, numel), scale[kStepShare],
         typename Arithmetic<T>::Writer(0.0, args.clip), out);
