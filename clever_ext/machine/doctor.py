@@ -125,6 +125,22 @@ def _moves(device: torch.device, p: float) -> float:
     return _difference(ours, expected)
 
 
+def _steps(device: torch.device, p: float) -> float:
+    """A step within the box, one that fills all of it, and one of no length, from other points."""
+    numbers = torch.arange(6.0 * 2000, device=device).view(6, 2000)
+    points, gradients = torch.sin(numbers[:3]), torch.sin(numbers[3:] + 1)
+    centers = torch.sin(numbers[:2] + 0.1)
+    ours, expected = (torch.zeros(3, 2000, device=device) for _ in range(2))
+    scales = [[100.0, 1.0, 1.0], [1e6, 1.02, 0.5], [-100.0, 1.0, 1.0]]
+    arguments = (
+        points, gradients, centers, torch.tensor([1, 0, 1], device=device),
+        torch.tensor(scales, dtype=torch.float64, device=device), p, -1.0, 1.0,
+    )  # fmt: skip
+    ops.step_to_boundary(ours, *arguments)
+    reference.step_to_boundary(expected, *arguments)
+    return _difference(ours, expected)
+
+
 def _distances(device: torch.device, p: float) -> float:
     x = torch.sin(torch.arange(3.0 * 5000, device=device)).view(3, 5000)
     ours, expected = (torch.zeros(2, dtype=torch.float64, device=device) for _ in range(2))
@@ -141,6 +157,7 @@ def self_test() -> Iterator[Check]:
         ("grad_norm_max", _norms),
         ("reduce_and_resample", _fused),
         ("move_in_lp_ball", _moves),
+        ("step_to_boundary", _steps),
         ("lp_distances", _distances),
     )
     for device in devices():

@@ -11,7 +11,7 @@ import math
 import pytest
 import torch
 from conftest import Backend, needs_emulation
-from op_arguments import DTYPES, dtypes, laid_out, points, start
+from op_arguments import DTYPES, boundary_steps, dtypes, laid_out, points, start
 from torch import Tensor
 
 CPU = torch.ops.clever_ext
@@ -171,6 +171,21 @@ def test_moves_are_those_of_the_cpu(
         torch.testing.assert_close(on_device[3].cpu(), distances[0], rtol=1e-6, atol=0)
 
 
+@dtypes
+@pytest.mark.parametrize("p", EXPONENTS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_steps_to_boundaries_are_those_of_the_cpu(
+    cuda_half: Backend, shape: list[int], p: float, dtype: torch.dtype
+) -> None:
+    for layout in layouts(shape):
+        step = boundary_steps(shape, dtype, layout, p=p, low=-1.1, high=1.2)
+        expected = step.out.clone()
+        CPU.step_to_boundary(expected, *step.arguments()[1:])
+        ours = step.copied(cuda_half.device)
+        cuda_half.ops.step_to_boundary(*ours)
+        torch.testing.assert_close(ours[0].cpu(), expected, rtol=0, atol=one_ulp(dtype))
+
+
 def test_runs_repeat_to_the_bit(cuda_half: Backend) -> None:
     """Blocks and threads come in another order each time."""
     grads = points((1, 8, 5000)).to(cuda_half.device)
@@ -217,3 +232,6 @@ def test_a_missing_point_stops_the_kernel(cuda_half: Backend, column: int, value
     index, distances = torch.tensor([3]), torch.zeros(1, dtype=torch.float64)
     with pytest.raises(RuntimeError, match="__trap"):
         cuda_half.ops.lp_distances(x[:1], x, index, 2.0, distances)
+    scales = torch.ones(1, 3, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="__trap"):
+        cuda_half.ops.step_to_boundary(x[:1], x[:1], x[:1], x, index, scales, 2.0, 0.0, 1.0)
