@@ -286,7 +286,8 @@ def _fill(weight: Floats, speed: Floats, room: Floats, fall: float) -> Floats:
     left = np.concatenate([np.cumsum(rate[order][::-1])[::-1], [0.0]]) + rest
     passed = int(np.sum(filled[1:] + stop[order] * left[1:] < fall))
     size = (fall - filled[passed]) / left[passed] if left[passed] > 0 else math.inf
-    return np.minimum(room, size * speed)
+    way: Floats = np.minimum(room, size * speed)
+    return way
 
 
 def shortest_way(g: Floats, room: Floats, p: float, fall: float) -> Floats:

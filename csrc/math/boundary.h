@@ -1,10 +1,13 @@
 // From a gradient to the nearest point at which a margin, taken as linear, vanishes.
 //
-// Element i goes |d_i| = min(room_i, lambda |velocity_i|), against the sign of its velocity, and the
-// margin falls by the sum of weight_i |d_i|, in units of max |g|. By the conditions of Karush, Kuhn
-// and Tucker the way is the shortest in the p-norm where velocities are sign(g) |g|^(1/(p-1)); for
-// p = 1, the limit, elements are filled one after another, in the order of their weights. FAB (Croce
-// and Hein, ICML 2020) projects so.
+// Element i goes |d_i| = min(room_i, lambda |velocity_i|), against the sign of its velocity, and
+// the margin falls by the sum of weight_i |d_i|, in units of max |g|. By the conditions of Karush,
+// Kuhn and Tucker the way is the shortest in the p-norm where velocities are sign(g)
+// |g|^(1/(p-1)); for p = 1, the limit, elements are filled one after another, in the order of their
+// weights. FAB (Croce and Hein, ICML 2020, arXiv 1907.02044) projects so.
+//
+// In float32 a velocity is at least 1e-38 of the largest: for p below 1.2 a way may be longer than
+// the shortest, but leads to the boundary all the same.
 #pragma once
 
 #include <type_traits>
@@ -98,9 +101,10 @@ struct ThresholdSearch {
 };
 
 // Newton's method for lambda. The fall is concave in it and made of straight pieces, and from below
-// the method never passes the root: each round fills elements, or is the last one. A round divides
-// what is left to fall times the slope by four at least, so that kMaxRounds leave nothing, and less
-// than ten are usual. If they did not, the way would end before the boundary.
+// the method never passes the root: each round fills elements, or is the last one. If h is left to
+// fall and u is the slope, h'/h + u'/u <= 1 from round to round, for the fall is concave: h u is
+// divided by four at least, and by 2^128 in kMaxRounds. A few rounds are usual, some twenty where
+// rooms are of many orders.
 struct LambdaSearch {
   static constexpr int kMaxRounds = 64;
   double fall, lambda;

@@ -67,8 +67,7 @@ struct Lane {
     const typename Arithmetic<T>::Writer writer(0.0, args.clip);
     for_each([&](int64_t i) {
       const double from = static_cast<double>(load(x + i));
-      const double to =
-          found.end(static_cast<double>(load(center + i)), way(i, box, velocity));
+      const double to = found.end(static_cast<double>(load(center + i)), way(i, box, velocity));
       store(out + i, writer.clipped(static_cast<Real>(part_of_way(from, to, share))));
     });
   }
