@@ -28,6 +28,7 @@ OPS = (
     "reduce_and_resample",
     "move_in_lp_ball",
     "lp_distances",
+    "bracket_ends",
 )
 EMULATION_LIBRARY = os.environ.get("CLEVER_EMULATION_LIBRARY")
 needs_emulation = pytest.mark.skipif(

@@ -53,6 +53,7 @@ for _op in (
     "reduce_and_resample",
     "move_in_lp_ball",
     "lp_distances",
+    "bracket_ends",
 ):
     torch.library.register_fake(f"clever_ext::{_op}", _nothing_to_make)
 
@@ -64,3 +65,4 @@ grad_norm_max = torch.ops.clever_ext.grad_norm_max
 reduce_and_resample = torch.ops.clever_ext.reduce_and_resample
 move_in_lp_ball = torch.ops.clever_ext.move_in_lp_ball
 lp_distances = torch.ops.clever_ext.lp_distances
+bracket_ends = torch.ops.clever_ext.bracket_ends

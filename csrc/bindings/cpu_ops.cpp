@@ -86,6 +86,17 @@ void lp_distances(Tensor x, Tensor centers, Tensor index, double p, Tensor dista
       [&](int64_t begin, int64_t end) { cpu::lp_distances(args, begin, end); });
 }
 
+void bracket_ends(Tensor distance, Tensor norm, Tensor margin, Tensor row, Tensor margin_at_image,
+                  Tensor rise, Tensor lower, Tensor upper, Tensor nearest, Tensor steepest) {
+  const EndsArguments args = ends_arguments(distance, norm, margin, row, margin_at_image, rise,
+                                            lower, upper, nearest, steepest);
+  for (int64_t look = 0; look < args.looks; ++look) {
+    STD_TORCH_CHECK(args.is_valid(look), "bracket_ends: row names a row that is not there (",
+                    args.rows, " rows)");
+  }
+  cpu::bracket_ends(args);
+}
+
 }  // namespace
 }  // namespace clever
 
@@ -104,6 +115,10 @@ STABLE_TORCH_LIBRARY(clever_ext, m) {
       "-> ()");
   m.def(
       "lp_distances(Tensor x, Tensor centers, Tensor index, float p, Tensor(a!) distances) -> ()");
+  m.def(
+      "bracket_ends(Tensor distance, Tensor norm, Tensor margin, Tensor row, "
+      "Tensor margin_at_image, Tensor rise, Tensor(a!) lower, Tensor(b!) upper, "
+      "Tensor(c!) nearest, Tensor(d!) steepest) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(clever_ext, CPU, m) {
@@ -112,4 +127,5 @@ STABLE_TORCH_LIBRARY_IMPL(clever_ext, CPU, m) {
   m.impl("reduce_and_resample", TORCH_BOX(&clever::reduce_and_resample));
   m.impl("move_in_lp_ball", TORCH_BOX(&clever::move_in_lp_ball));
   m.impl("lp_distances", TORCH_BOX(&clever::lp_distances));
+  m.impl("bracket_ends", TORCH_BOX(&clever::bracket_ends));
 }
