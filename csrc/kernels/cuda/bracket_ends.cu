@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kThreads) ends_kernel(EndsArguments args) {
     lower.fold(args.row[look], args.lower_end(look));
     upper.fold(args.row[look], args.upper_end(look));
   }
-  __syncthreads();
+  __syncthreads();  // all looks are folded
   for (int64_t row = threadIdx.x; row < args.rows; row += kThreads) {
     lower.settle(row);
     upper.settle(row);
