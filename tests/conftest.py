@@ -29,6 +29,7 @@ OPS = (
     "move_in_lp_ball",
     "step_to_boundary",
     "lp_distances",
+    "bracket_ends",
 )
 EMULATION_LIBRARY = os.environ.get("CLEVER_EMULATION_LIBRARY")
 needs_emulation = pytest.mark.skipif(

@@ -233,6 +233,61 @@ def boundary_steps(
     return BoundaryStep(**{**made, **changes})
 
 
+@dataclass
+class Ends(_Arguments):
+    """The arguments of bracket_ends, in order."""
+
+    distance: Tensor
+    norm: Tensor
+    margin: Tensor
+    row: Tensor
+    margin_at_image: Tensor
+    rise: Tensor
+    lower: Tensor
+    upper: Tensor
+    nearest: Tensor
+    steepest: Tensor
+
+    def run(self, backend) -> list[Tensor]:
+        """Run on a backend's device; what is written, as it is afterwards: lower, upper, looks."""
+        on_device = self.copied(backend.device)
+        backend.ops.bracket_ends(*on_device)
+        for after, before in zip(on_device[:6], self.arguments()[:6], strict=True):
+            torch.testing.assert_close(after.cpu(), before, rtol=0, atol=0, equal_nan=True)
+        return [tensor.cpu() for tensor in on_device[6:]]
+
+    def expected(self) -> list[Tensor]:
+        copies = self.copied("cpu")
+        reference.bracket_ends(*copies)
+        return copies[6:]
+
+    def looks(self, which: Tensor) -> Ends:
+        """Some of the looks, in that order."""
+        return Ends(*(tensor[which] for tensor in self.arguments()[:4]), *self.arguments()[4:])
+
+
+def ends(looks: int, rows: int, seed: int = 0, steps: int | None = None) -> Ends:
+    """Looks at points of rows; one in three a flip. With `steps`, few different numbers."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def numbers(n: int) -> Tensor:
+        out = torch.rand(n, generator=generator, dtype=torch.float64)
+        return out if steps is None else (out * steps).floor() / steps
+
+    return Ends(
+        distance=2 * numbers(looks),
+        norm=torch.where(numbers(looks) < 0.3, 0.0, 3 * numbers(looks)),
+        margin=1.5 * numbers(looks) - 0.5,
+        row=torch.randint(0, max(1, rows), (looks,), generator=generator),
+        margin_at_image=numbers(rows) + 0.25,
+        rise=0.2 * numbers(rows),
+        lower=torch.where(numbers(rows) < 0.5, INF, numbers(rows)),
+        upper=torch.where(numbers(rows) < 0.5, INF, numbers(rows)),
+        nearest=torch.full((rows,), 77),
+        steepest=torch.full((rows,), 77),
+    )
+
+
 def refuses(backend, op: str, arguments: dict, message: str) -> None:
     """Check that bad arguments are refused with this message, and that nothing is written."""
     values = []

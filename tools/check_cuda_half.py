@@ -50,6 +50,12 @@ def arguments(device: str) -> dict[str, tuple[Any, ...]]:
             *(numbers(4, dtype=int64), numbers(4, 3, dtype=float64), 2.0, -INF, INF),
         ),
         "lp_distances": (x, numbers(2, 3, 5), cursor, 2.0, numbers(4, dtype=float64)),
+        "bracket_ends": (
+            *(numbers(4, dtype=float64) for _ in range(3)),
+            cursor,
+            *(numbers(2, dtype=float64) for _ in range(4)),
+            *(numbers(2, dtype=int64) for _ in range(2)),
+        ),
     }
 
 
@@ -109,6 +115,7 @@ def check_messages() -> None:
         ("move_in_lp_ball", 4, torch.zeros(4, 3), "rows must have shape [4, 5]"),
         ("step_to_boundary", 4, torch.zeros(5), "index must have shape [4]"),
         ("lp_distances", 2, torch.zeros(5), "index must have shape [4]"),
+        ("bracket_ends", 3, torch.zeros(5), "row must have shape [4]"),
     )
     for op, position, value, message in wrong:
         args = list(arguments("cpu")[op])

@@ -54,6 +54,7 @@ for _op in (
     "move_in_lp_ball",
     "step_to_boundary",
     "lp_distances",
+    "bracket_ends",
 ):
     torch.library.register_fake(f"clever_ext::{_op}", _nothing_to_make)
 
@@ -66,3 +67,4 @@ reduce_and_resample = torch.ops.clever_ext.reduce_and_resample
 move_in_lp_ball = torch.ops.clever_ext.move_in_lp_ball
 step_to_boundary = torch.ops.clever_ext.step_to_boundary
 lp_distances = torch.ops.clever_ext.lp_distances
+bracket_ends = torch.ops.clever_ext.bracket_ends

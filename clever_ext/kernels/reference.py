@@ -357,3 +357,46 @@ def lp_distances(x: Tensor, centers: Tensor, index: Tensor, p: float, distances:
         if center >= 0:
             offset = x[row].double() - centers[center].double()
             distances[row] = _norms(offset.reshape(1, -1), p)[0]
+
+
+def bracket_ends(
+    distance: Tensor,
+    norm: Tensor,
+    margin: Tensor,
+    row: Tensor,
+    margin_at_image: Tensor,
+    rise: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    nearest: Tensor,
+    steepest: Tensor,
+) -> None:
+    """Fold looks at points into the two ends of brackets; name the looks that made them smaller.
+
+    A look [looks] has a point's distance r from its image, the norm of the gradient there (0 where
+    none was taken), its margin, and the row that it tells of; several looks may be of one point. A
+    row [rows] has the margin at the image, and the rise by which the margin must have moved for a
+    secant to count where it is still positive. With slope = max(norm, secant),
+
+        lower = min(lower, max(r, margin_at_image / slope)),    upper = min(upper, r of flips).
+
+    A NaN is the smallest of all. steepest and nearest [rows] become the numbers of the looks, the
+    first ones of several, that gave a new lower and a new upper end; -1 where there is none, and
+    where the end is NaN. Ends and distances are not negative: CUDA compares them as the bits of
+    such numbers.
+    """
+    before = margin_at_image[row]
+    flipped = margin <= 0
+    change = (before - margin).abs()
+    counts = (distance > 0) & (flipped | (change > rise[row]))
+    slope = torch.maximum(norm, torch.where(counts, change / distance, 0.0))
+    reached = torch.where(before > 0, before / slope, 0.0)
+    lower_ends = torch.maximum(distance, torch.where(slope.isnan(), slope, reached))
+    upper_ends = torch.where(flipped, distance, math.inf)
+    for end, found, look in ((lower, lower_ends, steepest), (upper, upper_ends, nearest)):
+        for number in range(len(end)):
+            of_row = (row == number).nonzero()[:, 0]
+            smallest = torch.cat([end[number : number + 1], found[of_row]]).amin()
+            givers = of_row[found[of_row] == smallest]
+            look[number] = givers[0] if smallest < end[number] else -1
+            end[number] = smallest

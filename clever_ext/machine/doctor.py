@@ -150,6 +150,20 @@ def _distances(device: torch.device, p: float) -> float:
     return _difference(ours, expected)
 
 
+def _ends(device: torch.device, p: float) -> float:
+    """Looks at five points for each of four rows, flips among them."""
+    x = torch.sin(torch.arange(20.0 * 50, dtype=torch.float64, device=device)).view(20, 50)
+    row, norm = torch.arange(20, device=device) % 4, x[:, 0].abs()
+    looks = (torch.linalg.vector_norm(x, p, dim=1), norm, x[:, 1].contiguous(), row)
+    found = []
+    for fold in (ops.bracket_ends, reference.bracket_ends):
+        upper = 2 * norm[:4] + 50
+        ends = (upper.clone(), upper, row[:4].clone(), row[:4].clone())
+        fold(*looks, norm[4:8] + 0.5, norm[8:12], *ends)
+        found.append(torch.cat(ends))
+    return _difference(*found)
+
+
 def self_test() -> Iterator[Check]:
     """Compare each kernel with its reference on each device, for every named norm and one more."""
     kernels: tuple[tuple[str, Callable[[torch.device, float], float]], ...] = (
@@ -159,6 +173,7 @@ def self_test() -> Iterator[Check]:
         ("move_in_lp_ball", _moves),
         ("step_to_boundary", _steps),
         ("lp_distances", _distances),
+        ("bracket_ends", _ends),
     )
     for device in devices():
         for name, difference in kernels:

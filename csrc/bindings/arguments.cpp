@@ -318,4 +318,39 @@ DistanceArguments distance_arguments(const Tensor& x, const Tensor& centers, con
   return args;
 }
 
+EndsArguments ends_arguments(const Tensor& distance, const Tensor& norm, const Tensor& margin,
+                             const Tensor& row, const Tensor& margin_at_image, const Tensor& rise,
+                             Tensor& lower, Tensor& upper, Tensor& nearest, Tensor& steepest) {
+  constexpr const char* kOp = "bracket_ends";
+  STD_TORCH_CHECK(distance.dim() == 1, kOp, ": distance must be [looks], got ", shape_of(distance));
+  STD_TORCH_CHECK(lower.dim() == 1, kOp, ": lower must be [rows], got ", shape_of(lower));
+  EndsArguments args{};
+  args.looks = distance.size(0);
+  args.rows = lower.size(0);
+  const auto check = [&](const char* name, const Tensor& t, ScalarType type, int64_t count) {
+    check_plain(kOp, name, t, type, {count});
+    check_same_device(kOp, name, t, lower);
+  };
+  const auto floats = [&](const char* name, const Tensor& t, int64_t count) {
+    check(name, t, ScalarType::Double, count);
+    return static_cast<const double*>(t.const_data_ptr());
+  };
+  args.distance = floats("distance", distance, args.looks);
+  args.norm = floats("norm", norm, args.looks);
+  args.margin = floats("margin", margin, args.looks);
+  args.margin_at_image = floats("margin_at_image", margin_at_image, args.rows);
+  args.rise = floats("rise", rise, args.rows);
+  check("row", row, ScalarType::Long, args.looks);
+  check("lower", lower, ScalarType::Double, args.rows);
+  check("upper", upper, ScalarType::Double, args.rows);
+  check("nearest", nearest, ScalarType::Long, args.rows);
+  check("steepest", steepest, ScalarType::Long, args.rows);
+  args.row = static_cast<const int64_t*>(row.const_data_ptr());
+  args.lower = static_cast<double*>(lower.mutable_data_ptr());
+  args.upper = static_cast<double*>(upper.mutable_data_ptr());
+  args.nearest = static_cast<int64_t*>(nearest.mutable_data_ptr());
+  args.steepest = static_cast<int64_t*>(steepest.mutable_data_ptr());
+  return args;
+}
+
 }  // namespace clever

@@ -37,4 +37,8 @@ StepArguments step_arguments(Tensor& out, const Tensor& points, const Tensor& gr
 DistanceArguments distance_arguments(const Tensor& x, const Tensor& centers, const Tensor& index,
                                      double p, Tensor& distances);
 
+EndsArguments ends_arguments(const Tensor& distance, const Tensor& norm, const Tensor& margin,
+                             const Tensor& row, const Tensor& margin_at_image, const Tensor& rise,
+                             Tensor& lower, Tensor& upper, Tensor& nearest, Tensor& steepest);
+
 }  // namespace clever

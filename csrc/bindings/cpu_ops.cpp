@@ -100,6 +100,17 @@ void lp_distances(Tensor x, Tensor centers, Tensor index, double p, Tensor dista
       [&](int64_t begin, int64_t end) { cpu::lp_distances(args, begin, end); });
 }
 
+void bracket_ends(Tensor distance, Tensor norm, Tensor margin, Tensor row, Tensor margin_at_image,
+                  Tensor rise, Tensor lower, Tensor upper, Tensor nearest, Tensor steepest) {
+  const EndsArguments args = ends_arguments(distance, norm, margin, row, margin_at_image, rise,
+                                            lower, upper, nearest, steepest);
+  for (int64_t look = 0; look < args.looks; ++look) {
+    STD_TORCH_CHECK(args.is_valid(look), "bracket_ends: row names a row that is not there (",
+                    args.rows, " rows)");
+  }
+  cpu::bracket_ends(args);
+}
+
 }  // namespace
 }  // namespace clever
 
@@ -121,6 +132,10 @@ STABLE_TORCH_LIBRARY(clever_ext, m) {
       "Tensor index, Tensor scales, float p, float low, float high) -> ()");
   m.def(
       "lp_distances(Tensor x, Tensor centers, Tensor index, float p, Tensor(a!) distances) -> ()");
+  m.def(
+      "bracket_ends(Tensor distance, Tensor norm, Tensor margin, Tensor row, "
+      "Tensor margin_at_image, Tensor rise, Tensor(a!) lower, Tensor(b!) upper, "
+      "Tensor(c!) nearest, Tensor(d!) steepest) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(clever_ext, CPU, m) {
@@ -130,4 +145,5 @@ STABLE_TORCH_LIBRARY_IMPL(clever_ext, CPU, m) {
   m.impl("move_in_lp_ball", TORCH_BOX(&clever::move_in_lp_ball));
   m.impl("step_to_boundary", TORCH_BOX(&clever::step_to_boundary));
   m.impl("lp_distances", TORCH_BOX(&clever::lp_distances));
+  m.impl("bracket_ends", TORCH_BOX(&clever::bracket_ends));
 }

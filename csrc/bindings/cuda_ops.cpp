@@ -78,6 +78,13 @@ void lp_distances(Tensor x, Tensor centers, Tensor index, double p, Tensor dista
   launch_on(x, [&](void* stream) { cuda::lp_distances(args, stream); });
 }
 
+void bracket_ends(Tensor distance, Tensor norm, Tensor margin, Tensor row, Tensor margin_at_image,
+                  Tensor rise, Tensor lower, Tensor upper, Tensor nearest, Tensor steepest) {
+  const EndsArguments args = ends_arguments(distance, norm, margin, row, margin_at_image, rise,
+                                            lower, upper, nearest, steepest);
+  launch_on(lower, [&](void* stream) { cuda::bracket_ends(args, stream); });
+}
+
 }  // namespace
 }  // namespace clever
 
@@ -93,4 +100,5 @@ STABLE_TORCH_LIBRARY_IMPL(clever_ext, CUDA, m) {
   m.impl("move_in_lp_ball", TORCH_BOX(&clever::move_in_lp_ball));
   m.impl("step_to_boundary", TORCH_BOX(&clever::step_to_boundary));
   m.impl("lp_distances", TORCH_BOX(&clever::lp_distances));
+  m.impl("bracket_ends", TORCH_BOX(&clever::bracket_ends));
 }

@@ -97,10 +97,12 @@ class Ends:
         logits = subjects.logits[rows.image]
         self.rise = self._of_rows(SHORTEST_RISE * np.abs(logits).max(axis=1))
         self.largest = self._of_rows(norm_at_image).clone()  # the array is the caller's
-        self.lower = self._bound(torch.zeros_like(self.margin), self.largest, self.margin)
-        self.upper = torch.full_like(self.lower, math.inf)
+        self.lower = torch.full_like(self.margin, math.inf)
+        self.upper = self.lower.clone()
         self.spent = torch.ones(self.n, dtype=torch.int64, device=self.device)
         self.flip = self.centers.clone()
+        here, no_flip = torch.zeros_like(self.margin), torch.full_like(self.margin, math.inf)
+        self._note(self.row, self.centers, no_flip, here, self.largest)
         self.curve = [self.lower.clone()]
         self.curve_spent = [self.spent.clone()]
         self.widths, self.reach = self._reaches()
@@ -121,12 +123,6 @@ class Ends:
         else:
             widths = (most - least).clamp(min=1e-3)
         return widths, widths * flat.shape[1] ** (1 / self.p)
-
-    @staticmethod
-    def _bound(distance: Tensor, slope: Tensor, margin: Tensor) -> Tensor:
-        """Return max(r, g(x0) / slope); a margin of 0 or less gives r."""
-        ratio = torch.where(margin > 0, margin / slope, 0.0)
-        return torch.maximum(distance, torch.where(slope.isnan(), slope, ratio))
 
     def lanes(self, row: Tensor, x: Tensor) -> Lanes:
         """Look at points [lanes, *shape] of some rows: both ends take note."""
@@ -162,19 +158,13 @@ class Ends:
         return distance
 
     def _note(self, row: Tensor, x: Tensor, margin: Tensor, distance: Tensor, norm: Tensor) -> None:
-        flipped = margin <= 0
-        change = (self.margin[row] - margin).abs()
-        counts = (distance > 0) & (flipped | (change > self.rise[row]))
-        slope = torch.maximum(norm, torch.where(counts, change / distance, 0.0))
-        bounds = self._bound(distance, slope, self.margin[row])
-        self.lower.scatter_reduce_(0, row, bounds, "amin")
-        flips = torch.where(flipped, distance, math.inf)
-        nearest = self.upper.scatter_reduce(0, row, flips, "amin")
-        lane = torch.arange(len(row), device=self.device)
-        first = self._first(row, torch.where(flips == nearest[row], lane, len(row)))
-        nearer = (nearest < self.upper).nonzero()[:, 0]
-        self.flip[nearer] = x[first[nearer]]
-        self.upper = nearest
+        nearest, steepest = torch.empty_like(self.row), torch.empty_like(self.row)
+        ops.bracket_ends(
+            distance, norm, margin, row, self.margin, self.rise,
+            self.lower, self.upper, nearest, steepest,
+        )  # fmt: skip
+        nearer = (nearest >= 0).nonzero()[:, 0]
+        self.flip[nearer] = x[nearest[nearer]]
 
     def move(
         self,

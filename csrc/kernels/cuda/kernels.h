@@ -11,5 +11,6 @@ void reduce_and_resample(const ResampleArguments& args, void* stream);
 void move_in_lp_ball(const MoveArguments& args, void* stream);
 void step_to_boundary(const StepArguments& args, void* stream);
 void lp_distances(const DistanceArguments& args, void* stream);
+void bracket_ends(const EndsArguments& args, void* stream);
 
 }  // namespace clever::cuda
