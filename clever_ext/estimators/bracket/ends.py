@@ -6,7 +6,8 @@ max(||d||_q, |g(x0) - g(x)| / r). Then
     lower = min over points of max(r, g(x0) / slope),    upper = min over those with g(x) <= 0 of r.
 
 Both are minima, so that neither the order of the looks nor who makes them matters. Proofs are in
-docs/concepts/bracket.md.
+docs/concepts/bracket.md. A look makes the gradient of one row's margin and knows the margins of all
+targets: the other rows of the image take note of secants and flips.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class Ends:
 
     Args:
         subjects: The images; their engine is running.
-        rows: Each (image, target) once, of one norm.
+        rows: Each (image, target) once, of one norm; those of an image stand together.
+        n_targets: How many these are.
         norm_at_image: [rows], gradient norms at the images themselves.
         settings: Seed and clip.
         count: Called with the gradients of each look.
@@ -71,6 +73,8 @@ class Ends:
         lower: [rows], and upper: the two ends so far.
         flip: [rows, *shape], the nearest point whose margin was not positive; the image where there
             is none.
+        steepest: [rows, *shape], the point that decided the lower end, the image at first; None
+            where witnesses are not kept.
         largest: [rows], the largest gradient norm.
         spent: [rows], gradients, that at the image among them.
         widths: [rows], how far away valid data may be in an element.
@@ -81,6 +85,7 @@ class Ends:
         self,
         subjects: Subjects,
         rows: Rows,
+        n_targets: int,
         norm_at_image: Floats,
         settings: Settings,
         count: Callable[[int], None],
@@ -88,10 +93,12 @@ class Ends:
         self.plan, self.settings, self.count = subjects.engine.plan, settings, count
         self.p = float(rows.norm[0])
         self.q = dual_exponent(self.p)
-        images, self.classes, self.targets = subjects.tensors(rows.image, rows.target[:, None])
+        images, self.classes, targets = subjects.tensors(rows.image, rows.target[:, None])
         self.centers, self.device = as_points(images, 1), images.device
         self.n = len(rows)
         self.row = torch.arange(self.n, device=self.device)
+        self.related = _related(self.row, n_targets)
+        self.targets = targets[:, 0][self.related]
         self.ids = torch.from_numpy(subjects.batch.image_ids[rows.image]).to(self.device)
         self.margin = self._of_rows(subjects.margins(rows.image, rows.target))
         logits = subjects.logits[rows.image]
@@ -101,7 +108,9 @@ class Ends:
         self.upper = self.lower.clone()
         self.spent = torch.ones(self.n, dtype=torch.int64, device=self.device)
         self.flip = self.centers.clone()
-        here, no_flip = torch.zeros_like(self.margin), torch.full_like(self.margin, math.inf)
+        self.steepest = self.centers.clone() if settings.keep_witness else None
+        here = torch.zeros_like(self.margin)
+        no_flip = self.margin.new_full(self.targets.shape, math.inf)
         self._note(self.row, self.centers, no_flip, here, self.largest)
         self.curve = [self.lower.clone()]
         self.curve_spent = [self.spent.clone()]
@@ -137,7 +146,7 @@ class Ends:
         self.curve.append(self.lower.clone())
         self.curve_spent.append(self.spent.clone())
         self.count(len(row))
-        return Lanes(row, x, gradient, margin, norm[0], distance)
+        return Lanes(row, x, gradient, margin[:, 0], norm[0], distance)
 
     def curves(self) -> tuple[list[Floats], list[Floats]]:
         """Return for each row its lower ends, falling, and after how many gradients each was so."""
@@ -148,8 +157,8 @@ class Ends:
     def margins(self, row: Tensor, x: Tensor) -> Tensor:
         """Return the margins at points, by forward passes alone; both ends take note."""
         margin = margins_at(self.plan, x, self.classes[row], self.targets[row])
-        self._note(row, x, margin, self.distances(row, x), torch.zeros_like(margin))
-        return margin
+        self._note(row, x, margin, self.distances(row, x), torch.zeros_like(margin[:, 0]))
+        return margin[:, 0]
 
     def distances(self, row: Tensor, x: Tensor) -> Tensor:
         """Return the distances [lanes] of points from their images."""
@@ -158,13 +167,29 @@ class Ends:
         return distance
 
     def _note(self, row: Tensor, x: Tensor, margin: Tensor, distance: Tensor, norm: Tensor) -> None:
+        """Let all rows of the images take note of points.
+
+        Args:
+            row: [lanes].
+            x: [lanes, *shape].
+            margin: [lanes, T], of the row's own target and the image's others.
+            distance: [lanes].
+            norm: [lanes], of the own margin's gradient; 0 where there is none.
+        """
+        n_targets = margin.shape[1]
+        norms = torch.zeros_like(margin)
+        norms[:, 0] = norm
         nearest, steepest = torch.empty_like(self.row), torch.empty_like(self.row)
         ops.bracket_ends(
-            distance, norm, margin, row, self.margin, self.rise,
+            distance.repeat_interleave(n_targets), norms.flatten(), margin.flatten(),
+            self.related[row].flatten(), self.margin, self.rise,
             self.lower, self.upper, nearest, steepest,
         )  # fmt: skip
-        nearer = (nearest >= 0).nonzero()[:, 0]
-        self.flip[nearer] = x[nearest[nearer]]
+        for points, look in ((self.flip, nearest), (self.steepest, steepest)):
+            if points is None:
+                continue
+            changed = (look >= 0).nonzero()[:, 0]
+            points[changed] = x[look[changed] // n_targets]
 
     def move(
         self,
@@ -176,7 +201,7 @@ class Ends:
         directions: Tensor | None = None,
         sharp: float | None = None,
         noise: float | Tensor = 0.0,
-        sample: int | None = None,
+        sample: tuple[int, int] | None = None,
         p: float | None = None,
     ) -> Tensor:
         """Return bases + along * unit directions + noise, within radius [lanes] of the images.
@@ -189,12 +214,15 @@ class Ends:
             directions: [lanes, *shape] gradients; the unit vector is that of steepest ascent.
             sharp: Exponent of the directions, where it is not that of p.
             noise: [lanes], the radius of uniform noise.
-            sample: Number of the noise, another one for each use; lanes of a row differ by theirs.
+            sample: Numbers of round and use that the noise has; lanes of a row differ by theirs.
             p: Of moves and ball, where it is not the rows' own.
         """
         n, lane = len(row), torch.arange(len(row), device=self.device)
         out = points_like(self.centers[0], n)
-        number = lane if sample is None else lane - self._first(row, lane)[row] + (sample << 8)
+        number = lane
+        if sample is not None:
+            of_round, use = sample
+            number = self.numbers(row) + (use << 8) + (of_round << 16)
         moves = torch.stack([lane, lane, row, self.ids[row], number], dim=1)
         if bases is self.centers:
             moves[:, 0] = row
@@ -209,6 +237,37 @@ class Ends:
         )  # fmt: skip
         return out
 
-    def _first(self, row: Tensor, lane: Tensor) -> Tensor:
-        """Return the smallest of the numbers [lanes] of each row; their count where it has none."""
-        return torch.full_like(self.row, len(row)).scatter_reduce(0, row, lane, "amin")
+    def toward_boundary(self, lanes: Lanes, beyond: Tensor, share: float) -> Tensor:
+        """Return points a share of the way to where linear margins vanish, nearest to the images.
+
+        Args:
+            lanes: Where the margins and their gradients are known.
+            beyond: [lanes], by how many margins they shall fall: more than 1 to pass the boundary.
+            share: Of the way.
+        """
+        x = points_like(self.centers[0], len(lanes.row))
+        scales = torch.stack([lanes.margin, beyond, torch.full_like(beyond, share)], dim=1)
+        ops.step_to_boundary(
+            x, lanes.x, lanes.gradient, self.centers, lanes.row, scales, self.p, *self.settings.clip
+        )
+        return x
+
+    def free(self, lanes: Lanes) -> Tensor:
+        """Return the gradients, 0 where the end of valid data is in the way down; overwritten."""
+        low, high = self.settings.clip
+        x, gradient = lanes.x, lanes.gradient
+        stuck = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
+        return gradient.masked_fill_(stuck, 0.0)
+
+    def numbers(self, row: Tensor) -> Tensor:
+        """Number the lanes [lanes] of each row, from 0."""
+        lane = torch.arange(len(row), device=self.device)
+        first = torch.full_like(self.row, len(row)).scatter_reduce(0, row, lane, "amin")
+        return lane - first[row]
+
+
+def _related(row: Tensor, n_targets: int) -> Tensor:
+    """Return for each of the rows [rows] itself and the others of its image, [rows, n_targets]."""
+    first = row - row % n_targets
+    place = torch.arange(n_targets, device=row.device)
+    return first[:, None] + (row[:, None] + place) % n_targets

@@ -16,7 +16,7 @@ from ..protocol import Scored
 from ..subjects import Rows, Subjects
 from ..tables import joined_flags, signs_of_masking, status_of, tabulate
 from .ends import Ends
-from .search import search, visit
+from .search import FEWEST_GRADIENTS, search, visit
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,8 +24,8 @@ NAME = "steepest"
 OPTIONS = frozenset({"keep_witness", "candidates"})
 AT_MOST = True
 
-#: Gradients of one row: where nothing else is asked for, and at least.
-DEFAULT_GRADIENTS, FEWEST_GRADIENTS = 100, 16
+#: Gradients of one row where nothing else is asked for.
+DEFAULT_GRADIENTS = 100
 #: Bytes that the lanes of rows in step may take, and buffers of points that a row has.
 _BYTES, _BUFFERS = 2**29, 32
 
@@ -91,15 +91,17 @@ def _parts(
     subjects.engine.ready(*subjects.tensors(images, first), counter.most)
     image = subjects.batch.images
     at_once = max(1, _BYTES // (_BUFFERS * image[0].numel() * image.element_size()))
+    together = subjects.n_targets
+    at_once = max(1, at_once // together) * together
     for p in np.unique(rows.norm):
         of_norm = np.flatnonzero(rows.norm == p)
         for begin in range(0, len(of_norm), at_once):
             places = of_norm[begin : begin + at_once]
             some, norms = rows.take(places), at_image[places]
-            ends = Ends(subjects, some, norms, settings, counter.add)
+            ends = Ends(subjects, some, together, norms, settings, counter.add)
             if subjects.batch.candidates is not None:
                 visit(ends, subjects.candidates(some.image))
-            search(ends, settings.max_gradients)
+            search(ends, 1, settings.max_gradients)
             yield places, _columns(subjects, settings, some, norms, ends)
 
 
