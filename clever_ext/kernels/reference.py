@@ -297,7 +297,8 @@ def shortest_way(g: Floats, room: Floats, p: float, fall: float) -> Floats:
     go equally far.
     """
     largest = np.abs(g).max()
-    weight, fall = np.abs(g) / largest, fall / largest
+    weight: Floats = np.abs(g) / largest
+    fall /= largest
     if fall <= 0:
         return np.zeros_like(weight)
     if p > 1:
@@ -307,7 +308,7 @@ def shortest_way(g: Floats, room: Floats, p: float, fall: float) -> Floats:
         on = weight == level
         way[on] = _fill(weight[on], np.ones(on.sum()), room[on], fall)
         fall -= weight[on] @ way[on]
-        if (way[on] < room[on]).any():
+        if fall <= 0 or (way[on] < room[on]).any():
             break
     return way
 
