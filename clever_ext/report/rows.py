@@ -108,7 +108,7 @@ def _facts(run: Run, row: pd.Series[Any]) -> list[tuple[str, str]]:
         ("its 95 % interval", _interval(*location_interval(row)) if sampled else ""),
         ("largest gradient norm", _number(row["max_norm"])),
         ("gradient norm at the picture", _number(row["norm_at_image"])),
-        ("first-order score", _number(row["first_order"]) if row["norm_at_image"] >= 0 else ""),
+        ("first order", _number(row["first_order"]) if row["norm_at_image"] >= 0 else ""),
         ("nearest flip seen", _number(row["nearest_flip"]).replace("inf", "none")),
         ("shape", _number(row["shape"])),
         ("scale", _number(row["scale"])),
