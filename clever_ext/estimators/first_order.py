@@ -39,7 +39,7 @@ def check(settings: Settings) -> None:
     """Refuse a race and a tolerance: there is nothing to save, and no interval."""
     if settings.race or settings.tolerance is not None:
         raise CleverError(
-            f'estimator="{NAME}" with race=True or a tolerance',
+            'estimator="first-order" with race=True or a tolerance',
             "neither: a row takes one gradient",
             "leave them out",
         )
