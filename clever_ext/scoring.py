@@ -165,9 +165,11 @@ def clever_score(
             "fold_batch_norm", "channels_last", "bfloat16", "float16", "compile", "tf32" and
             "cuda_graph", "auto" among them or not. A copy is changed, never the model. "auto" uses
             what changes rounding alone and is measured to be faster. See docs/guide/speed.md.
-        estimator: "clever", or "steepest": L is replaced by the largest gradient norm or secant
-            that a search of the ball finds, which is proved to be no larger; `n_batches` and
-            `batch_samples` are not used then. docs/guide/which-score.md tells which to choose.
+        estimator: "clever"; "steepest": L is replaced by the largest gradient norm or secant
+            that a search of the ball finds, which is proved to be no larger; or "first-order": it
+            is that at the image alone, one gradient for all norms, and without a radius nothing
+            caps the score. `n_batches` and `batch_samples` are not used by these two.
+            docs/guide/which-score.md tells which to choose.
         max_gradients: What a search, or a tolerance, may spend for each image, target and norm;
             default 2,000, 100 for the bracket, and for a tolerance the paper's 512,000.
         keep_witness: Whether rows keep the steepest point that was found; of a bracket, its nearest

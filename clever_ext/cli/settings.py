@@ -61,7 +61,8 @@ def _add_samples(how: argparse._ArgumentGroup) -> None:
         "--estimator",
         default="clever",
         metavar="NAME",
-        help="clever draws random samples; steepest searches for the largest gradient",
+        help="clever draws random samples; steepest searches for the largest gradient; first-order "
+        "takes the one at the picture",
     )
     how.add_argument(
         "--tolerance",

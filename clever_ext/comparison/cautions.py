@@ -100,7 +100,7 @@ def of_settings(a: Side, b: Side, estimator: str) -> list[Caution]:
 
 
 def _of_gradients(a: Side, b: Side, estimator: str) -> list[Caution]:
-    names = ["max_gradients"] if estimator == "steepest" else ["n_batches", "batch_samples"]
+    names = ["n_batches", "batch_samples"] if estimator == "clever" else ["max_gradients"]
     budget = [
         math.prod(_settings(side, estimator).get(name) or 1 for name in names) for side in (a, b)
     ]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..classifier.oracle import margins_and_gradients, margins_of
-from ..engine.at_points import in_batches
+from ..engine.at_points import filled, in_batches
 from ..engine.plan import Plan
 from ..kernels import ops
 from ..kernels.balls import dual_exponent
@@ -63,7 +63,7 @@ def gradients_at(
     margins = torch.empty(targets.shape, dtype=torch.float64, device=x.device)
 
     def work(part: slice) -> None:
-        points, of, to = _filled(plan, x[part], classes[part], targets[part])
+        points, of, to = filled(plan, x[part], classes[part], targets[part])
         n = len(x[part])
         found, gradients = margins_and_gradients(plan.oracle, points, of, to[:, :1], to[:, 1:])
         margins[part] = found[:n].double()
@@ -78,18 +78,9 @@ def margins_at(plan: Plan, x: Tensor, classes: Tensor, targets: Tensor) -> Tenso
     margins = torch.empty(targets.shape, dtype=torch.float64, device=x.device)
 
     def work(part: slice) -> None:
-        (points,) = _filled(plan, x[part])
+        (points,) = filled(plan, x[part])
         logits = plan.oracle.logits(points)[: len(x[part])]
         margins[part] = margins_of(logits, classes[part], targets[part]).double()
 
     in_batches(plan, len(x), work)
     return margins
-
-
-def _filled(plan: Plan, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """Repeat the rows of tensors to the size that a plan's passes have, where that is fixed."""
-    n = len(tensors[0])
-    if not plan.fixed_batch or n >= plan.device_batch:
-        return tensors
-    fill = torch.arange(plan.device_batch, device=tensors[0].device) % n
-    return tuple(tensor[fill] for tensor in tensors)

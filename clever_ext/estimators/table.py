@@ -10,14 +10,16 @@ from ..arguments import check_flag, check_share, is_several, shown
 from ..errors import CleverError
 from ..inputs.settings import Settings
 from ..inputs.targets import class_numbers
-from ..kernels.balls import check_clip, check_integer, check_norm, check_radii
-from . import clever, race, radius, tolerance
+from ..kernels.balls import AUTO, check_clip, check_integer, check_norm, check_radii
+from . import clever, first_order, race, radius, tolerance
 from .bracket import estimator as bracket
 from .protocol import Estimator
 from .steepest import estimator as steepest
 
 #: The first that a call asks for makes its scores.
-ESTIMATORS: tuple[Estimator, ...] = (bracket, steepest, tolerance, race, radius, clever)
+ESTIMATORS: tuple[Estimator, ...] = (
+    bracket, steepest, first_order, tolerance, race, radius, clever,
+)  # fmt: skip
 
 
 def names() -> tuple[str, ...]:
@@ -73,6 +75,8 @@ def check_settings(
         raise CleverError(
             f"norm={shown(norm)} names no norm or one twice", "different norms", "name each once"
         )
+    if radius is None and estimator == first_order.NAME:
+        radius = AUTO
     if isinstance(radius, Mapping):
         radius = {check_norm(p): value for p, value in radius.items()}
     settings = Settings(
@@ -92,7 +96,7 @@ def check_settings(
     asked = estimator_of(settings)
     budget = asked.budget(settings)
     options = {
-        "max_gradients": max_gradients if budget is None else None,
+        "max_gradients": max_gradients,
         "keep_witness": keep_witness or None,
         "candidates": candidates,
     }

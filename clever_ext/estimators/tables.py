@@ -148,7 +148,7 @@ def tabulate(
         "predicted": subjects.predicted[both.image],
         "target": both.target,
         "norm": both.norm,
-        "radius": both.radius,
+        "radius": np.concatenate([columns.get("radius", rows.radius), skipped.radius]),
         "margin": subjects.margins(both.image, both.target),
     }
     order = np.argsort(both.image, kind="stable")

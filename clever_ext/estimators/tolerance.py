@@ -22,7 +22,7 @@ from .subjects import Held, Rows, Subjects
 Floats = npt.NDArray[np.float64]
 
 NAME = "clever"
-OPTIONS: frozenset[str] = frozenset()
+OPTIONS = frozenset({"max_gradients"})
 AT_MOST = True
 
 #: What the paper spends on one score: 500 batches of 1,024.

@@ -92,8 +92,9 @@ def _row(run: Run, row: pd.Series[Any]) -> Row:
 def _facts(run: Run, row: pd.Series[Any]) -> list[tuple[str, str]]:
     """Say what is known of a row, the reason of an error first; what is not known is left out."""
     steepest = row["estimator"] == "steepest"
+    sampled = not steepest and row["estimator"] != "first-order"
     between = "between" if steepest else "95 % interval"
-    constant = "steepest seen (L')" if steepest else "location (Lipschitz estimate)"
+    constant = "location (Lipschitz estimate)" if sampled else "steepest seen (L')"
     said: Sequence[tuple[str, str]] = (
         ("error", row["error"]),
         ("label", run.class_name(row["label"])),
@@ -104,9 +105,10 @@ def _facts(run: Run, row: pd.Series[Any]) -> list[tuple[str, str]]:
         ("radius R", _number(row["radius"])),
         ("margin", _number(row["margin"])),
         (constant, _number(row["lipschitz"])),
-        ("its 95 % interval", "" if steepest else _interval(*location_interval(row))),
+        ("its 95 % interval", _interval(*location_interval(row)) if sampled else ""),
         ("largest gradient norm", _number(row["max_norm"])),
         ("gradient norm at the picture", _number(row["norm_at_image"])),
+        ("first order", _number(row["first_order"]) if row["norm_at_image"] >= 0 else ""),
         ("nearest flip seen", _number(row["nearest_flip"]).replace("inf", "none")),
         ("shape", _number(row["shape"])),
         ("scale", _number(row["scale"])),

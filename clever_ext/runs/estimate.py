@@ -94,7 +94,7 @@ def estimate(
 
 def run_bytes(settings: Settings, n_rows: int, n_pieces: int) -> int:
     """Return about how many bytes a run writes."""
-    n_maxima = 0 if settings.estimator == "steepest" else settings.n_batches
+    n_maxima = settings.n_batches if settings.estimator == "clever" else 0
     return n_rows * (_ROW_BYTES + 8 * n_maxima) + n_pieces * _PART_BYTES
 
 

@@ -21,7 +21,7 @@ from .search import FEWEST_GRADIENTS, search, visit
 Floats = npt.NDArray[np.float64]
 
 NAME = "steepest"
-OPTIONS = frozenset({"keep_witness", "candidates"})
+OPTIONS = frozenset({"keep_witness", "candidates", "max_gradients"})
 AT_MOST = True
 
 #: Gradients of one row where nothing else is asked for.
