@@ -21,7 +21,6 @@ import numpy.typing as npt
 import torch
 
 from ..arguments import shown
-from ..engine.at_points import norms_at
 from ..errors import CleverError
 from ..evt.reverse_weibull import fit_reverse_weibull
 from ..inputs.settings import Settings
@@ -30,6 +29,7 @@ from ..progress import Counter, Progress
 from .batches import draw
 from .parts import IMAGES_AT_ONCE, Part, collect
 from .protocol import Scored
+from .screening import norms_of_many
 from .subjects import Rows, Subjects
 
 Floats = npt.NDArray[np.float64]
@@ -51,8 +51,6 @@ _SURE = 3.0
 _ERROR = 1.5
 #: Batches from which locations are compared, not the largest norms.
 _FIT_FROM = 8
-#: Targets whose gradients at the images are asked for together.
-_TARGETS_AT_ONCE = 64
 
 
 class Race:
@@ -235,24 +233,12 @@ def _parts(subjects: Subjects, settings: Settings, progress: Progress) -> Iterat
     counter.finish()
 
 
-def _screened(subjects: Subjects, norms: list[float], these: Places, counter: Counter) -> Floats:
-    """Return the gradient norms of all targets at the images, [I, T, norms]."""
-    plan, parts = subjects.engine.plan, []
-    for targets in np.split(
-        subjects.targets[these],
-        range(_TARGETS_AT_ONCE, subjects.n_targets, _TARGETS_AT_ONCE),
-        axis=1,
-    ):
-        found = norms_at(plan, *subjects.tensors(these, np.ascontiguousarray(targets)), norms)
-        parts.append(found.transpose(1, 2, 0))
-        counter.add(targets.size)
-    return np.concatenate(parts, axis=1)
-
-
 def _raced(subjects: Subjects, settings: Settings, these: Places, counter: Counter) -> Part:
     """Run the races of some images, all together round after round."""
     balls, rows = settings.balls, subjects.rows(settings.balls, of=these)
-    at_image = _screened(subjects, [p for p, _ in balls], these, counter)
+    norms = [p for p, _ in balls]
+    plan, targets = subjects.engine.plan, subjects.targets[these]
+    at_image = norms_of_many(subjects, plan, these, targets, norms, counter.add).transpose(1, 2, 0)
     margin = subjects.margins(rows.image, rows.target).reshape(at_image.shape)
     place = np.arange(len(rows)).reshape(at_image.shape)  # of each (image, target, ball)
     races = {
