@@ -24,11 +24,10 @@ Places = npt.NDArray[np.intp]
 
 #: Classes whose gradients are asked for before the rule is asked again.
 _ROUND = 16
-#: How much larger than any norm seen that of a class must be for the class to be missed. Like the
-#: limit it was chosen on SqueezeNet and EfficientNet-Lite1.
+#: How much larger than any norm seen that of a class must be for the class to be missed.
 _LARGER = 1.5
-#: Classes of an image that are looked at, at most.
-_MOST = 128
+#: Classes of an image that are looked at, at most; and the share of a search's gradients.
+_MOST, _SHARE = 128, 0.5
 #: Images that are worked on together.
 _IMAGES_AT_ONCE = 256
 #: Targets whose gradients are asked for together.
@@ -36,8 +35,12 @@ _TARGETS_AT_ONCE = 64
 
 
 def most_screened(settings: Settings, k: int) -> int:
-    """Return how many classes of an image may be looked at, to keep k."""
-    return max(k, min(_MOST, settings.max_gradients or _MOST))
+    """Return how many classes of an image may be looked at, to keep k.
+
+    They are at most half of what one row of a search may spend.
+    """
+    most = int(_SHARE * settings.max_gradients) if settings.max_gradients else _MOST
+    return max(k, min(most, _MOST))
 
 
 def norms_of_many(

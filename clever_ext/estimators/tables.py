@@ -142,7 +142,7 @@ def tabulate(
     filled = {name: _extended(name, values, wrong) for name, values in columns.items()}
     labels, screened = subjects.batch.labels, subjects.screened
     if screened is not None:
-        filled |= _of_screening(screened, both, filled["n_gradients"])
+        filled |= _of_screening(subjects, screened, both, filled["n_gradients"])
     filled |= {
         "estimator": [estimator] * len(both),
         "image_id": subjects.batch.image_ids[both.image],
@@ -159,14 +159,17 @@ def tabulate(
     return make_table(filled).iloc[order].reset_index(drop=True)
 
 
-def _of_screening(screened: Screened, rows: Rows, n_gradients: Ints) -> dict[str, Any]:
+def _of_screening(
+    subjects: Subjects, screened: Screened, rows: Rows, n_gradients: Ints
+) -> dict[str, Any]:
     """Return how far the classes are that were left out, and what was spent on them.
 
     The first row of an image pays for all of those.
     """
     by = np.full(len(rows), np.nan)
+    some = subjects.left_out[rows.image] > 0
     for p, of_images in screened.left_out_by.items():
-        by = np.where(rows.norm == p, of_images[rows.image], by)
+        by = np.where(some & (rows.norm == p), of_images[rows.image], by)
     _, first = np.unique(rows.image, return_index=True)
     spent = n_gradients.copy()
     spent[first] += screened.gradients_left_out[rows.image[first]]
