@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from known_classifiers import linear
+from published import lenet_adversarial, lenet_clean, mnist
 from torch import nn
 
 import clever_ext as cx
+from clever_ext import data
 from clever_ext.engine.engine import Engine
 from clever_ext.estimators import screening
 from clever_ext.estimators.screening import screen
@@ -16,6 +18,7 @@ from clever_ext.estimators.subjects import Subjects
 from clever_ext.estimators.table import check_settings, gradients_of_image, settled
 from clever_ext.inputs.batch import check_batch
 from clever_ext.kernels.balls import dual_exponent
+from clever_ext.models.loading import load_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -220,6 +223,34 @@ def test_images_that_are_not_scored_take_nothing():
     wrong = result["status"] == "misclassified"
     assert (result["n_gradients"][wrong] == 0).all()
     assert wrong.sum() == 2 * 3
+
+
+@pytest.mark.parametrize("network", [lenet_clean, lenet_adversarial])
+@pytest.mark.parametrize("p", NORMS)
+def test_of_real_digits_the_nearest_are_those_of_all_gradients(network, p):
+    x, model = mnist()[0], network()
+    subjects, _ = screened(model, x, 3, [p], device_batch=32)
+    classes, margins = subjects.by_margin(subjects.scored)
+    with subjects.engine.running(x.device):
+        norms = subjects.norms_of(subjects.engine.own, subjects.scored, classes, [p])[0]
+    order = np.argsort(margins / norms, axis=1)
+    assert (subjects.targets == np.take_along_axis(classes, order, axis=1)[:, :3]).all()
+    if network is lenet_adversarial:
+        assert (subjects.targets[:, 0] != classes[:, 0]).any()  # the runner-up is not the nearest
+
+
+def test_of_a_photograph_the_nearest_class_is_not_the_runner_up():
+    network = load_model("efficientnet-lite0")
+    pixels = data.load(data.sample_pictures()[4], network.preprocessing)[None]
+    subjects, spent = screened(network.model, pixels, 1, most=16)
+    runner_up = subjects.by_margin(subjects.scored)[0][0, 0]
+    # Of all 999 gradients: class 992 is .108 away, the runner-up, 927, .172.
+    assert (int(runner_up), subjects.targets.tolist(), spent) == (927, [[992]], 16)
+    distance = subjects.margins(np.array([0]), subjects.targets[0]) / subjects.norms_at(
+        subjects.scored, [2.0]
+    )
+    assert distance.item() == pytest.approx(0.1081, rel=0.01)
+    assert subjects.screened.left_out_by[2.0] > 1
 
 
 @pytest.mark.parametrize(
