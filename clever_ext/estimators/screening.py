@@ -31,7 +31,7 @@ _MOST, _SHARE = 128, 0.5
 #: Images that are worked on together.
 _IMAGES_AT_ONCE = 256
 #: Targets whose gradients are asked for together.
-_TARGETS_AT_ONCE = 64
+TARGETS_AT_ONCE = 64
 
 
 def most_screened(settings: Settings, k: int) -> int:
@@ -62,9 +62,9 @@ def norms_of_many(
         count: Called with the gradients of each step.
     """
     parts = []
-    for begin in range(0, targets.shape[1], _TARGETS_AT_ONCE):
-        some = np.ascontiguousarray(targets[:, begin : begin + _TARGETS_AT_ONCE])
-        parts.append(subjects.norms_of(plan, image, some, norms))
+    for begin in range(0, targets.shape[1], TARGETS_AT_ONCE):
+        some = np.ascontiguousarray(targets[:, begin : begin + TARGETS_AT_ONCE])
+        parts.append(subjects.norms_by(plan, image, some, norms))
         count(some.size)
     return np.concatenate(parts, axis=2)
 
@@ -141,10 +141,8 @@ class _Screen:
 
     def _distances(self) -> Floats:
         """Return first-order distances [norms, I, most]; infinite where they are not known."""
-        margins = self.margins[:, : self.most]
-        distances = first_order(margins, self.norms)
         unknown = np.arange(self.most) >= self.seen[:, None]
-        return np.where(unknown | np.isposinf(margins), np.inf, distances)
+        return np.where(unknown, np.inf, _distance(self.margins[:, : self.most], self.norms))
 
     def _next_margin(self) -> Floats:
         """Return the smallest margin, [I], of the classes that were not looked at."""
@@ -179,18 +177,19 @@ class _Screen:
         kept = np.argsort(first, axis=1)[:, : self.k]
         out = np.ones(first.shape, dtype=bool)
         np.put_along_axis(out, kept, False, axis=1)
-        not_seen = first_order(self._next_margin(), self._largest())
+        not_seen = _distance(self._next_margin(), self._largest())
         left_out = np.minimum(np.where(out, distances, np.inf).min(axis=2), not_seen)
         nearest = np.where(out, np.inf, distances).min(axis=2)
         with np.errstate(divide="ignore", invalid="ignore"):
             return kept, np.where(left_out == nearest, 1.0, left_out / nearest)
 
 
-def first_order(margin: Floats, norm: Floats) -> Floats:
-    """Return margin / norm; 0 without a margin, infinite without a gradient."""
+def _distance(margin: Floats, norm: Floats) -> Floats:
+    """Return margin / norm: 0 without a margin, infinite without a gradient or out of reach."""
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = np.where(margin > 0, margin / norm, 0.0)
-    return np.where(np.isnan(margin) | np.isnan(norm), np.nan, distance)
+    known = np.isfinite(margin) & np.isfinite(norm)
+    return np.where(np.isposinf(margin), np.inf, np.where(known, distance, np.nan))
 
 
 def _decisive(distances: Floats) -> Floats:

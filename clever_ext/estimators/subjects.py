@@ -233,15 +233,19 @@ class Subjects:
 
     def at_image(self, balls: list[tuple[float, float]], of: npt.NDArray[np.intp]) -> Floats:
         """Return the gradient norms at images, [rows], of what `rows` gives for the same."""
-        return self.norms_at(of, [p for p, _ in balls]).transpose(1, 2, 0).ravel()
+        return self.of_targets(of, [p for p, _ in balls]).transpose(1, 2, 0).ravel()
 
-    def norms_at(self, image: npt.NDArray[np.intp], norms: list[float]) -> Floats:
+    def of_targets(self, image: npt.NDArray[np.intp], norms: list[float]) -> Floats:
         """Return the gradient norms of the targets of images there, [len(norms), I, T]."""
         if self.screened is not None:
             return np.stack([self.screened.norms[p][image] for p in norms])
-        return self.norms_of(self.engine.own, image, self.targets[image], norms)
+        return self.norms_at(image, self.targets[image], norms)
 
-    def norms_of(self, plan: Plan, image: Ints, targets: Ints, norms: list[float]) -> Floats:
-        """Return the gradient norms of any targets [I, T] of images there, [len(norms), I, T]."""
+    def norms_at(self, image: Ints, targets: Ints, norms: list[float]) -> Floats:
+        """Return the gradient norms at images themselves, [len(norms), I, T]."""
+        return self.norms_by(self.engine.own, image, targets, norms)
+
+    def norms_by(self, plan: Plan, image: Ints, targets: Ints, norms: list[float]) -> Floats:
+        """Return the same by passes that are made as a plan says."""
         tensors = self._as_given if plan is self.engine.own else self.tensors
         return norms_at(plan, *tensors(image, targets), norms)

@@ -76,7 +76,7 @@ def test_of_a_linear_model_they_are_the_nearest_in_order(p, k):
     subjects, _ = screened(model, IMAGES, k, [p])
     exact = distances(model, IMAGES, p)
     assert (subjects.targets == np.argsort(exact, axis=1)[:, :k]).all()
-    norms = subjects.norms_at(subjects.scored, [p])[0]
+    norms = subjects.of_targets(subjects.scored, [p])[0]
     found = np.take_along_axis(exact, subjects.targets, axis=1)
     margins = subjects.margins(np.arange(5)[:, None], subjects.targets)
     np.testing.assert_allclose(margins / norms, found, rtol=1e-9)
@@ -232,7 +232,7 @@ def test_of_real_digits_the_nearest_are_those_of_all_gradients(network, p):
     subjects, _ = screened(model, x, 3, [p], device_batch=32)
     classes, margins = subjects.by_margin(subjects.scored)
     with subjects.engine.running(x.device):
-        norms = subjects.norms_of(subjects.engine.own, subjects.scored, classes, [p])[0]
+        norms = subjects.norms_at(subjects.scored, classes, [p])[0]
     order = np.argsort(margins / norms, axis=1)
     assert (subjects.targets == np.take_along_axis(classes, order, axis=1)[:, :3]).all()
     if network is lenet_adversarial:
@@ -246,7 +246,7 @@ def test_of_a_photograph_the_nearest_class_is_not_the_runner_up():
     runner_up = subjects.by_margin(subjects.scored)[0][0, 0]
     # Of all 999 gradients: class 992 is .108 away, the runner-up, 927, .172.
     assert (int(runner_up), subjects.targets.tolist(), spent) == (927, [[992]], 16)
-    distance = subjects.margins(np.array([0]), subjects.targets[0]) / subjects.norms_at(
+    distance = subjects.margins(np.array([0]), subjects.targets[0]) / subjects.of_targets(
         subjects.scored, [2.0]
     )
     assert distance.item() == pytest.approx(0.1081, rel=0.01)
