@@ -9,9 +9,10 @@ import torch
 from .engine.trials import pass_seconds
 from .estimators.steepest.estimator import DEFAULT_GRADIENTS
 from .estimators.subjects import Subjects
-from .estimators.table import estimator_of
+from .estimators.table import estimator_of, gradients_of_image
 from .findings import Finding
 from .inputs.settings import Settings
+from .inputs.targets import nearest
 from .progress import duration
 
 #: Seconds from which a user is told what would be cheaper.
@@ -81,12 +82,12 @@ def measure_passes(subjects: Subjects) -> Passes:
 
 def cost_of(settings: Settings, n_images: int, n_targets: int, passes: Passes) -> Cost:
     """Tell what the scores of so many images take."""
-    points = n_images * len(settings.balls) * settings.most_gradients_of_row
+    gradients = n_images * gradients_of_image(settings, n_targets)
     return Cost(
         rows=n_images * n_targets * len(settings.balls),
-        gradients=points * n_targets,
-        at_most=estimator_of(settings).AT_MOST,
-        seconds=points * passes.of(n_targets),
+        gradients=gradients,
+        at_most=estimator_of(settings).AT_MOST or nearest(settings.targets) is not None,
+        seconds=gradients / n_targets * passes.of(n_targets),
     )
 
 

@@ -64,7 +64,7 @@ def plan(
     images: Any,
     norm: Any = 2,
     radius: Any = None,
-    targets: Any = "all",
+    targets: Any = None,
     batch_samples: int = 1024,
     clip: tuple[float, float] | None = None,
     seed: int = 0,
@@ -86,7 +86,7 @@ def plan(
         images: [N, *shape], all of the run's, or some with which to multiply the answer.
         norm: As for `clever_score`.
         radius: Numbers.
-        targets: As for `clever_score`.
+        targets: As for `clever_score`. Those of smallest margin stand in for the nearest.
         batch_samples: N_s.
         clip: As for `clever_score`.
         seed: As for `clever_score`; the pilot's samples are the run's first ones.

@@ -172,7 +172,8 @@ def refine(
         if n_batches is None:
             rows = result.table[result.table["maxima"].map(len) > 0]
             held = Held(list(rows["maxima"]), rows["nearest_flip"].to_numpy())
-            return score_batch(engine, batch, settings, report, name, held)
+            exact = score_batch(engine, batch, settings, report, name, held)
+            return _with_screening(result, exact)
         more = score_batch(engine, batch, settings, report, name)
     return refit(_joined(result, more, n_batches))
 
@@ -282,6 +283,17 @@ def _check_model_and_images(
             "the images that were scored, in the order of the result's rows",
             "give those images, in that order",
         )
+
+
+def _with_screening(result: CleverResult, more: CleverResult) -> CleverResult:
+    """Add to rows whose targets are given by now what the choice of these told, and took."""
+    earlier, table = result.table.set_index(_KEY), more.table.copy()
+    rows = table.set_index(_KEY).index
+    drawn = earlier["maxima"].map(len) * earlier["batch_samples"]
+    screening = (earlier["n_gradients"] - drawn).reindex(rows)
+    table["n_gradients"] += screening.to_numpy()
+    table["left_out_by"] = earlier["left_out_by"].reindex(rows).to_numpy()
+    return CleverResult(table, more.metadata)
 
 
 def _joined(result: CleverResult, more: CleverResult, n_batches: int) -> CleverResult:

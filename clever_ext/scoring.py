@@ -17,13 +17,15 @@ from .arguments import check_name
 from .cost import measure_passes, of_cost
 from .engine.engine import Engine
 from .errors import CleverError
-from .estimators.subjects import Held, Subjects
-from .estimators.table import check_settings, estimator_of
+from .estimators.screening import most_screened, screen
+from .estimators.subjects import Held, Subjects, all_logits
+from .estimators.table import check_settings, estimator_of, gradients_of_image, settled
 from .findings import Finding, of_concern, warn
 from .inputs.batch import Batch, check_batch, check_candidates, check_device_batch
 from .inputs.labels import of_answers
 from .inputs.settings import Settings
-from .progress import Progress, reporting
+from .inputs.targets import nearest
+from .progress import Counter, Progress, after, reporting
 from .results.result import NO_TARGET, CleverResult
 
 #: Device batches of a run, at least, that is measured before it begins.
@@ -103,7 +105,7 @@ def clever_score(
     images: Any,
     norm: float | str | Sequence[float | str] = 2,
     radius: Any = None,
-    targets: Any = "all",
+    targets: Any = None,
     labels: Any = None,
     n_batches: int = 500,
     batch_samples: int = 1024,
@@ -145,10 +147,12 @@ def clever_score(
             margin / L(R) = R, found for each row by at most half as many gradients more; {p: any
             of these}; or None for `default_radius(p)`, which suits pixels in [0, 1]. "auto" with
             "steepest" is the bracket: `score` is its lower end, `nearest_flip` its upper one.
-        targets: "all", "top2" (the runner-up), "top-K" (ranks 2 to K), "random" (one, by seed and
-            image id), "least-likely", class number(s) for all images, or [N, T] of them. Where the
-            class is the predicted one, or its logit is -inf, the row has the status "no-target"
-            and counts in no minimum.
+        targets: "all", "near-K" (the K classes of smallest margin / gradient norm at the image),
+            "top2" (the runner-up), "top-K" (ranks 2 to K), "random" (one, by seed and image id),
+            "least-likely", class number(s) for all images, or [N, T] of them. None: all of up to
+            20 classes, else "near-10". Where the class is the predicted one, or its logit is -inf,
+            the row has the status "no-target" and counts in no minimum. Rows tell how many classes
+            were left out: docs/concepts/targets.md.
         labels: [N] true classes, or None. A misclassified image gets score 0.
         n_batches: N_b, the number of batch maxima.
         batch_samples: N_s, the samples of each; N_b * N_s gradient evaluations per target and norm.
@@ -171,7 +175,9 @@ def clever_score(
             caps the score. `n_batches` and `batch_samples` are not used by these two.
             docs/guide/which-score.md tells which to choose.
         max_gradients: What a search, or a tolerance, may spend for each image, target and norm;
-            default 2,000, 100 for the bracket, and for a tolerance the paper's 512,000.
+            default 2,000, 100 for the bracket, and for a tolerance the paper's 512,000. A bracket
+            against "all" of more than 20 classes, or "near-K", takes three times as many for each
+            image and norm in all, and says what it left out.
         keep_witness: Whether rows keep the steepest point that was found; of a bracket, its nearest
             flip.
         candidates: [N, M, *shape], points that the search looks at besides its own, such as what
@@ -240,13 +246,16 @@ def score_batch(
     """
     with engine.running(batch.images.device):
         engine.check(batch.images, settings.balls, settings.clip)
-        subjects = Subjects(engine, batch, settings.targets, settings.seed, held)
+        logits = all_logits(engine, batch)
+        settings = settled(settings, logits.shape[1])
+        subjects = Subjects(engine, batch, settings.targets, settings.seed, held, logits)
         answers = []
         if tell is not None:
             answers = _of_answers(subjects)
             long = _of_long_run(subjects, settings)
             tell((*engine.findings, *batch.findings, *answers, *long))
         told = len(engine.findings)
+        progress = _screened(subjects, settings, progress)
         table, complete = estimator_of(settings).score(subjects, settings, progress)
         try:
             engine.ask_again(batch.images)
@@ -262,6 +271,18 @@ def score_batch(
         if not complete:
             warnings.warn("interrupted: the result holds the images finished so far", stacklevel=3)
     return CleverResult(table, describe(engine, batch, settings, model_name, complete, late))
+
+
+def _screened(subjects: Subjects, settings: Settings, progress: Progress) -> Progress:
+    """Find the nearest classes, if they are asked for; return what shows the rest of the work."""
+    k = nearest(settings.targets)
+    if k is None:
+        return progress
+    each = gradients_of_image(settings, subjects.n_targets)
+    counter = Counter(progress, len(subjects.scored) * each)
+    most = most_screened(settings, k)
+    screen(subjects, k, list(settings.norms), most, counter.add)
+    return after(progress, counter.done)
 
 
 def of_scores(table: Any) -> list[Finding]:

@@ -47,6 +47,15 @@ def test_what_each_way_to_spend_takes(changes, rows, gradients, at_most):
     assert (cost.rows, cost.gradients, cost.at_most) == (rows, gradients, at_most)
 
 
+def test_nearest_targets_are_counted_with_the_search_for_them():
+    paper = cost_of(settings(targets="near-10"), 3, 10, SECOND)
+    assert (paper.rows, paper.gradients) == (30, 3 * (10 * 512_000 + 128))
+    assert paper.at_most
+    bracket = settings(estimator="steepest", radius="auto", targets="near-10", norm=[1, 2])
+    # Of 300 gradients in each norm 50 look for the targets, whose ten rows share the others.
+    assert cost_of(bracket, 3, 10, SECOND).gradients == 3 * (50 + 2 * 10 * 25)
+
+
 def test_a_short_run_is_told_and_no_more():
     told = of_cost(settings(n_batches=2, batch_samples=10), 3, 4, SECOND)
     assert told.well

@@ -29,7 +29,7 @@ def check(
     images: Any,
     norm: float | str | Sequence[float | str] = 2,
     radius: Any = None,
-    targets: Any = "all",
+    targets: Any = None,
     labels: Any = None,
     n_batches: int = 500,
     batch_samples: int = 1024,

@@ -60,7 +60,7 @@ _OFFERED: dict[Any, Completer] = {
     "prepare": _words("auto", "none", *PREPARATIONS),
     "norm": _words("1", "2", "inf"),
     "radius": _words("auto"),
-    "targets": _words("all", "top2", "top-10", "random", "least-likely"),
+    "targets": _words("all", "near-10", "top2", "top-10", "random", "least-likely"),
     "estimator": _words(*ESTIMATORS),
 }
 

@@ -37,8 +37,9 @@ def _add_what(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--targets",
         metavar="TARGETS",
-        help="classes to score against: all, top-K, random, least-likely, or class numbers joined "
-        "by commas (default: top-10; all if the model has at most 10 classes)",
+        help="classes to score against: all, near-K (the K nearest by their gradients), top-K, "
+        "random, least-likely, or class numbers joined by commas (default: near-10; all if the "
+        "model has at most 20 classes)",
     )
     how.add_argument(
         "--race", action="store_true", help="drop targets that cannot have the smallest score"

@@ -66,7 +66,11 @@ def _parts(
         these = subjects.scored[start : start + at_once]
         targets = subjects.targets[these]
         engine.ready(*subjects.tensors(these, targets[:, :TARGETS_AT_ONCE]), counter.most)
-        found = norms_of_many(subjects, engine.plan, these, targets, norms, counter.add)
+        if subjects.screened is None:
+            found = norms_of_many(subjects, engine.plan, these, targets, norms, counter.add)
+        else:
+            found = subjects.of_targets(these, norms)
+            counter.add(targets.size)
         rows = subjects.rows(settings.balls, of=these)
         yield rows, _columns(subjects, rows, found.transpose(1, 2, 0).ravel())
 

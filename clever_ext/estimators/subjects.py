@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..engine.at_points import in_batches, norms_at
 from ..engine.engine import Engine
+from ..engine.plan import Plan
 from ..inputs.batch import Batch, check_labels
 from ..inputs.targets import resolve_targets
 from ..kernels.balls import as_layout
@@ -79,6 +80,23 @@ class Held(NamedTuple):
     nearest_flip: Floats
 
 
+@dataclass(frozen=True)
+class Screened:
+    """What the gradients told by which an image's targets were chosen.
+
+    Attributes:
+        norms: Of each p the gradient norms of the targets at the images, [N, T]; NaN where an image
+            is not scored.
+        left_out_by: Of each p, [N], the smallest first-order distance of a class that was left out,
+            over the smallest of the targets.
+        gradients_left_out: [N], gradients of classes that were looked at and left out.
+    """
+
+    norms: dict[float, Floats]
+    left_out_by: dict[float, Floats]
+    gradients_left_out: Ints
+
+
 class Subjects:
     """The images of one call, with predictions, targets and margins.
 
@@ -88,6 +106,7 @@ class Subjects:
         targets: As `clever_score` takes them.
         seed: For random targets.
         held: What the rows of the images that are scored have already; None: nothing.
+        logits: [N, K] at the images, where they are known.
 
     Raises:
         CleverError: labels or targets do not fit the model's classes.
@@ -97,6 +116,7 @@ class Subjects:
         scored: Places of the images that are to be scored.
         skipped: Places of the others: misclassified, or without a target that can be reached.
         targets: [N, T] class numbers.
+        screened: How they were chosen, where it was by gradients.
         logits: [N, K].
         correct: [N], False for misclassified images.
         reachable: [N, T], False where the target is the predicted class, or one that a logit of
@@ -104,18 +124,28 @@ class Subjects:
     """
 
     def __init__(
-        self, engine: Engine, batch: Batch, targets: Any, seed: int, held: Held | None = None
+        self,
+        engine: Engine,
+        batch: Batch,
+        targets: Any,
+        seed: int,
+        held: Held | None = None,
+        logits: Floats | None = None,
     ) -> None:
         self.engine, self.batch, self.held = engine, batch, held
-        self.logits = all_logits(engine, batch)
+        self.logits = all_logits(engine, batch) if logits is None else logits
         check_labels(batch.labels, self.logits.shape[1])
         self.predicted = np.argmax(self.logits, axis=1).astype(np.int64)
-        self.targets = resolve_targets(targets, self.logits, seed, batch.image_ids)
         self.correct = np.ones(len(self.logits), dtype=bool)
         if batch.labels is not None:
             self.correct = self.predicted == batch.labels
-        ruled_out = np.isneginf(np.take_along_axis(self.logits, self.targets, axis=1))
-        self.reachable = (self.targets != self.predicted[:, None]) & ~ruled_out
+        self.take_targets(resolve_targets(targets, self.logits, seed, batch.image_ids))
+
+    def take_targets(self, targets: Ints, screened: Screened | None = None) -> None:
+        """Take classes [N, T] for the targets."""
+        self.targets, self.screened = targets, screened
+        ruled_out = np.isneginf(np.take_along_axis(self.logits, targets, axis=1))
+        self.reachable = (targets != self.predicted[:, None]) & ~ruled_out
         scored = self.correct & self.reachable.any(axis=1)
         self.scored, self.skipped = np.flatnonzero(scored), np.flatnonzero(~scored)
 
@@ -123,6 +153,28 @@ class Subjects:
     def n_targets(self) -> int:
         """Targets of each image."""
         return int(self.targets.shape[1])
+
+    @property
+    def left_out(self) -> Ints:
+        """How many classes [N] of each image can be reached and are no targets."""
+        left = ~np.isneginf(self.logits)
+        left[np.arange(len(left)), self.predicted] = False
+        np.put_along_axis(left, self.targets, False, axis=1)
+        counts: Ints = left.sum(axis=1)
+        return counts
+
+    def by_margin(self, image: Ints) -> tuple[Ints, Floats]:
+        """Return all classes but the predicted one, [I, K - 1], and their margins, ascending.
+
+        What is no number comes first.
+        """
+        own = np.arange(self.logits.shape[1]) == self.predicted[image, None]
+        with np.errstate(invalid="ignore"):  # logits that are infinite
+            margins = np.take_along_axis(self.logits, self.predicted[:, None], 1)[image]
+            margins = margins - self.logits[image]
+        key = np.where(np.isnan(margins), -np.inf, margins)
+        order = np.lexsort((key, own), axis=1)[:, :-1]
+        return order, np.take_along_axis(margins, order, axis=1)
 
     def margins(self, image: Ints, target: Ints) -> Floats:
         """Return margins at the images, [rows], by places of images and class numbers.
@@ -181,8 +233,19 @@ class Subjects:
 
     def at_image(self, balls: list[tuple[float, float]], of: npt.NDArray[np.intp]) -> Floats:
         """Return the gradient norms at images, [rows], of what `rows` gives for the same."""
-        return self.norms_at(of, self.targets[of], [p for p, _ in balls]).transpose(1, 2, 0).ravel()
+        return self.of_targets(of, [p for p, _ in balls]).transpose(1, 2, 0).ravel()
+
+    def of_targets(self, image: npt.NDArray[np.intp], norms: list[float]) -> Floats:
+        """Return the gradient norms of the targets of images there, [len(norms), I, T]."""
+        if self.screened is not None:
+            return np.stack([self.screened.norms[p][image] for p in norms])
+        return self.norms_at(image, self.targets[image], norms)
 
     def norms_at(self, image: Ints, targets: Ints, norms: list[float]) -> Floats:
         """Return the gradient norms at images themselves, [len(norms), I, T]."""
-        return norms_at(self.engine.own, *self._as_given(image, targets), norms)
+        return self.norms_by(self.engine.own, image, targets, norms)
+
+    def norms_by(self, plan: Plan, image: Ints, targets: Ints, norms: list[float]) -> Floats:
+        """Return the same by passes that are made as a plan says."""
+        tensors = self._as_given if plan is self.engine.own else self.tensors
+        return norms_at(plan, *tensors(image, targets), norms)

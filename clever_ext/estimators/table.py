@@ -9,11 +9,12 @@ from typing import Any
 from ..arguments import check_flag, check_share, is_several, shown
 from ..errors import CleverError
 from ..inputs.settings import Settings
-from ..inputs.targets import class_numbers
+from ..inputs.targets import FEW_CLASSES, class_numbers, named, nearest
 from ..kernels.balls import AUTO, check_clip, check_integer, check_norm, check_radii
 from . import clever, first_order, race, radius, tolerance
 from .bracket import estimator as bracket
 from .protocol import Estimator
+from .screening import most_screened
 from .steepest import estimator as steepest
 
 #: The first that a call asks for makes its scores.
@@ -107,6 +108,37 @@ def check_settings(
     default, least = budget
     wanted = default if max_gradients is None else max_gradients
     return replace(settings, max_gradients=check_integer("max_gradients", wanted, least, 2**31 - 1))
+
+
+def settled(settings: Settings, n_classes: int) -> Settings:
+    """Return settings with the targets that are meant for so many classes.
+
+    Without a choice these are all of a few classes, else the nearest. A bracket of all of many
+    classes is one of the few that can decide.
+
+    Args:
+        settings: From `check_settings`, or settled already.
+        n_classes: Of the model.
+    """
+    targets = named(settings.targets, n_classes)
+    many = isinstance(targets, str) and targets == "all" and n_classes > FEW_CLASSES
+    if many and bracket.is_asked(settings):
+        targets = f"near-{bracket.deciding(settings)}"
+    return replace(settings, targets=targets)
+
+
+def gradients_of_image(settings: Settings, n_targets: int) -> int:
+    """Return the most gradients that an image takes: those of its rows, and of the screening.
+
+    Args:
+        settings: Settled ones.
+        n_targets: Of the image.
+    """
+    each, k = settings.most_gradients_of_row, nearest(settings.targets)
+    if bracket.is_asked(settings):
+        each = bracket.gradients_of_row(settings)
+    screening = 0 if k is None else most_screened(settings, k)
+    return screening + each * n_targets * len(settings.balls)
 
 
 def _targets(targets: Any) -> Any:

@@ -34,6 +34,8 @@ COLUMNS = {
     "label": "integer",
     "predicted": "integer",
     "target": "integer",
+    "left_out": "integer",  # classes that the image could be moved to, and that have no row
+    "left_out_by": "float",  # the nearest of them over the nearest target, by first order
     "norm": "float",
     "estimator": "string",
     "radius": "float",
@@ -71,7 +73,7 @@ SCALARS = tuple(name for name, kind in COLUMNS.items() if kind != "floats")
 NO_TARGET = "no-target"
 #: In the column `estimator`: a location that is a prediction, not a fit of the row's own maxima.
 PREDICTED = "clever-adaptive"
-_NULLABLE_INTEGERS = ("label", "predicted", "target")
+_NULLABLE_INTEGERS = ("label", "predicted", "target", "left_out")
 _METADATA_KEY = b"clever_ext"
 #: Files that are read at the same time.
 _READERS = 4

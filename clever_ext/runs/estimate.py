@@ -11,10 +11,11 @@ from ..data import ImageSource, resolve
 from ..data.loading import Loaded, Loader
 from ..errors import CleverError
 from ..estimators.steepest.estimator import FEWEST_GRADIENTS
+from ..estimators.table import gradients_of_image
 from ..estimators.tolerance import FIRST_LOOK
 from ..inputs.settings import Settings
 from ..progress import duration, silent
-from .pieces import Pieces, gradients_per_image, piece_size
+from .pieces import Pieces, piece_size
 from .scorer import Scorer
 
 #: Pictures that are read for the measurement, those that are scored, and gradients of their rows.
@@ -78,7 +79,7 @@ def estimate(
     settings = scorer.settings
     pieces = Pieces(len(source), piece_size(subjects, settings), shard)
     images, n_targets = pieces.images(pieces.numbers), subjects.n_targets
-    scorer.choose(subjects, max(1, images * gradients_per_image(settings, n_targets)))
+    scorer.choose(subjects, max(1, images * gradients_of_image(settings, n_targets)))
 
     begin = time.monotonic()
     loaded = loader.submit(source[:: max(1, len(source) // _READ)][:_READ]).result()

@@ -19,6 +19,7 @@ from ..engine.engine import Engine
 from ..engine.trials import pass_seconds
 from ..errors import CleverError
 from ..estimators.subjects import Subjects, all_logits
+from ..estimators.table import settled
 from ..inputs.batch import Batch, check_batch, check_device_batch
 from ..inputs.settings import Settings
 from ..kernels.balls import as_layout
@@ -30,8 +31,6 @@ from .outcome import NothingScoredError
 
 #: Pictures that are loaded at a time, in search of one that can be read.
 _SEARCHED = 16
-#: Ranks of classes, the predicted one first, whose targets are scored where none are named.
-_RANKS = 10
 #: Of a pass that tells the speed: points at first, and targets, at most; seconds at least.
 _TRIED, _ENOUGH = 8, 0.1
 
@@ -96,7 +95,7 @@ class Scorer:
     def look(self, first: Batch) -> Subjects:
         """Check the model, and the settings against it, by one picture.
 
-        Targets that were left open are those of the ranks 2 to 10, or all of fewer classes.
+        The settings become those that are meant for the model's classes.
 
         Raises:
             CleverError: the model cannot be scored, or a setting does not suit it.
@@ -113,12 +112,10 @@ class Scorer:
             # As if it were misclassified: a target that is its class concerns this picture alone.
             logits = all_logits(self.engine, first)
             n_classes = logits.shape[1]
-            if self.settings.targets is None:
-                targets = "all" if n_classes <= _RANKS else f"top-{_RANKS}"
-                self.settings = replace(self.settings, targets=targets)
+            settings = self.settings = settled(self.settings, n_classes)
             wrong = (logits.argmax(axis=1) + 1) % n_classes
             other = replace(first, labels=wrong)
-            return Subjects(self.engine, other, self.settings.targets, self.settings.seed)
+            return Subjects(self.engine, other, settings.targets, settings.seed, logits=logits)
 
     def choose(self, subjects: Subjects, n_gradients: int) -> Choice:
         """Find the fastest way to make the passes of so many gradients, by trials."""

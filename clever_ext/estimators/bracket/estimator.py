@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from ...errors import CleverError
 from ...inputs.settings import Settings
+from ...inputs.targets import nearest
 from ...kernels.balls import AUTO, default_radius
 from ...progress import Counter, Progress
 from ..protocol import Scored
+from ..screening import most_screened
 from ..subjects import Rows, Subjects
 from ..tables import joined_flags, signs_of_masking, status_of, tabulate
 from .ends import Ends
@@ -26,6 +28,9 @@ AT_MOST = True
 
 #: Gradients of one row where nothing else is asked for.
 DEFAULT_GRADIENTS = 100
+#: What an image whose targets are screened may take, in gradients of one row; and, of all of many
+#: classes, those that can decide.
+_SHARED, _DECIDING = 3, 4
 #: Bytes that the lanes of rows in step may take, and buffers of points that a row has.
 _BYTES, _BUFFERS = 2**29, 32
 
@@ -50,10 +55,32 @@ def budget(_: Settings) -> tuple[int, int]:
     return DEFAULT_GRADIENTS, FEWEST_GRADIENTS
 
 
+def deciding(settings: Settings) -> int:
+    """Return to how many of the nearest classes "all" of many comes down."""
+    shared = (_SHARED - 1) * settings.max_gradients
+    return max(1, min(_DECIDING, shared // FEWEST_GRADIENTS))
+
+
+def gradients_of_row(settings: Settings) -> int:
+    """Return the most gradients of a row.
+
+    Where targets are screened the rows of an image share what is left of three times
+    `max_gradients` for each norm, and get at least the fewest.
+
+    Args:
+        settings: With the targets that are meant for the model's classes.
+    """
+    k = nearest(settings.targets)
+    if k is None:
+        return settings.max_gradients
+    left = _SHARED * settings.max_gradients - most_screened(settings, k)
+    return max(FEWEST_GRADIENTS, min(settings.max_gradients, left // k))
+
+
 def score(subjects: Subjects, settings: Settings, progress: Progress) -> Scored:
     """Bracket all rows; those of one norm in step, some at a time."""
     rows = subjects.rows(settings.balls, of=subjects.scored)
-    counter = Counter(progress, len(rows) * settings.max_gradients)
+    counter = Counter(progress, len(rows) * gradients_of_row(settings))
     done: list[tuple[npt.NDArray[np.intp], dict[str, Any]]] = []
     complete = True
     try:
@@ -101,7 +128,7 @@ def _parts(
             ends = Ends(subjects, some, together, norms, settings, counter.add)
             if subjects.batch.candidates is not None:
                 visit(ends, subjects.candidates(some.image))
-            search(ends, 1, settings.max_gradients)
+            search(ends, 1, gradients_of_row(settings))
             yield places, _columns(subjects, settings, some, norms, ends)
 
 
