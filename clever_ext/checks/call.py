@@ -50,7 +50,7 @@ def check(
         model: As for `clever_score`, like all arguments.
         images: [N, *shape].
         norm: p, or several.
-        radius: R.
+        radius: R; None or "auto": it is found.
         targets: Classes.
         labels: [N] true classes, or None.
         n_batches: N_b.
@@ -105,5 +105,4 @@ def _some(batch: Batch) -> Batch:
         batch.images[torch.from_numpy(places).to(batch.images.device)],
         None if batch.labels is None else batch.labels[places],
         batch.image_ids[places],
-        findings=batch.findings,
     )

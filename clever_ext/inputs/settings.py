@@ -52,9 +52,14 @@ class Settings:
 
     @property
     def most_gradients_of_row(self) -> int:
-        """The same with the pilots of a radius that is to be found, half as many at most."""
-        pilots = 0 if self.max_gradients or AUTO not in self.radii else self.n_batches // 2
-        return self.gradients_of_row + pilots * self.batch_samples
+        """The same with what it takes to find a radius: pilots, half as many at most.
+
+        A race may take twice as many, since it may begin again in a smaller ball.
+        """
+        if self.max_gradients or AUTO not in self.radii:
+            return self.gradients_of_row
+        n_batches = 2 * self.n_batches if self.race else self.n_batches + self.n_batches // 2
+        return n_batches * self.batch_samples
 
     @property
     def balls(self) -> list[tuple[float, float]]:

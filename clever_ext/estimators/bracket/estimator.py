@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ...errors import CleverError
 from ...inputs.settings import Settings
-from ...kernels.balls import AUTO, default_radius
+from ...kernels.balls import AUTO
 from ...progress import Counter, Progress
 from ..protocol import Scored
 from ..subjects import Rows, Subjects
@@ -108,15 +108,14 @@ def _columns(
 ) -> dict[str, Any]:
     """Turn the ends of rows into the columns of a table.
 
-    Where no slope is known, and so no lower end, the default radius stands and caps the score.
+    Where no slope is known, and so no lower end, the reach of valid data caps the score.
     """
     margin = subjects.margins(rows.image, rows.target)
     lower, upper = ends.lower.cpu().numpy(), ends.upper.cpu().numpy()
     largest = ends.largest.cpu().numpy()
     finite = np.isfinite(margin) & ~np.isnan(lower)
-    cap = default_radius(float(rows.norm[0]))
     capped = np.isposinf(lower) & finite
-    scores = np.where(finite, np.where(capped, cap, lower), np.nan)
+    scores = np.where(finite, np.where(capped, ends.reach.cpu().numpy(), lower), np.nan)
     curve, spent = ends.curves()
     vanishing = subjects.vanishing(rows, largest)
     with np.errstate(divide="ignore", invalid="ignore"):
