@@ -23,6 +23,7 @@ from .estimators.tolerance import FIRST_LOOK, PAPER_GRADIENTS, PILOTS_FOR, half_
 from .evt.credible import predicted_fit
 from .inputs.batch import check_batch, check_device_batch
 from .inputs.settings import Settings
+from .kernels.balls import AUTO
 from .machine import memory
 from .progress import Counter, duration, silent
 
@@ -127,9 +128,8 @@ def plan(
     width *= math.sqrt(samples / batch_samples)
     limit = max_gradients // batch_samples
     each = _batches(width, tolerance, limit) * batch_samples
-    pilots = pilot.searching * (
-        each if tolerance is None else min(limit, PILOTS_FOR) * batch_samples
-    )
+    searched = each if tolerance is None else min(limit, PILOTS_FOR) * batch_samples
+    pilots = pilot.searching * searched
     n_gradients = round(n_rows * float((each + pilots).mean()))
     return RunPlan(
         n_gradients,
@@ -185,16 +185,17 @@ def _pilot(subjects: Subjects, settings: Settings, n_gradients: int) -> _Pilot:
             for norm, radius in settings.balls
         ]
     )
-    affordable = int(_PILOT_SECONDS / each / (len(rows) * FIRST_LOOK))
+    batches = FIRST_LOOK + (PILOTS_FOR // 2 if AUTO in settings.radii else 0)
+    affordable = int(_PILOT_SECONDS / each / (len(rows) * batches))
     samples = max(1, min(settings.batch_samples, affordable))
     begin, counter = time.perf_counter(), Counter(silent, n_gradients)
     at_image = subjects.norms_at(images, targets, [p for p, _ in settings.balls]).ravel()
     short = replace(settings, batch_samples=samples)
-    found = find_radii(subjects, short, rows, at_image, FIRST_LOOK, counter)
+    found = find_radii(subjects, short, rows, at_image, PILOTS_FOR, counter)
     drawn = draw(
         subjects, rows, range(FIRST_LOOK), samples, settings.seed, settings.clip, counter.add
     )
-    searching = found.pilots / (FIRST_LOOK * samples)
+    searching = found.pilots / (PILOTS_FOR * samples)
     return _Pilot(drawn, rows, samples, searching, counter.done, time.perf_counter() - begin)
 
 

@@ -205,6 +205,7 @@ def clever_score(
     batch = check_batch(images, labels, image_ids, model, device, dtype, settings)
     if candidates is not None:
         batch = replace(batch, candidates=check_candidates(candidates, batch.images))
+        settings = replace(settings, candidates=batch.candidates.shape[1])
     with reporting(progress) as report:
         result = score_batch(engine, batch, settings, report, name, tell=warn)
     if (result.table["status"] == NO_TARGET).all():
@@ -307,7 +308,7 @@ def _of_answers(subjects: Subjects) -> list[Finding]:
 def _of_long_run(subjects: Subjects, settings: Settings) -> list[Finding]:
     """Measure what a run will take, if it is long enough to be worth the passes."""
     n_images, size = len(subjects.scored), subjects.engine.own.device_batch
-    points = n_images * len(settings.balls) * settings.gradients_of_row
+    points = n_images * len(settings.balls) * settings.most_gradients_of_row
     if points < _MEASURED * size:
         return []
     return [of_cost(settings, n_images, subjects.n_targets, measure_passes(subjects))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,8 @@ def check(
         topic = "pictures"
         batch = check_batch(images, labels, None, model, device, dtype, settings)
         if how.get("candidates") is not None:
-            check_candidates(how["candidates"], batch.images)
+            points = check_candidates(how["candidates"], batch.images)
+            settings = replace(settings, candidates=points.shape[1])
         topic = "model"
         looked = look(engine, _some(batch), settings, len(batch.images))
     except CleverError as error:

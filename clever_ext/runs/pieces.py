@@ -92,4 +92,4 @@ def piece_size(subjects: Subjects, settings: Settings) -> int:
 
 def gradients_per_image(settings: Settings, n_targets: int) -> int:
     """Return the most gradients that a picture takes; a race or a tolerance may spend fewer."""
-    return settings.gradients_of_row * n_targets * len(settings.balls)
+    return settings.most_gradients_of_row * n_targets * len(settings.balls)
