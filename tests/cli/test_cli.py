@@ -81,8 +81,7 @@ def test_score_writes_a_run_and_prints_a_table(workplace, capsys):
 def test_without_targets_a_network_of_few_classes_has_all(workplace, capsys, command):
     few = [each for each in FEW if each not in ("--targets", "all")]
     pictures = ["--model", "tiny_net:net", "--images", "pictures", "--out", "a"]
-    status = main([command, *pictures, *few])
-    few += ["--radius", "2"]
+    status = main([command, *pictures, *few, "--radius", "2"])
     if command == "check":
         assert "288 gradients for 12 rows" in capsys.readouterr().out  # 3 pictures, 4 targets each
     else:
@@ -175,13 +174,13 @@ def test_ctrl_c_twice_keeps_the_finished_pieces_and_the_same_command_goes_on(mon
 
     with monkeypatch.context() as patched:
         patched.setattr(clever, "sample_maxima", interrupted)
-        assert score("--out", "run", "--targets", "top2") == 130
+        assert score("--out", "run", "--targets", "top2", "--radius", "2") == 130
     assert RunFolder("run").load().table["image"].tolist() == ["p0_0.png"]
     assert main(["status", "run"]) == 0
     said = capsys.readouterr().out
     assert "1 of 3" in said
     assert "the same command goes on" in said
-    assert score("--out", "run", "--targets", "top2") == 0
+    assert score("--out", "run", "--targets", "top2", "--radius", "2") == 0
     assert len(RunFolder("run").load().table) == 3
 
 

@@ -58,6 +58,7 @@ def score(subjects: Subjects, settings: Settings, progress: Progress) -> Scored:
     complete = True
     try:
         for places, columns in _parts(subjects, settings, rows, counter):
+            rows.radius[places] = columns["score"]  # the radius of the best bound
             done.append((places, columns))
         counter.finish()
     except KeyboardInterrupt:
@@ -125,7 +126,6 @@ def _columns(
     if settings.keep_witness:
         witness = list(ends.flip.flatten(1).double().cpu().numpy())
     return {
-        "radius": scores,
         "margin": margin,
         "lipschitz": np.where(finite, lipschitz, np.nan),
         "score": scores,
