@@ -40,7 +40,7 @@ def test_gradients_of_a_point_share_its_forward_pass():
         ({"race": True}, 12, 12 * 512_000, True),
         ({"radius": None, "race": True}, 12, 12 * 1_024_000, True),  # in two balls at most
         ({"radius": None, "tolerance": 0.05, "max_gradients": 10_000}, 12, 120_000, True),
-        ({"radius": None, "estimator": "steepest"}, 12, 1200, False),
+        ({"radius": None, "estimator": "steepest"}, 12, 1200, True),
         ({"tolerance": 0.05, "max_gradients": 10_000}, 12, 120_000, True),
         ({"estimator": "steepest"}, 12, 24_000, False),
     ],
@@ -67,7 +67,7 @@ def test_a_long_run_is_told_what_would_be_cheaper():
 @pytest.mark.parametrize("changes", [{}, {"race": True}, {"tolerance": 0.01}])
 def test_the_bracket_is_named_with_its_time_wherever_it_is_cheaper(changes):
     told = of_cost(settings(radius=None, **changes), 20, 1, SECOND)
-    assert "estimator steepest (some 34 min, 100 gradients a row)" in told.fix
+    assert "estimator steepest (some 33 min, 100 gradients a row)" in told.fix
     one_ball = of_cost(settings(estimator="steepest", radius=2), 1000, 1, SECOND)
     assert one_ball.fix == "radius auto (some 28 h, 100 gradients a row)"
     assert of_cost(settings(estimator="steepest", radius=None), 1000, 1, SECOND).fix == (
