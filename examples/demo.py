@@ -44,9 +44,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Score EfficientNet-Lite0 on photographs.")
     parser.add_argument("--images", help="folder of photographs; default: foolbox's")
     parser.add_argument("--max-gradients", type=int, default=100)
-    # 12 x 4 gradients show how the paper's score works; one to publish takes thousands.
+    # 12 x 3 gradients show how the paper's score works; one to publish takes thousands.
     parser.add_argument("--n-batches", type=int, default=12)
-    parser.add_argument("--batch-samples", type=int, default=4)
+    parser.add_argument("--batch-samples", type=int, default=3)
     args = parser.parse_args()
 
     model = load_model("efficientnet-lite0")
@@ -112,7 +112,7 @@ def draw_row(panels: Any, row: Any, fit: Any, photograph: torch.Tensor, model: L
     ends = f"lower end {row['score']:.3f}, upper {row['nearest_flip']:.3f}"
     first.set_title(f"{names[row['predicted']]}\n{ends}", fontsize=8)
     if np.isfinite(row["nearest_flip"]):
-        flip = torch.from_numpy(np.asarray(row["witness"])).to(photograph).view_as(photograph)
+        flip = torch.tensor(row["witness"]).to(photograph).view_as(photograph)
         with torch.no_grad():
             found = int(model.model(flip[None]).argmax())
         show(flipped, flip, f"flip: {names[found]}\nl2 distance {(flip - photograph).norm():.3f}")
