@@ -115,7 +115,7 @@ def refine(
     """Add batches to a result: what `clever_score` would have found with more, or a tolerance.
 
     Samples are functions of seed, image id and their number, so the batches that the result holds
-    are kept and those from its N_b on are drawn.
+    are kept and those from its N_b on are drawn. Rows whose radius was found keep it.
 
     Args:
         result: From `clever_score` or a file.
@@ -169,13 +169,26 @@ def refine(
     _check_model_and_images(result, engine, batch, settings)
     with reporting(progress) as report:
         name = result.metadata["model"]["name"]
-        if n_batches is None:
-            rows = result.table[result.table["maxima"].map(len) > 0]
-            held = Held(list(rows["maxima"]), rows["nearest_flip"].to_numpy())
-            exact = score_batch(engine, batch, settings, report, name, held)
-            return _with_screening(result, exact)
-        more = score_batch(engine, batch, settings, report, name)
-    return refit(_joined(result, more, n_batches))
+        held = _held(result) if n_batches is None or AUTO in settings.radii else None
+        more = score_batch(engine, batch, settings, report, name, held)
+    if n_batches is None:
+        return _with_left_out(result, more)
+    whole = refit(_joined(result, more)) if held is None else _with_left_out(result, more)
+    known = {**result.metadata["settings"], "n_batches": n_batches}
+    return CleverResult(whole.table, {**more.metadata, "settings": known})
+
+
+def _held(result: CleverResult) -> Held:
+    """Return what the rows have that were scored."""
+    rows = result.table[result.table["maxima"].map(len) > 0]
+    of_batches = rows["n_batches"] * rows["batch_samples"]
+    return Held(
+        list(rows["maxima"]),
+        rows["nearest_flip"].to_numpy(),
+        rows["radius"].to_numpy(),
+        (rows["n_gradients"] - of_batches).to_numpy(dtype=np.int64),
+        rows["capped"].to_numpy(dtype=bool),
+    )
 
 
 def _settings(
@@ -187,16 +200,17 @@ def _settings(
 ) -> Settings:
     """Return the settings of the batches to come, with targets as the result has them."""
     known = _known_settings(result)
+    n_balls = sum(len(each) if isinstance(each, list) else 1 for each in known["radii"])
     first_batch = 0
     if (n_batches is None) == (tolerance is None):
         raise CleverError(
             f"n_batches={n_batches!r} and tolerance={tolerance!r}", "one of the two", "give one"
         )
     if n_batches is not None:
-        first_batch = _batches_held(known, n_batches)
-    first_ball = result.table[["norm", "radius"]]
-    first_ball = result.table[(first_ball == first_ball.iloc[0]).all(axis=1)]
-    targets = first_ball.groupby("image_id", sort=False)["target"].agg(list)
+        held = _batches_held(known, n_batches)
+        first_batch = 0 if AUTO in known["radii"] else held
+    of_first_ball = result.table.iloc[::n_balls]
+    targets = of_first_ball.groupby("image_id", sort=False)["target"].agg(list)
     clip = known["clip"]
     settings = check_settings(
         norm=known["norms"],
@@ -224,11 +238,10 @@ def _known_settings(result: CleverResult) -> dict[str, Any]:
             "a whole result of clever_score",
             "score the missing images first",
         )
-    searched = known.get("estimator", "clever") != "clever"
-    if searched or AUTO in known["radii"] or known.get("race"):
+    if known.get("estimator", "clever") != "clever" or known.get("race"):
         raise CleverError(
-            'the result was made with estimator="steepest", radius="auto" or race=True',
-            "a result of batches of samples, at radii that were given",
+            'the result was made with estimator="steepest" or race=True',
+            "a result of batches of samples, as many of each row",
             "score again with more gradients",
         )
     return known
@@ -285,18 +298,14 @@ def _check_model_and_images(
         )
 
 
-def _with_screening(result: CleverResult, more: CleverResult) -> CleverResult:
-    """Add to rows whose targets are given by now what the choice of these told, and took."""
-    earlier, table = result.table.set_index(_KEY), more.table.copy()
-    rows = table.set_index(_KEY).index
-    drawn = earlier["maxima"].map(len) * earlier["batch_samples"]
-    screening = (earlier["n_gradients"] - drawn).reindex(rows)
-    table["n_gradients"] += screening.to_numpy()
-    table["left_out_by"] = earlier["left_out_by"].reindex(rows).to_numpy()
-    return CleverResult(table, more.metadata)
+def _with_left_out(result: CleverResult, more: CleverResult) -> CleverResult:
+    """Add to rows whose targets are given by now what the choice of these told."""
+    rows = more.table.set_index(_KEY).index
+    earlier = result.table.set_index(_KEY)["left_out_by"].reindex(rows)
+    return CleverResult(more.table.assign(left_out_by=earlier.to_numpy()), more.metadata)
 
 
-def _joined(result: CleverResult, more: CleverResult, n_batches: int) -> CleverResult:
+def _joined(result: CleverResult, more: CleverResult) -> CleverResult:
     """Put the maxima of the same rows one behind the other."""
     import pandas as pd
 
@@ -312,5 +321,4 @@ def _joined(result: CleverResult, more: CleverResult, n_batches: int) -> CleverR
     # The larger maximum of the two explains more: gradients vanish where they do in both.
     lasting = _vanishing(table) & _vanishing(added)
     table["flags"] = np.where(lasting, VANISHING, "").astype(object)
-    settings = {**result.metadata["settings"], "n_batches": n_batches}
-    return CleverResult(table, {**more.metadata, "settings": settings})
+    return CleverResult(table, dict(more.metadata))

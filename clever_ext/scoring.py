@@ -73,9 +73,7 @@ def describe(
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
-        "warnings": [
-            each.to_json() for each in of_concern((*engine.findings, *batch.findings, *late))
-        ],
+        "warnings": [each.to_json() for each in of_concern((*engine.findings, *late))],
         "complete": complete,
     }
 
@@ -143,10 +141,10 @@ def clever_score(
             `GradientOracle`. Neither its parameters' gradients nor its mode are touched.
         images: [N, *shape] float tensor or array, or a list of N; scores are in its units.
         norm: p with 1 <= p <= inf, or several; each gets samples of its own.
-        radius: R; several, for a curve of scores, a row for each; "auto", the radius where
-            margin / L(R) = R, found for each row by at most half as many gradients more; {p: any
-            of these}; or None for `default_radius(p)`, which suits pixels in [0, 1]. "auto" with
-            "steepest" is the bracket: `score` is its lower end, `nearest_flip` its upper one.
+        radius: None or "auto", the radius where margin / L(R) = R, found for each row by at most
+            half as many gradients more; a number R; several, for a curve of scores, a row for
+            each; or {p: any of these}. Without a number "steepest" is the bracket: `score` is its
+            lower end, `nearest_flip` its upper one. The column `radius` says what was used.
         targets: "all", "near-K" (the K classes of smallest margin / gradient norm at the image),
             "top2" (the runner-up), "top-K" (ranks 2 to K), "random" (one, by seed and image id),
             "least-likely", class number(s) for all images, or [N, T] of them. None: all of up to
@@ -184,8 +182,9 @@ def clever_score(
             attacks found; those outside a ball are projected onto it.
         race: Whether only targets that may have the smallest score get all their batches. The
             others' rows are flagged "eliminated" and hold what they were left with; `p_lowest` of
-            the deciding row is the probability that no target has a lower score. It takes one
-            radius for each norm.
+            the deciding row is the probability that no target has a lower score. All race in one
+            ball, that of the leader where the radius is to be found: scores of the others that
+            are this radius are at least so large.
         tolerance: Batches are added to each row until the half-width of its score's interval is
             at most this share of the score; `n_batches` is not used then. The row predicts what
             the paper's 500 batches of 1,024 would give: docs/concepts/tolerance.md.
@@ -213,7 +212,9 @@ def clever_score(
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(images, labels, image_ids, model, device, dtype, settings)
     if candidates is not None:
-        batch = replace(batch, candidates=check_candidates(candidates, batch.images))
+        points = check_candidates(candidates, batch.images)
+        batch = replace(batch, candidates=points)
+        settings = replace(settings, candidates=points.shape[1])
     with reporting(progress) as report:
         result = score_batch(engine, batch, settings, report, name, tell=warn)
     if (result.table["status"] == NO_TARGET).all():
@@ -253,7 +254,7 @@ def score_batch(
         if tell is not None:
             answers = _of_answers(subjects)
             long = _of_long_run(subjects, settings)
-            tell((*engine.findings, *batch.findings, *answers, *long))
+            tell((*engine.findings, *answers, *long))
         told = len(engine.findings)
         progress = _screened(subjects, settings, progress)
         table, complete = estimator_of(settings).score(subjects, settings, progress)
@@ -286,7 +287,7 @@ def _screened(subjects: Subjects, settings: Settings, progress: Progress) -> Pro
 
 
 def of_scores(table: Any) -> list[Finding]:
-    """Say of how many images there is nothing to score, and where a radius hides their scores."""
+    """Say of how many images there is nothing to score, and whose scores are but a radius."""
     found = []
     without = table["status"].eq(NO_TARGET).groupby(table["image_id"]).all()
     if without.any():
@@ -299,7 +300,19 @@ def of_scores(table: Any) -> list[Finding]:
             )
         )
     scored = table[table["status"].isin(("ok", "max-fallback", "degenerate"))]
-    if len(scored) and scored["capped"].all():
+    flat = scored["capped"] & (scored["lipschitz"] == 0)
+    if flat.any():
+        found.append(
+            Finding(
+                "model",
+                f"{int(flat.sum())} of {len(scored)} scores are but the radius of their ball, in "
+                "which no gradient was found; where none was given, it is as far as the data "
+                "reaches",
+                "do not trust these scores; see what hides the gradients, such as a softmax or "
+                "rounding",
+            )
+        )
+    if len(scored) and (scored["capped"] & ~flat).all():
         found.append(
             Finding(
                 "units",
@@ -319,7 +332,7 @@ def _of_answers(subjects: Subjects) -> list[Finding]:
 def _of_long_run(subjects: Subjects, settings: Settings) -> list[Finding]:
     """Measure what a run will take, if it is long enough to be worth the passes."""
     n_images, size = len(subjects.scored), subjects.engine.own.device_batch
-    points = n_images * len(settings.balls) * settings.gradients_of_row
+    points = n_images * len(settings.balls) * settings.most_gradients_of_row
     if points < _MEASURED * size:
         return []
     return [of_cost(settings, n_images, subjects.n_targets, measure_passes(subjects))]

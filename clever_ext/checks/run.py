@@ -76,7 +76,7 @@ def _found(
         first = scorer.first(source, loader)
         places = _places(len(source), first.images.numel())
         tried = loader.submit([source[place] for place in places]).result()
-        found += of_pictures(source, scorer.model, tried)
+        found += of_pictures(source, scorer.model, tried, scorer.candidates)
         topic = "model"
         size = piece_size(scorer.look(first), scorer.settings)
         good = [each for each in tried if each.pixels is not None]

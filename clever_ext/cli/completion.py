@@ -53,6 +53,7 @@ _OFFERED: dict[Any, Completer] = {
     "model": _paths(".pt2", names=MODELS),
     "weights": _paths(".safetensors", ".pt", ".pth", ".bin", ".ckpt"),
     "labels": _paths(".csv", ".tsv", ".txt", ".json", ".jsonl", ".npy", names=("none",)),
+    "candidates": _paths(".npz"),
     "crop_mode": _words(*CROP_MODES),
     "interpolation": _words(*INTERPOLATIONS),
     "device": _words("cpu", "cuda"),

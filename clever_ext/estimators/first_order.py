@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from ..errors import CleverError
 from ..inputs.settings import Settings
-from ..kernels.balls import default_radius
 from ..progress import Counter, Progress
 from ..results.result import first_order
 from .parts import join
@@ -72,20 +71,21 @@ def _parts(
             found = subjects.of_targets(these, norms)
             counter.add(targets.size)
         rows = subjects.rows(settings.balls, of=these)
-        yield rows, _columns(subjects, rows, found.transpose(1, 2, 0).ravel())
+        yield rows, _columns(subjects, settings, rows, found.transpose(1, 2, 0).ravel())
 
 
-def _columns(subjects: Subjects, rows: Rows, at_image: Floats) -> dict[str, Any]:
+def _columns(
+    subjects: Subjects, settings: Settings, rows: Rows, at_image: Floats
+) -> dict[str, Any]:
     """Turn gradient norms into scores, min(margin / norm, R).
 
     Where the radius is to be found it is margin / norm itself: there margin / L(R) = R, if the
-    gradient stays what it is. Without a gradient the default radius stands and caps the score.
+    gradient stays what it is. Without a gradient the reach of valid data stands and caps the score.
     """
     margin = subjects.margins(rows.image, rows.target)
     distance = first_order(margin, at_image)
-    crossing = np.where(
-        np.isposinf(distance), [default_radius(float(p)) for p in rows.norm], distance
-    )
+    reach = subjects.reach(rows.image, rows.norm, settings.clip)
+    crossing = np.where(np.isposinf(distance), reach, distance)
     radius = np.where(np.isnan(rows.radius), crossing, rows.radius)
     flags = signs_of_masking(margin, at_image, at_image, subjects.vanishing(rows, at_image))
     unknown = np.full(len(rows), np.nan)

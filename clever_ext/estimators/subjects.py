@@ -22,6 +22,8 @@ from ..kernels.balls import as_layout
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+#: Width of the values of an image that is all of one colour, where nothing is known of the others.
+_LEAST_WIDTH = 1e-3
 #: Ways across the range of values that a margin would last for where gradients vanish.
 _ACROSS = 3
 
@@ -74,10 +76,26 @@ class Held(NamedTuple):
     Attributes:
         maxima: Of each row, of its first batches.
         nearest_flip: [rows], seen among them.
+        radius: [rows], of their balls.
+        pilots: [rows], gradients that were spent to find these.
+        capped: [rows], whether the radius is their score.
     """
 
     maxima: list[Floats]
     nearest_flip: Floats
+    radius: Floats
+    pilots: Ints
+    capped: npt.NDArray[np.bool_]
+
+    def take(self, part: slice) -> Held:
+        """Return some of the rows."""
+        return Held(
+            self.maxima[part],
+            self.nearest_flip[part],
+            self.radius[part],
+            self.pilots[part],
+            self.capped[part],
+        )
 
 
 @dataclass(frozen=True)
@@ -187,12 +205,10 @@ class Subjects:
         return np.where(own, np.inf, margins)
 
     @cached_property
-    def _ranges(self) -> Floats:
-        """Lengths [N] of the intervals that hold all of an image's values, and 0."""
-        x = self.batch.images.flatten(1)
-        lengths = x.amax(dim=1).clamp(min=0) - x.amin(dim=1).clamp(max=0)
-        ranges: Floats = lengths.double().cpu().numpy()
-        return ranges
+    def _extremes(self) -> tuple[Floats, Floats]:
+        """The least and the largest value of each image, [N]."""
+        least, most = torch.aminmax(self.batch.images.flatten(1), dim=1)
+        return least.double().cpu().numpy(), most.double().cpu().numpy()
 
     def vanishing(self, rows: Rows, max_norm: Floats) -> npt.NDArray[np.bool_]:
         """Tell where gradients, [rows], are far too small to explain that there are other classes.
@@ -201,10 +217,28 @@ class Subjects:
         row's norm, from one end of the images' values to the other. Trained networks are far from
         that, whatever the radius: docs/concepts/method.md.
         """
-        across = self._ranges[rows.image] * self.batch.images[0].numel() ** (1 / rows.norm)
+        least, most = (each[rows.image] for each in self._extremes)
+        length = np.maximum(most, 0) - np.minimum(least, 0)
+        across = length * self.batch.images[0].numel() ** (1 / rows.norm)
         margin = self.margins(rows.image, rows.target)
         far: npt.NDArray[np.bool_] = margin > _ACROSS * across * max_norm
         return far
+
+    def widths(self, image: Ints, clip: tuple[float, float]) -> Floats:
+        """Return how far valid data may be from images in an element, [rows].
+
+        Without a range of its own, data is taken to be within the image's and as much again.
+        """
+        least, most = (each[image] for each in self._extremes)
+        low, high = clip
+        if np.isfinite(clip).all():
+            return np.maximum(most - low, high - least)
+        return np.maximum(most - least, _LEAST_WIDTH)
+
+    def reach(self, image: Ints, norm: Any, clip: tuple[float, float]) -> Floats:
+        """Return how far valid data may be from images in a norm, or in that of each, [rows]."""
+        reach: Floats = self.widths(image, clip) * self.batch.images[0].numel() ** (1 / norm)
+        return reach
 
     def rows(self, balls: list[tuple[float, float]], of: npt.NDArray[np.intp]) -> Rows:
         """Return a row for each of some images, each of its targets and each (norm, radius)."""

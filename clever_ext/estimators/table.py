@@ -10,7 +10,7 @@ from ..arguments import check_flag, check_share, is_several, shown
 from ..errors import CleverError
 from ..inputs.settings import Settings
 from ..inputs.targets import FEW_CLASSES, class_numbers, named, nearest
-from ..kernels.balls import AUTO, check_clip, check_integer, check_norm, check_radii
+from ..kernels.balls import check_clip, check_integer, check_norm, check_radii
 from . import clever, first_order, race, radius, tolerance
 from .bracket import estimator as bracket
 from .protocol import Estimator
@@ -76,8 +76,6 @@ def check_settings(
         raise CleverError(
             f"norm={shown(norm)} names no norm or one twice", "different norms", "name each once"
         )
-    if radius is None and estimator == first_order.NAME:
-        radius = AUTO
     if isinstance(radius, Mapping):
         radius = {check_norm(p): value for p, value in radius.items()}
     settings = Settings(

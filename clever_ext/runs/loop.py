@@ -322,6 +322,8 @@ class _Start:
             rows = left * n_targets * len(settings.balls)
             n_gradients = left * gradients_of_image(settings, n_targets)
             self.tell(f"{left:,} pictures, {rows:,} rows, {n_gradients:,} gradients at most.")
+            if self.scorer.candidates is not None:
+                self.tell(self.scorer.candidates.words(self.source) + ".")
             unlabelled = all(record.label is None for record in self.source)
             if unlabelled and all(each.topic != "labels" for each in findings):
                 self.tell(NO_LABELS)

@@ -20,13 +20,14 @@ from ..engine.trials import pass_seconds
 from ..errors import CleverError
 from ..estimators.subjects import Subjects, all_logits
 from ..estimators.table import settled
-from ..inputs.batch import Batch, check_batch, check_device_batch
+from ..inputs.batch import Batch, check_batch, check_candidates, check_device_batch
 from ..inputs.settings import Settings
 from ..kernels.balls import as_layout
 from ..models.loading import LoadedModel
 from ..progress import Progress
 from ..results.result import CleverResult, make_table
 from ..scoring import score_batch
+from .candidates import Candidates
 from .outcome import NothingScoredError
 
 #: Pictures that are loaded at a time, in search of one that can be read.
@@ -47,6 +48,7 @@ class Scorer:
         prepare: As for `clever_score`.
         threads: Of the CPU, where a number was asked for: a run that goes on uses those that it
             began with, since they share out sums.
+        candidates: Points that a search looks at too; checked when the first picture is read.
     """
 
     model: LoadedModel
@@ -55,6 +57,7 @@ class Scorer:
     dtype: torch.dtype | None = None
     prepare: str | Sequence[str] = "auto"
     threads: int | None = None
+    candidates: Candidates | None = None
 
     @cached_property
     def engine(self) -> Engine:
@@ -69,7 +72,7 @@ class Scorer:
 
         Raises:
             NothingScoredError: there is none.
-            CleverError: the model does not take it.
+            CleverError: the model does not take it, or candidates do not suit the pictures.
         """
         channels = self.model.preprocessing.channels
         if source.kind != "array" and channels not in (None, 1, 3):
@@ -83,7 +86,9 @@ class Scorer:
             records = [source[n] for n in range(start, min(start + _SEARCHED, len(source)))]
             for loaded in loader.submit(records).result():
                 if loaded.pixels is not None:
-                    return self.batch([loaded], labels=False)
+                    first = self.batch([loaded], labels=False)
+                    self._check_candidates(source, first)
+                    return first
                 why = why or loaded.error
         assert why is not None
         raise NothingScoredError(
@@ -91,6 +96,11 @@ class Scorer:
             "at least one picture",
             "check --images and the place where they are stored",
         )
+
+    def _check_candidates(self, source: ImageSource, first: Batch) -> None:
+        if self.candidates is not None:
+            self.candidates.check(source, tuple(first.images.shape[1:]), self.settings.clip)
+            self.settings = replace(self.settings, candidates=self.candidates.most)
 
     def look(self, first: Batch) -> Subjects:
         """Check the model, and the settings against it, by one picture.
@@ -154,8 +164,11 @@ class Scorer:
         )
 
     def _score(self, loaded: Sequence[Loaded], progress: Progress) -> CleverResult:
-        """Score pictures of which all are labelled or none."""
+        """Score pictures of which all are labelled or none, and have as many candidates."""
         batch = self.batch(loaded)
+        if self.candidates is not None and self.candidates.count(loaded[0].record):
+            points = np.stack([self.candidates.of(each.record) for each in loaded])
+            batch = replace(batch, candidates=check_candidates(points, batch.images))
         with warnings.catch_warnings():
             # What an interrupted call keeps is of no use here: a piece is whole or it is not.
             warnings.filterwarnings("ignore", message="interrupted")
@@ -185,7 +198,11 @@ class Scorer:
         bad = [
             self._error_row(each.record, each.error) for each in loaded if each.error is not None
         ]
-        parts = self._score_or_error(good, progress)
+        alike: dict[int, list[Loaded]] = {}
+        for each in good:
+            count = 0 if self.candidates is None else self.candidates.count(each.record)
+            alike.setdefault(count, []).append(each)
+        parts = [part for some in alike.values() for part in self._score_or_error(some, progress)]
         if not all(part.metadata.get("complete", True) for part in parts):
             raise KeyboardInterrupt
         result = CleverResult.concatenate(parts + bad)

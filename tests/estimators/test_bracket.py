@@ -118,13 +118,15 @@ def test_the_budget_is_kept(most):
         assert row.curve[-1] == pytest.approx(row.margin / row.score)
 
 
-def test_without_any_slope_the_default_radius_caps_the_score():
+def test_without_any_slope_the_reach_of_the_data_caps_the_score():
     class Flat(nn.Module):
         def forward(self, x):
             return torch.stack([x.sum(dim=(1, 2, 3)) * 0 + 1, x.sum(dim=(1, 2, 3)) * 0], dim=1)
 
-    rows = bracket(Flat().eval(), norm=[2]).table
-    assert (rows["score"] == cx.default_radius(2)).all()
+    with pytest.warns(cx.CleverWarning, match="4 of 4 scores are but the radius"):
+        rows = bracket(Flat().eval(), norm=[2]).table
+    widths = (IMAGES.amax(dim=(1, 2, 3)) - IMAGES.amin(dim=(1, 2, 3))).double()
+    assert rows["score"].to_numpy() == pytest.approx(widths.numpy() * math.sqrt(108))
     assert rows["capped"].all()
     assert rows["flags"].str.contains("zero-gradient").all()
 

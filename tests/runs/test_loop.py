@@ -39,6 +39,7 @@ def test_a_run_holds_what_one_call_would_give(small):
     whole = cx.clever_score(
         small.model.model,
         torch.stack([each.pixels for each in loaded]),
+        radius=2,
         n_batches=6,
         batch_samples=4,
         clip=(0, 1),

@@ -114,24 +114,11 @@ class Ends:
         self._note(self.row, self.centers, no_flip, here, self.largest)
         self.curve = [self.lower.clone()]
         self.curve_spent = [self.spent.clone()]
-        self.widths, self.reach = self._reaches()
+        self.widths = self._of_rows(subjects.widths(rows.image, settings.clip))
+        self.reach = self._of_rows(subjects.reach(rows.image, self.p, settings.clip))
 
     def _of_rows(self, values: Floats) -> Tensor:
         return torch.from_numpy(values).to(self.device)
-
-    def _reaches(self) -> tuple[Tensor, Tensor]:
-        """Return how far valid data may be from the images: in an element, and in the norm.
-
-        Without bounds of its own, data is taken to be within the image's range and as much again.
-        """
-        flat = self.centers.flatten(1).double()
-        low, high = self.settings.clip
-        least, most = torch.aminmax(flat, dim=1)
-        if math.isfinite(low) and math.isfinite(high):
-            widths = torch.maximum(most - low, high - least)
-        else:
-            widths = (most - least).clamp(min=1e-3)
-        return widths, widths * flat.shape[1] ** (1 / self.p)
 
     def lanes(self, row: Tensor, x: Tensor) -> Lanes:
         """Look at points [lanes, *shape] of some rows: both ends take note."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ...errors import CleverError
 from ...inputs.settings import Settings
 from ...inputs.targets import nearest
-from ...kernels.balls import AUTO, default_radius
+from ...kernels.balls import AUTO
 from ...progress import Counter, Progress
 from ..protocol import Scored
 from ..screening import most_screened
@@ -85,6 +85,7 @@ def score(subjects: Subjects, settings: Settings, progress: Progress) -> Scored:
     complete = True
     try:
         for places, columns in _parts(subjects, settings, rows, counter):
+            rows.radius[places] = columns["score"]  # the radius of the best bound
             done.append((places, columns))
         counter.finish()
     except KeyboardInterrupt:
@@ -137,15 +138,14 @@ def _columns(
 ) -> dict[str, Any]:
     """Turn the ends of rows into the columns of a table.
 
-    Where no slope is known, and so no lower end, the default radius stands and caps the score.
+    Where no slope is known, and so no lower end, the reach of valid data caps the score.
     """
     margin = subjects.margins(rows.image, rows.target)
     lower, upper = ends.lower.cpu().numpy(), ends.upper.cpu().numpy()
     largest = ends.largest.cpu().numpy()
     finite = np.isfinite(margin) & ~np.isnan(lower)
-    cap = default_radius(float(rows.norm[0]))
     capped = np.isposinf(lower) & finite
-    scores = np.where(finite, np.where(capped, cap, lower), np.nan)
+    scores = np.where(finite, np.where(capped, ends.reach.cpu().numpy(), lower), np.nan)
     curve, spent = ends.curves()
     vanishing = subjects.vanishing(rows, largest)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -155,7 +155,6 @@ def _columns(
     if settings.keep_witness:
         witness = list(ends.flip.flatten(1).double().cpu().numpy())
     return {
-        "radius": scores,
         "margin": margin,
         "lipschitz": np.where(finite, lipschitz, np.nan),
         "score": scores,
