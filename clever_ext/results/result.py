@@ -255,6 +255,31 @@ class CleverResult:
             for norm, group in rows[rows["norm"].notna()].groupby("norm", sort=False)
         }
 
+    @cached_property
+    def flips(self) -> dict[float, npt.NDArray[np.float64]]:
+        """Map each norm to the nearest flip of each image, float64 [N]: over all its targets.
+
+        It is the smallest distance at which a point was seen that the model classifies otherwise;
+        of brackets the upper end. inf: none was seen. A misclassified image has 0, and one that
+        could not be scored NaN. Images stand as in `scores`.
+
+        >>> import clever_ext as cx, torch
+        >>> model, images = torch.nn.Linear(4, 3).eval(), torch.rand(2, 4)
+        >>> result = cx.clever_score(model, images, estimator="steepest", radius="auto")
+        >>> bool((result.scores[2] <= result.flips[2]).all())
+        True
+        """
+        images = self.table["image_id"].unique()
+        wrong = self.table["status"] == "misclassified"
+        rows = self.table.assign(nearest_flip=self.table["nearest_flip"].mask(wrong, 0.0))
+        return {
+            float(str(norm)): group.groupby("image_id")["nearest_flip"]
+            .min()
+            .reindex(images)
+            .to_numpy(dtype=np.float64)
+            for norm, group in rows[rows["norm"].notna()].groupby("norm", sort=False)
+        }
+
     def smallest(self) -> list[pd.Series[Any]]:
         """Return for each image and norm the row that decides: that whose score is in `scores`.
 
