@@ -61,6 +61,7 @@ def describe(
             "targets": targets if isinstance(targets, (str, int)) else np.asarray(targets).tolist(),
             "shape": list(batch.images.shape[1:]),
             "dtype": str(batch.images.dtype).removeprefix("torch."),
+            **({"keep_witness": True} if settings.keep_witness else {}),
         },
         "engine": engine.description(),
         "device": _device_name(batch.images.device),
@@ -170,8 +171,9 @@ def clever_score(
             `batch_samples` are not used then. docs/guide/which-score.md tells which to choose.
         max_gradients: What a search, or a tolerance, may spend for each image, target and norm;
             default 2,000, 100 for the bracket, and for a tolerance the paper's 512,000.
-        keep_witness: Whether rows keep the steepest point that was found; of a bracket, its nearest
-            flip.
+        keep_witness: Whether rows keep, in the column `witness`, the steepest point that was found.
+            Of a bracket they keep the nearest flip there, and the point that decided the lower end
+            in `steepest`.
         candidates: [N, M, *shape], points that the search looks at besides its own, such as what
             attacks found; those outside a ball are projected onto it.
         race: Whether only targets that may have the smallest score get all their batches. The

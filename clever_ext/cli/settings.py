@@ -79,6 +79,12 @@ def _add_samples(how: argparse._ArgumentGroup) -> None:
         "--tolerance)",
     )
     how.add_argument(
+        "--keep-witness",
+        action="store_true",
+        help="keep the nearest flip and the steepest point of each picture and norm, for "
+        "steepest; the report shows them",
+    )
+    how.add_argument(
         "--clip",
         nargs=2,
         type=float,
@@ -124,6 +130,7 @@ def scorer_of(args: argparse.Namespace, model: LoadedModel) -> Scorer:
         estimator=args.estimator,
         tolerance=args.tolerance,
         max_gradients=args.max_gradients,
+        keep_witness=args.keep_witness,
     )
     return Scorer(
         model,

@@ -24,7 +24,7 @@ class Settings:
         first_batch: Number of the first of the n_batches, where others were drawn before.
         estimator: As `clever_score` names it.
         max_gradients: The most that a row may spend; 0 where n_batches decides.
-        keep_witness: Whether rows keep the steepest point that a search has found.
+        keep_witness: Whether rows keep the points that decided what a search has found.
         race: Whether targets drop out that cannot have the smallest score.
         tolerance: Of a score's interval; None where n_batches decides.
         confidence: Of that interval.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: What the numbers of a norm are called, in the order of `numbers`.
 NUMBERS = ("norm", "images", "mean (95 %)", "25 %", "median", "75 %", "score is R")
 #: Columns that only a program can use, and that would be most of a file.
-_BULKY = ("maxima", "witness")
+_BULKY = ("maxima", "witness", "steepest")
 #: How a cell begins that a spreadsheet takes for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 #: Rows of Markdown: those with the smallest scores.

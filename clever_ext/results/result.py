@@ -58,7 +58,8 @@ COLUMNS = {
     "maxima": "floats",
     "curve": "floats",  # of the steepest place: lipschitz after so many gradients
     "curve_gradients": "floats",
-    "witness": "floats",  # the steepest point, flattened, where it was asked for
+    "witness": "floats",  # where asked for, flattened: the steepest point; of a bracket its flip
+    "steepest": "floats",  # of a bracket, likewise: the point that decided its lower end
 }
 
 #: Those that hold one value a row: the lists of many rows do not fit into memory.

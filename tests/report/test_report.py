@@ -112,7 +112,7 @@ def test_json_is_strict_and_holds_all_but_maxima(place, run):
     assert first["metadata"]["settings"]["norms"] == ["2", "inf"]
     assert first["summary"]["norms"][0]["norm"] == 2.0
     assert len(first["rows"]) == len(run.table)
-    assert set(first["rows"][0]) == set(COLUMNS) - {"maxima", "witness"}
+    assert set(first["rows"][0]) == set(COLUMNS) - {"maxima", "witness", "steepest"}
     assert {row["norm"] for row in first["rows"]} == {2.0, "inf", None}
     assert first["rows"][-1]["score"] is None
     assert {pair["norm"] for pair in report["comparison"]["pairs"]} == {"2", "inf"}

@@ -71,6 +71,8 @@ class Ends:
         lower: [rows], and upper: the two ends so far.
         flip: [rows, *shape], the nearest point whose margin was not positive; the image where there
             is none.
+        steepest: [rows, *shape], the point that decided the lower end, the image at first; None
+            where witnesses are not kept.
         largest: [rows], the largest gradient norm.
         spent: [rows], gradients, that at the image among them.
         widths: [rows], how far away valid data may be in an element.
@@ -101,6 +103,7 @@ class Ends:
         self.upper = torch.full_like(self.lower, math.inf)
         self.spent = torch.ones(self.n, dtype=torch.int64, device=self.device)
         self.flip = self.centers.clone()
+        self.steepest = self.centers.clone() if settings.keep_witness else None
         self.curve = [self.lower.clone()]
         self.curve_spent = [self.spent.clone()]
         self.widths, self.reach = self._reaches()
@@ -167,14 +170,21 @@ class Ends:
         counts = (distance > 0) & (flipped | (change > self.rise[row]))
         slope = torch.maximum(norm, torch.where(counts, change / distance, 0.0))
         bounds = self._bound(distance, slope, self.margin[row])
-        self.lower.scatter_reduce_(0, row, bounds, "amin")
+        self.lower = self._least(self.lower, row, bounds, x, self.steepest)
         flips = torch.where(flipped, distance, math.inf)
-        nearest = self.upper.scatter_reduce(0, row, flips, "amin")
-        lane = torch.arange(len(row), device=self.device)
-        first = self._first(row, torch.where(flips == nearest[row], lane, len(row)))
-        nearer = (nearest < self.upper).nonzero()[:, 0]
-        self.flip[nearer] = x[first[nearer]]
-        self.upper = nearest
+        self.upper = self._least(self.upper, row, flips, x, self.flip)
+
+    def _least(
+        self, ends: Tensor, row: Tensor, values: Tensor, x: Tensor, points: Tensor | None
+    ) -> Tensor:
+        """Return ends [rows] with the values [lanes] taken in; points go where an end falls."""
+        least = ends.scatter_reduce(0, row, values, "amin")
+        if points is not None:
+            lane = torch.arange(len(row), device=self.device)
+            first = self._first(row, torch.where(values == least[row], lane, len(row)))
+            fallen = (least < ends).nonzero()[:, 0]
+            points[fallen] = x[first[fallen]]
+        return least
 
     def move(
         self,
