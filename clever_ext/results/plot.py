@@ -228,7 +228,8 @@ def bracket(result: CleverResult, norm: float | None = None, ax: Axes | None = N
     ends = np.concatenate(parts, axis=1)
     known = ends[np.isfinite(ends) & (ends > 0)]
     low, high = (known.min() / 1.5, 1.3 * known.max()) if len(known) else (0.1, 1.0)
-    begin, middles = 0, []
+    begin = 0
+    middles: list[float] = []
     for p, (lower, upper) in zip(norms, parts, strict=True):
         x = begin + np.arange(len(lower))
         shown = lower.clip(min=low) if len(norms) > 1 else lower
