@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ..errors import CleverError
 from ..estimators.tables import MASKING
-from ..results.brackets import is_bracket
+from ..results.brackets import decisive_with_upper, is_bracket
 from ..results.result import CleverResult
 from ..runs.folder import Source, place_of, read_scores
 
@@ -206,9 +206,9 @@ def paired(
 
 def _deciding(result: CleverResult, norm: float) -> pd.DataFrame:
     """Rows of one norm that decide, indexed by image id, with the nearest flip of all targets."""
-    table = result.table[result.table["norm"] == norm]
-    rows = CleverResult(table).decisive().set_index("image_id")
-    return rows.assign(upper=table.groupby("image_id")["nearest_flip"].min())
+    table = result.table
+    rows = decisive_with_upper(CleverResult(table[table["norm"] == norm]))
+    return rows.set_index("image_id")
 
 
 def _why_missing(result: CleverResult, ids: pd.Index[Any]) -> list[str]:

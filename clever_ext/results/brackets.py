@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .result import CleverResult
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Columns that hold points, flattened.
 POINTS = ("witness", "steepest")
@@ -20,6 +23,17 @@ def is_bracket(metadata: dict[str, Any]) -> bool:
     """
     settings = metadata.get("settings", {})
     return settings.get("estimator") == "steepest" and "auto" in settings.get("radii", ())
+
+
+def decisive_with_upper(result: CleverResult) -> pd.DataFrame:
+    """Return the deciding rows, and in the column `upper` the nearest flip over all targets.
+
+    It is 0 for misclassified images, inf where no flip is known, and NaN where nothing is.
+    """
+    table = result.table
+    flips = table["nearest_flip"].mask(table["status"] == "misclassified", 0.0)
+    upper = flips.groupby([table["image_id"], table["norm"]]).min().rename("upper")
+    return result.decisive().join(upper, on=["image_id", "norm"])
 
 
 def with_deciding_points(result: CleverResult) -> CleverResult:

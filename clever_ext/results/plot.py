@@ -230,7 +230,7 @@ def bracket(result: CleverResult, norm: float | None = None, ax: Axes | None = N
     low, high = (known.min() / 1.5, 1.3 * known.max()) if len(known) else (0.1, 1.0)
     begin = 0
     middles: list[float] = []
-    for p, (lower, upper) in zip(norms, parts, strict=True):
+    for lower, upper in parts:
         x = begin + np.arange(len(lower))
         shown = lower.clip(min=low) if len(norms) > 1 else lower
         open_ = np.isposinf(upper)
