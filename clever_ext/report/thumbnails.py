@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 #: Height and width of a thumbnail in pixels; a smaller picture keeps its own.
-_SIDE = 128
+SIDE = 128
 #: Pictures up to this side are stored without loss: it costs little, and each pixel can be seen.
 _LOSSLESS = 48
 
@@ -97,7 +97,7 @@ def encode(pixels: torch.Tensor) -> str:
 
     array = pixels.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
     image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
-    image.thumbnail((_SIDE, _SIDE))
+    image.thumbnail((SIDE, SIDE))
     buffer = BytesIO()
     image.save(buffer, "WEBP", quality=70, lossless=max(image.size) <= _LOSSLESS)
     return "data:image/webp;base64," + b64encode(buffer.getvalue()).decode()
