@@ -33,7 +33,8 @@ def make_flips(run: Run, wanted: Collection[int]) -> Flips:
     """
     settings = run.result.metadata.get("settings", {})
     shape = tuple(settings.get("shape", ()))
-    if not run.brackets or len(shape) != 3 or shape[0] not in (1, 3):
+    kept = run.brackets and settings.get("keep_witness", False)
+    if not kept or len(shape) != 3 or shape[0] not in (1, 3):
         return {}
     nearest = _nearest(run, wanted)
     found, _ = read_pictures(run.result, {image for image, _ in nearest})

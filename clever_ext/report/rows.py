@@ -71,6 +71,7 @@ def make_rows(run: Run, images: Collection[int], flips: Flips) -> list[Row]:
 
 def _row(run: Run, row: pd.Series[Any], flips: Flips) -> Row:
     error = row["status"] == "error"
+    capped = " (no slope)" if run.brackets else " = R"
     flip = flips.get((int(row["image_id"]), float(row["norm"])))
     return Row(
         run=run.name,
@@ -81,7 +82,7 @@ def _row(run: Run, row: pd.Series[Any], flips: Flips) -> Row:
         predicted=run.class_name(row["predicted"]),
         target=run.class_name(row["target"]),
         margin=_number(row["margin"]),
-        score=_number(row["score"]) + (" = R" if row["capped"] else ""),
+        score=_number(row["score"]) + (capped if row["capped"] else ""),
         interval="" if run.brackets else _interval(row["score_low"], row["score_high"]),
         upper=_upper(row) if run.brackets else "",
         status=row["status"],

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from reported import BROKEN, HOSTILE, make_pictures, make_run
+from scored_runs import bracketed
 from scored_runs import run as scored
 from small_run import SmallRun
 
@@ -248,6 +249,23 @@ def test_a_flip_whose_picture_is_gone_stands_alone(place, tmp_path):
     ]
     assert flips
     assert all("flip" in flip and "difference" not in flip for flip in flips)
+
+
+def test_brackets_stand_beside_runs_of_other_estimators(tmp_path):
+    lower = np.linspace(0.1, 1, 12)
+    capped = lower > 0.5
+    runs = [bracketed(lower, 2 * lower, "net", capped=capped), scored(lower * 1.1, "net")]
+    cx.write_report(runs, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    first, second = data_of(page)["norms"][0]["series"]
+    assert "upper" in first
+    assert "upper" not in second
+    assert "score (95 %), lower end" in page
+    assert "No slope was found there" in page
+    assert "It was too small" not in page
+    assert page.count("(no slope)") == 7
+    cx.write_report(runs, tmp_path / "report.md", format="md")
+    assert "upper end, median" in (tmp_path / "report.md").read_text()
 
 
 @pytest.mark.parametrize("largest", [1e-7, 0.003, 0.2, 0.25, 0.5, 1.0])
