@@ -63,6 +63,7 @@ def describe(
             "targets": targets if isinstance(targets, (str, int)) else np.asarray(targets).tolist(),
             "shape": list(batch.images.shape[1:]),
             "dtype": str(batch.images.dtype).removeprefix("torch."),
+            **({"keep_witness": True} if settings.keep_witness else {}),
         },
         "engine": engine.description(),
         "device": _device_name(batch.images.device),
@@ -176,8 +177,9 @@ def clever_score(
             default 2,000, 100 for the bracket, and for a tolerance the paper's 512,000. A bracket
             against "all" of more than 20 classes, or "near-K", takes three times as many for each
             image and norm in all, and says what it left out.
-        keep_witness: Whether rows keep the steepest point that was found; of a bracket, its nearest
-            flip.
+        keep_witness: Whether rows keep, in the column `witness`, the steepest point that was found.
+            Of a bracket they keep the nearest flip there, and the point that decided the lower end
+            in `steepest`.
         candidates: [N, M, *shape], points that the search looks at besides its own, such as what
             attacks found; those outside a ball are projected onto it.
         race: Whether only targets that may have the smallest score get all their batches. The

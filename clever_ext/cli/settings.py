@@ -101,6 +101,12 @@ def _add_samples(how: argparse._ArgumentGroup) -> None:
         "the score, e.g. 0.05 (default: none, and --n-batches counts)",
     )
     how.add_argument(
+        "--keep-witness",
+        action="store_true",
+        help="keep the nearest flip and the steepest point of each picture and norm, for "
+        "steepest; the report shows them",
+    )
+    how.add_argument(
         "--clip",
         nargs=2,
         type=float,
@@ -148,6 +154,7 @@ def scorer_of(args: argparse.Namespace, model: LoadedModel) -> Scorer:
         tolerance=args.tolerance,
         max_gradients=args.max_gradients,
         candidates=args.candidates,
+        keep_witness=args.keep_witness,
     )
     return Scorer(
         model,

@@ -25,7 +25,7 @@ class Settings:
         estimator: As `clever_score` names it.
         max_gradients: The most that a row may spend; 0 where n_batches decides.
         candidates: Points of others that a search looks at for each image, at most, besides.
-        keep_witness: Whether rows keep the steepest point that a search has found.
+        keep_witness: Whether rows keep the points that decided what a search has found.
         race: Whether targets drop out that cannot have the smallest score.
         tolerance: Of a score's interval; None where n_batches decides.
         confidence: Of that interval.

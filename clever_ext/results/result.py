@@ -63,7 +63,8 @@ COLUMNS = {
     "maxima": "floats",
     "curve": "floats",  # of the steepest place: lipschitz after so many gradients
     "curve_gradients": "floats",
-    "witness": "floats",  # the steepest point, flattened, where it was asked for
+    "witness": "floats",  # where asked for, flattened: the steepest point; of a bracket its flip
+    "steepest": "floats",  # of a bracket, likewise: the point that decided its lower end
 }
 
 #: Those that hold one value a row: the lists of many rows do not fit into memory.
@@ -274,6 +275,31 @@ class CleverResult:
         rows = self.table.loc[self._deciding()]
         return {
             float(str(norm)): group.set_index("image_id")["score"]
+            .reindex(images)
+            .to_numpy(dtype=np.float64)
+            for norm, group in rows[rows["norm"].notna()].groupby("norm", sort=False)
+        }
+
+    @cached_property
+    def flips(self) -> dict[float, npt.NDArray[np.float64]]:
+        """Map each norm to the nearest flip of each image, float64 [N]: over all its targets.
+
+        It is the smallest distance at which a point was seen that the model classifies otherwise;
+        of brackets the upper end. inf: none was seen. A misclassified image has 0, and one that
+        could not be scored NaN. Images stand as in `scores`.
+
+        >>> import clever_ext as cx, torch
+        >>> model, images = torch.nn.Linear(4, 3).eval(), torch.rand(2, 4)
+        >>> result = cx.clever_score(model, images, estimator="steepest", radius="auto")
+        >>> bool((result.scores[2] <= result.flips[2]).all())
+        True
+        """
+        images = self.table["image_id"].unique()
+        wrong = self.table["status"] == "misclassified"
+        rows = self.table.assign(nearest_flip=self.table["nearest_flip"].mask(wrong, 0.0))
+        return {
+            float(str(norm)): group.groupby("image_id")["nearest_flip"]
+            .min()
             .reindex(images)
             .to_numpy(dtype=np.float64)
             for norm, group in rows[rows["norm"].notna()].groupby("norm", sort=False)

@@ -14,6 +14,7 @@ from ..estimators.steepest.estimator import FEWEST_GRADIENTS
 from ..estimators.table import gradients_of_image
 from ..estimators.tolerance import FIRST_LOOK
 from ..inputs.settings import Settings
+from ..kernels.balls import AUTO
 from ..progress import duration, silent
 from .pieces import Pieces, piece_size
 from .scorer import Scorer
@@ -22,6 +23,8 @@ from .scorer import Scorer
 _READ, _SCORED, _GRADIENTS = 16, 4, 256
 #: Bytes of a row beside its maxima, and of a part beside its rows, as files of results have them.
 _ROW_BYTES, _PART_BYTES = 120, 13_000
+#: Bytes of each value of a point that is kept, compressed: photographs take from 2 to 4.
+_POINT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -89,14 +92,26 @@ def estimate(
         images=images,
         cost=cost,
         images_per_second=images_per_second,
-        bytes=run_bytes(settings, cost.rows, len(pieces.numbers)),
+        bytes=run_bytes(settings, images, cost.rows, len(pieces.numbers), first.images.numel()),
     )
 
 
-def run_bytes(settings: Settings, n_rows: int, n_pieces: int) -> int:
-    """Return about how many bytes a run writes."""
+def run_bytes(settings: Settings, n_images: int, n_rows: int, n_pieces: int, n_values: int) -> int:
+    """Return about how many bytes a run writes.
+
+    Args:
+        settings: Of the run.
+        n_images: Pictures.
+        n_rows: Rows.
+        n_pieces: Parts.
+        n_values: Values of one picture, as the model gets it.
+    """
     n_maxima = settings.n_batches if settings.estimator == "clever" else 0
-    return n_rows * (_ROW_BYTES + 8 * n_maxima) + n_pieces * _PART_BYTES
+    rows = n_rows * (_ROW_BYTES + 8 * n_maxima) + n_pieces * _PART_BYTES
+    if not settings.keep_witness:
+        return rows
+    points = 2 if AUTO in settings.radii else 1
+    return rows + n_images * len(settings.norms) * points * n_values * _POINT_BYTES
 
 
 def _rate(scorer: Scorer, loaded: Sequence[Loaded]) -> float:

@@ -87,5 +87,8 @@ def piece_size(subjects: Subjects, settings: Settings) -> int:
     of_gradient = _PASSES * counter.get_total_flops() + _OF_ELEMENT * images.numel()
     affordable = _OPERATIONS[images.device.type] // of_gradient
     each = gradients_of_image(settings, subjects.n_targets)
-    size = min(min(affordable, _GRADIENTS) // each, _BYTES // images.nbytes, _IMAGES)
+    kept = 0
+    if settings.keep_witness:  # two points of each row, as float64, until one of them is chosen
+        kept = 16 * images.numel() * subjects.n_targets * len(settings.balls)
+    size = min(min(affordable, _GRADIENTS) // each, _BYTES // (images.nbytes + kept), _IMAGES)
     return max(1, int(size))

@@ -25,6 +25,7 @@ from ..inputs.settings import Settings
 from ..kernels.balls import as_layout
 from ..models.loading import LoadedModel
 from ..progress import Progress
+from ..results.brackets import with_deciding_points
 from ..results.result import CleverResult, make_table
 from ..scoring import score_batch
 from .candidates import Candidates
@@ -173,6 +174,8 @@ class Scorer:
             # What an interrupted call keeps is of no use here: a piece is whole or it is not.
             warnings.filterwarnings("ignore", message="interrupted")
             result = score_batch(self.engine, batch, self.settings, progress, self.model.name)
+        if self.settings.keep_witness:
+            result = with_deciding_points(result)
         names = {each.record.image_id: each.record.name for each in loaded}
         result.table["image"] = [names[u] for u in result.table["image_id"]]
         return result

@@ -151,9 +151,6 @@ def _columns(
     with np.errstate(divide="ignore", invalid="ignore"):
         slopes = [np.where(each > 0, m / each, 0.0) for m, each in zip(margin, curve, strict=True)]
         lipschitz = np.where(capped, 0.0, np.where(scores > 0, margin / scores, largest))
-    witness = [np.empty(0)] * len(rows)
-    if settings.keep_witness:
-        witness = list(ends.flip.flatten(1).double().cpu().numpy())
     return {
         "margin": margin,
         "lipschitz": np.where(finite, lipschitz, np.nan),
@@ -169,5 +166,16 @@ def _columns(
         "flags": joined_flags(signs_of_masking(margin, largest, at_image, vanishing)),
         "curve": slopes,
         "curve_gradients": spent,
-        "witness": witness,
-    }
+    } | (_points(ends, upper) if settings.keep_witness else {})
+
+
+def _points(ends: Ends, upper: Floats) -> dict[str, list[Floats]]:
+    """Return the nearest flip of each row, where there is one, and the point of its lower end."""
+    flips, steepest = (
+        list(each.flatten(1).double().cpu().numpy())
+        for each in (ends.flip, ends.steepest)
+        if each is not None
+    )
+    found = np.isfinite(upper)
+    flips = [x if known else np.empty(0) for x, known in zip(flips, found, strict=True)]
+    return {"witness": flips, "steepest": steepest}
