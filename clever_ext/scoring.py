@@ -18,7 +18,7 @@ from .cost import measure_passes, of_cost
 from .engine.engine import Engine
 from .errors import CleverError
 from .estimators.screening import most_screened, screen
-from .estimators.subjects import Held, Subjects, all_logits
+from .estimators.subjects import Held, HeldEnds, Subjects, all_logits
 from .estimators.table import check_settings, estimator_of, gradients_of_image, settled
 from .findings import Finding, of_concern, warn
 from .inputs.batch import Batch, check_batch, check_candidates, check_device_batch
@@ -235,7 +235,7 @@ def score_batch(
     settings: Settings,
     progress: Progress,
     model_name: str | None = None,
-    held: Held | None = None,
+    held: Held | HeldEnds | None = None,
     tell: Callable[[Iterable[Finding]], None] | None = None,
 ) -> CleverResult:
     """Score checked images with an engine, which keeps what it found out for the next ones.

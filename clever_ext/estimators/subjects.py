@@ -98,6 +98,31 @@ class Held(NamedTuple):
         )
 
 
+class HeldEnds(NamedTuple):
+    """What brackets have from an earlier run; all are of the rows of the images that are scored.
+
+    Attributes:
+        lower: [rows], and upper: their ends.
+        at_image: [rows], the gradient norms at the images.
+        largest: [rows], the largest of all.
+        flips: The nearest flip of each row, flattened; nothing where it is not kept.
+        steepest: The same of the points that decided the lower ends.
+        spent: [rows], gradients, those of screening among them.
+        curves: Of each row, the lower ends, falling, and after how many gradients each was so.
+        budget: Gradients that each row had.
+    """
+
+    lower: Floats
+    upper: Floats
+    at_image: Floats
+    largest: Floats
+    flips: list[Floats]
+    steepest: list[Floats]
+    spent: Ints
+    curves: tuple[list[Floats], list[Floats]]
+    budget: int
+
+
 @dataclass(frozen=True)
 class Screened:
     """What the gradients told by which an image's targets were chosen.
@@ -147,10 +172,12 @@ class Subjects:
         batch: Batch,
         targets: Any,
         seed: int,
-        held: Held | None = None,
+        held: Held | HeldEnds | None = None,
         logits: Floats | None = None,
     ) -> None:
-        self.engine, self.batch, self.held = engine, batch, held
+        self.engine, self.batch = engine, batch
+        self.held = held if isinstance(held, Held) else None
+        self.held_ends = held if isinstance(held, HeldEnds) else None
         self.logits = all_logits(engine, batch) if logits is None else logits
         check_labels(batch.labels, self.logits.shape[1])
         self.predicted = np.argmax(self.logits, axis=1).astype(np.int64)

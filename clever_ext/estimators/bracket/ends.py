@@ -25,7 +25,7 @@ from ...inputs.settings import Settings
 from ...kernels import ops
 from ...kernels.balls import as_points, dual_exponent, points_like
 from ..at_points import SHORTEST_RISE, gradients_at, margins_at, sharpness
-from ..subjects import Rows, Subjects
+from ..subjects import HeldEnds, Rows, Subjects
 
 Floats = npt.NDArray[np.float64]
 
@@ -112,6 +112,7 @@ class Ends:
         here = torch.zeros_like(self.margin)
         no_flip = self.margin.new_full(self.targets.shape, math.inf)
         self._note(self.row, self.centers, no_flip, here, self.largest)
+        self.earlier: list[tuple[Floats, Floats]] | None = None
         self.curve = [self.lower.clone()]
         self.curve_spent = [self.spent.clone()]
         self.widths = self._of_rows(subjects.widths(rows.image, settings.clip))
@@ -135,11 +136,42 @@ class Ends:
         self.count(len(row))
         return Lanes(row, x, gradient, margin[:, 0], norm[0], distance)
 
+    def take_up(self, held: HeldEnds, places: list[int]) -> None:
+        """Go on from what an earlier run has found.
+
+        Args:
+            held: Of all rows.
+            places: [rows], of these rows among them.
+        """
+        self.lower.copy_(self._of_rows(held.lower[places]))
+        self.upper.copy_(self._of_rows(held.upper[places]))
+        self.largest.copy_(self._of_rows(held.largest[places]))
+        self.spent.copy_(torch.from_numpy(held.spent[places]))
+        for row, place in enumerate(places):
+            for points, kept in ((self.flip, held.flips), (self.steepest, held.steepest)):
+                if points is not None and len(kept[place]):
+                    points[row] = torch.from_numpy(kept[place]).view_as(points[row]).to(points)
+        self.earlier = [(held.curves[0][place], held.curves[1][place]) for place in places]
+        self.curve, self.curve_spent = [], []
+
     def curves(self) -> tuple[list[Floats], list[Floats]]:
         """Return for each row its lower ends, falling, and after how many gradients each was so."""
-        ends = torch.stack(self.curve, dim=1).cpu().numpy()
-        spent = torch.stack(self.curve_spent, dim=1).double().cpu().numpy()
-        return list(ends), list(spent)
+        ends, spent = np.empty((self.n, 0)), np.empty((self.n, 0))
+        if self.curve:
+            ends = torch.stack(self.curve, dim=1).cpu().numpy()
+            spent = torch.stack(self.curve_spent, dim=1).double().cpu().numpy()
+        if self.earlier is None:
+            return list(ends), list(spent)
+        return (
+            [np.append(own[0], more) for own, more in zip(self.earlier, ends, strict=True)],
+            [np.append(own[1], more) for own, more in zip(self.earlier, spent, strict=True)],
+        )
+
+    def learn(self, other: Ends) -> None:
+        """Take note of the nearest flips of the same rows in another norm."""
+        row = other.upper.isfinite().nonzero()[:, 0]
+        if len(row):
+            self.margins(row, other.flip[row])
 
     def margins(self, row: Tensor, x: Tensor) -> Tensor:
         """Return the margins at points, by forward passes alone; both ends take note."""

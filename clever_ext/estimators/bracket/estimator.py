@@ -21,6 +21,8 @@ from .ends import Ends
 from .search import FEWEST_GRADIENTS, search, visit
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Places = npt.NDArray[np.intp]
 
 NAME = "steepest"
 OPTIONS = frozenset({"keep_witness", "candidates", "max_gradients"})
@@ -81,7 +83,7 @@ def score(subjects: Subjects, settings: Settings, progress: Progress) -> Scored:
     """Bracket all rows; those of one norm in step, some at a time."""
     rows = subjects.rows(settings.balls, of=subjects.scored)
     counter = Counter(progress, len(rows) * gradients_of_row(settings))
-    done: list[tuple[npt.NDArray[np.intp], dict[str, Any]]] = []
+    done: list[tuple[Places, dict[str, Any]]] = []
     complete = True
     try:
         for places, columns in _parts(subjects, settings, rows, counter):
@@ -109,28 +111,56 @@ def _joined(parts: list[Any], order: npt.NDArray[np.intp]) -> Any:
 
 def _parts(
     subjects: Subjects, settings: Settings, rows: Rows, counter: Counter
-) -> Iterator[tuple[npt.NDArray[np.intp], dict[str, Any]]]:
-    """Yield places of rows of one norm, and their columns."""
+) -> Iterator[tuple[Places, dict[str, Any]]]:
+    """Yield places of rows of one norm, and their columns; all norms of some images in turn."""
     if len(rows) == 0:
         return
-    images = subjects.scored
-    at_image = subjects.at_image(settings.balls, of=images)
+    images, n_norms = subjects.scored, len(settings.balls)
+    held = subjects.held_ends
+    at_image = subjects.at_image(settings.balls, of=images) if held is None else held.at_image
     first = subjects.targets[images][:, :1]
     subjects.engine.ready(*subjects.tensors(images, first), counter.most)
-    image = subjects.batch.images
-    at_once = max(1, _BYTES // (_BUFFERS * image[0].numel() * image.element_size()))
-    together = subjects.n_targets
-    at_once = max(1, at_once // together) * together
-    for p in np.unique(rows.norm):
-        of_norm = np.flatnonzero(rows.norm == p)
-        for begin in range(0, len(of_norm), at_once):
-            places = of_norm[begin : begin + at_once]
-            some, norms = rows.take(places), at_image[places]
-            ends = Ends(subjects, some, together, norms, settings, counter.add)
-            if subjects.batch.candidates is not None:
-                visit(ends, subjects.candidates(some.image))
-            search(ends, 1, gradients_of_row(settings))
-            yield places, _columns(subjects, settings, some, norms, ends)
+    together, at_once = _in_step(subjects)
+    of_norms = np.arange(len(rows)).reshape(-1, n_norms)  # targets of an image stand together
+    for begin in range(0, len(of_norms), at_once):
+        searched: list[tuple[Places, Ends]] = []
+        for places in of_norms[begin : begin + at_once].T:
+            some = rows.take(places)
+            ends = Ends(subjects, some, together, at_image[places], settings, counter.add)
+            _search(subjects, settings, rows.image[places], places, ends, searched)
+            searched.append((places, ends))
+        for n, (places, ends) in enumerate(searched):
+            for _, later in searched[n + 1 :]:
+                ends.learn(later)
+            yield places, _columns(subjects, settings, rows.take(places), at_image[places], ends)
+
+
+def _in_step(subjects: Subjects) -> tuple[int, int]:
+    """Return how many targets of an image share looks, and how many rows are worked on in step."""
+    image, n_targets = subjects.batch.images[0], subjects.n_targets
+    most = max(1, _BYTES // (_BUFFERS * image.numel() * image.element_size()))
+    together = max(n for n in range(1, min(n_targets, most) + 1) if n_targets % n == 0)
+    return together, most // together * together
+
+
+def _search(
+    subjects: Subjects,
+    settings: Settings,
+    images: Ints,
+    places: Places,
+    ends: Ends,
+    others: list[tuple[Places, Ends]],
+) -> None:
+    """Bring the ends of rows together, from what is known of them already."""
+    held, spent = subjects.held_ends, 1
+    if held is not None:
+        ends.take_up(held, places.tolist())
+        spent = held.budget
+    for _, other in others:
+        ends.learn(other)
+    if subjects.batch.candidates is not None:
+        visit(ends, subjects.candidates(images))
+    search(ends, spent, gradients_of_row(settings))
 
 
 def _columns(
