@@ -204,8 +204,9 @@ def clever_score(
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(images, labels, image_ids, model, device, dtype, settings)
     if candidates is not None:
-        batch = replace(batch, candidates=check_candidates(candidates, batch.images))
-        settings = replace(settings, candidates=batch.candidates.shape[1])
+        points = check_candidates(candidates, batch.images)
+        batch = replace(batch, candidates=points)
+        settings = replace(settings, candidates=points.shape[1])
     with reporting(progress) as report:
         result = score_batch(engine, batch, settings, report, name, tell=warn)
     if (result.table["status"] == NO_TARGET).all():
