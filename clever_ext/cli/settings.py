@@ -53,9 +53,9 @@ def _add_what(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--estimator",
         metavar="NAME",
-        help="steepest gives two ends: the nearest attack that it finds, and how much of the way the "
-        "steepest slope explains; clever is the paper's, from random samples (default: steepest; "
-        "clever if "
+        help="steepest gives two ends: the nearest attack that it finds, and how much of this way "
+        "the steepest slope explains; clever is the paper's, from random samples (default: "
+        "steepest; clever if "
         f"{_in_words(_OF_CLEVER)} is given)",
     )
     how.add_argument(
