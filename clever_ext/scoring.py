@@ -23,6 +23,7 @@ from .findings import Finding, of_concern, warn
 from .inputs.batch import Batch, check_batch, check_candidates, check_device_batch
 from .inputs.labels import of_answers
 from .inputs.settings import Settings
+from .kernels.balls import AUTO
 from .progress import Progress, reporting
 from .results.result import NO_TARGET, CleverResult
 
@@ -251,7 +252,8 @@ def score_batch(
             engine.ask_again(batch.images)
         except KeyboardInterrupt:
             complete = False
-    late = of_scores(table)
+    pairs = zip(settings.norms, settings.radii, strict=True)
+    late = of_scores(table, [p for p, radii in pairs if radii == AUTO])
     # Where warnings are errors the result is not lost by them: its metadata tells the same.
     with suppress(Warning):
         if tell is not None:
@@ -263,8 +265,13 @@ def score_batch(
     return CleverResult(table, describe(engine, batch, settings, model_name, complete, late))
 
 
-def of_scores(table: Any) -> list[Finding]:
-    """Say of how many images there is nothing to score, and whose scores are but a radius."""
+def of_scores(table: Any, found_radii: Sequence[float]) -> list[Finding]:
+    """Say of how many images there is nothing to score, and whose scores are but a radius.
+
+    Args:
+        table: The rows.
+        found_radii: Norms whose radii were to be found.
+    """
     found = []
     without = table["status"].eq(NO_TARGET).groupby(table["image_id"]).all()
     if without.any():
@@ -277,14 +284,13 @@ def of_scores(table: Any) -> list[Finding]:
             )
         )
     scored = table[table["status"].isin(("ok", "max-fallback", "degenerate"))]
-    flat = scored["capped"] & (scored["lipschitz"] == 0)
+    flat = scored["capped"] & (scored["lipschitz"] == 0) & scored["norm"].isin(found_radii)
     if flat.any():
         found.append(
             Finding(
                 "model",
-                f"{int(flat.sum())} of {len(scored)} scores are but the radius of their ball, in "
-                "which no gradient was found; where none was given, it is as far as the data "
-                "reaches",
+                f"{int(flat.sum())} of {len(scored)} scores are but how far the data reaches: no "
+                "gradient was found near the image",
                 "do not trust these scores; see what hides the gradients, such as a softmax or "
                 "rounding",
             )
