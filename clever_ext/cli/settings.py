@@ -55,8 +55,8 @@ def _add_what(how: argparse._ArgumentGroup) -> None:
         "--estimator",
         metavar="NAME",
         help="steepest gives two ends: the nearest attack that it finds, and how much of this way "
-        "the steepest slope explains; clever is the paper's, from random samples; first-order takes "
-        "one gradient, at the picture (default: steepest; clever if "
+        "the steepest slope explains; clever is the paper's, from random samples; first-order "
+        "takes one gradient, at the picture (default: steepest; clever if "
         f"{_in_words(_OF_CLEVER)} is given)",
     )
     how.add_argument(

@@ -22,7 +22,8 @@ from .terminal import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..results.result import CleverResult
+    from ..results.brackets import decisive_with_upper
+from ..results.result import CleverResult
 
 #: Pictures up to which a run's table is printed, and reasons for errors that are.
 _FEW, _REASONS = 40, 3
@@ -63,7 +64,7 @@ def print_scores(
         Column("status", cut=at_the_end),
     ]
     rows = []
-    for row in result.smallest():
+    for _, row in decisive_with_upper(result).iterrows():
         picture = row["image"] or str(row["image_id"])
         if row["status"] == "error":
             rows.append([picture, *[""] * (len(columns) - 2), "error"])
@@ -106,8 +107,8 @@ def _known(number: float) -> str:
 
 
 def _flip(row: pd.Series[Any]) -> str:
-    """Say how far the nearest change is that alters the answer; a search has no interval."""
-    distance = row["nearest_flip"]
+    """Say how far the nearest change to any target is; a search has no interval."""
+    distance = row["upper"]
     return "none found" if distance == float("inf") else _known(distance)
 
 

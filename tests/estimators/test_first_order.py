@@ -71,7 +71,7 @@ def test_it_is_what_autograd_makes_of_a_lenet():
 def test_many_targets_are_asked_for_some_at_a_time():
     model, x = lenet(200), torch.rand(2, 1, 28, 28)
     done = []
-    result = scored(model, x, progress=lambda n, most: done.append((n, most)))
+    result = scored(model, x, targets="all", progress=lambda n, most: done.append((n, most)))
     few = scored(model, x, targets="top-5")
     assert len(result.table) == 2 * 199
     assert done[-1] == (2 * 199, 2 * 199)

@@ -71,10 +71,10 @@ class Ends:
 
     Attributes:
         lower: [rows], and upper: the two ends so far.
-        flip: [rows, *shape], the nearest point whose margin was not positive; the image where there
-            is none.
-        steepest: [rows, *shape], the point that decided the lower end, the image at first; None
-            where witnesses are not kept.
+        flip: [rows, *shape], the nearest point whose margin was not positive.
+        steepest: [rows, *shape], the point that decided the lower end; None where witnesses are not
+            kept.
+        has_flip: [rows], and has_steepest: whether these points are known; else they are the image.
         largest: [rows], the largest gradient norm.
         spent: [rows], gradients, that at the image among them.
         widths: [rows], how far away valid data may be in an element.
@@ -109,6 +109,8 @@ class Ends:
         self.spent = torch.ones(self.n, dtype=torch.int64, device=self.device)
         self.flip = self.centers.clone()
         self.steepest = self.centers.clone() if settings.keep_witness else None
+        self.has_flip = torch.zeros(self.n, dtype=torch.bool, device=self.device)
+        self.has_steepest = ~self.has_flip
         here = torch.zeros_like(self.margin)
         no_flip = self.margin.new_full(self.targets.shape, math.inf)
         self._note(self.row, self.centers, no_flip, here, self.largest)
@@ -148,9 +150,14 @@ class Ends:
         self.largest.copy_(self._of_rows(held.largest[places]))
         self.spent.copy_(torch.from_numpy(held.spent[places]))
         for row, place in enumerate(places):
-            for points, kept in ((self.flip, held.flips), (self.steepest, held.steepest)):
-                if points is not None and len(kept[place]):
-                    points[row] = torch.from_numpy(kept[place]).view_as(points[row]).to(points)
+            for points, known, kept in (
+                (self.flip, self.has_flip, held.flips[place]),
+                (self.steepest, self.has_steepest, held.steepest[place]),
+            ):
+                if points is not None:
+                    known[row] = len(kept) > 0
+                    if len(kept):
+                        points[row] = torch.from_numpy(kept).view_as(points[row]).to(points)
         self.earlier = [(held.curves[0][place], held.curves[1][place]) for place in places]
         self.curve, self.curve_spent = [], []
 
@@ -158,7 +165,8 @@ class Ends:
         """Return for each row its lower ends, falling, and after how many gradients each was so."""
         ends, spent = np.empty((self.n, 0)), np.empty((self.n, 0))
         if self.curve:
-            ends = torch.stack(self.curve, dim=1).cpu().numpy()
+            # Forward passes after the last gradient may have lowered the ends.
+            ends = torch.stack([*self.curve[:-1], self.lower], dim=1).cpu().numpy()
             spent = torch.stack(self.curve_spent, dim=1).double().cpu().numpy()
         if self.earlier is None:
             return list(ends), list(spent)
@@ -169,7 +177,7 @@ class Ends:
 
     def learn(self, other: Ends) -> None:
         """Take note of the nearest flips of the same rows in another norm."""
-        row = other.upper.isfinite().nonzero()[:, 0]
+        row = other.has_flip.nonzero()[:, 0]
         if len(row):
             self.margins(row, other.flip[row])
 
@@ -204,11 +212,13 @@ class Ends:
             self.related[row].flatten(), self.margin, self.rise,
             self.lower, self.upper, nearest, steepest,
         )  # fmt: skip
-        for points, look in ((self.flip, nearest), (self.steepest, steepest)):
-            if points is None:
-                continue
-            changed = (look >= 0).nonzero()[:, 0]
-            points[changed] = x[look[changed] // n_targets]
+        for points, known, look in (
+            (self.flip, self.has_flip, nearest),
+            (self.steepest, self.has_steepest, steepest),
+        ):
+            if points is not None:
+                changed = (look >= 0).nonzero()[:, 0]
+                points[changed], known[changed] = x[look[changed] // n_targets], True
 
     def move(
         self,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ...errors import CleverError
 from ...inputs.settings import Settings
@@ -130,15 +131,21 @@ def _parts(
     of_norms = np.arange(len(rows)).reshape(-1, n_norms)  # targets of an image stand together
     for begin in range(0, len(of_norms), at_once):
         searched: list[tuple[Places, Ends]] = []
-        for places in of_norms[begin : begin + at_once].T:
-            some = rows.take(places)
-            ends = Ends(subjects, some, together, at_image[places], settings, counter.add)
-            _search(subjects, settings, rows.image[places], places, ends, searched)
-            searched.append((places, ends))
+        stopped: KeyboardInterrupt | None = None
+        try:
+            for places in of_norms[begin : begin + at_once].T:
+                some = rows.take(places)
+                ends = Ends(subjects, some, together, at_image[places], settings, counter.add)
+                _search(subjects, settings, some.image, places, ends, searched)
+                searched.append((places, ends))
+        except KeyboardInterrupt as error:  # norms that are finished are kept
+            stopped = error
         for n, (places, ends) in enumerate(searched):
             for _, later in searched[n + 1 :]:
                 ends.learn(later)
             yield places, _columns(subjects, settings, rows.take(places), at_image[places], ends)
+        if stopped is not None:
+            raise stopped
 
 
 def _in_step(subjects: Subjects) -> tuple[int, int]:
@@ -202,16 +209,19 @@ def _columns(
         "flags": joined_flags(signs_of_masking(margin, largest, at_image, vanishing)),
         "curve": slopes,
         "curve_gradients": spent,
-    } | (_points(ends, upper) if settings.keep_witness else {})
+    } | (_points(ends, margin) if settings.keep_witness else {})
 
 
-def _points(ends: Ends, upper: Floats) -> dict[str, list[Floats]]:
-    """Return the nearest flip of each row, where there is one, and the point of its lower end."""
-    flips, steepest = (
-        list(each.flatten(1).double().cpu().numpy())
-        for each in (ends.flip, ends.steepest)
-        if each is not None
+def _points(ends: Ends, margin: Floats) -> dict[str, list[Floats]]:
+    """Return the nearest flips and the points of the lower ends, nothing where one is not known."""
+    assert ends.steepest is not None
+    to_reach = torch.from_numpy(np.isfinite(margin)).to(ends.device)
+    kept = (
+        ("witness", ends.flip, ends.has_flip & to_reach),
+        ("steepest", ends.steepest, ends.has_steepest),
     )
-    found = np.isfinite(upper)
-    flips = [x if known else np.empty(0) for x, known in zip(flips, found, strict=True)]
-    return {"witness": flips, "steepest": steepest}
+    found = {}
+    for name, points, known in kept:
+        flat = points.flatten(1).double().cpu().numpy()
+        found[name] = [x if k else np.empty(0) for x, k in zip(flat, known.tolist(), strict=True)]
+    return found

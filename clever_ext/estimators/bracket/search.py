@@ -14,7 +14,7 @@
    the gradients at x + h v and x is the derivative of ||d||_q at a scale of h; its running mean is
    the direction of the next step; h and the step shrink together.
 
-They come in rounds, each of which doubles what was spent before. A row stops where a round moved
+They come in rounds, each of which doubles what was spent before. A row stops where two rounds moved
 neither end. docs/concepts/bracket.md has the proofs, docs/studies/bracket.md what was measured.
 """
 
@@ -33,20 +33,21 @@ from .ends import Ends
 
 #: Gradients of the first round, and the fewest of another.
 _FIRST_ROUND, FEWEST_GRADIENTS = 100, 16
-#: A row stops when a round moved neither end by this share.
-_STILL = 0.01
+#: A row stops when so many rounds in succession moved neither end by this share.
+_STILL_ROUNDS, _STILL = 2, 0.01
 #: Shares of a round that approach or walk, and that start far away; the rest climbs.
 _WALK_SHARE, _FAR_SHARE = 0.2, 0.4
 #: Far starts of a row in one round: one for so many gradients, and so many at most.
 _GRADIENTS_OF_FAR, _FAR_STARTS = 40, 8
-#: Of a far start's looks, at most so many before its first flip, and the fewest that it has.
-_FAR_LOOKS, _FEWEST_FAR_LOOKS = 8, 2
+#: Of a far start's looks, at most so many before its first flip, and the fewest of all. With fewer
+#: there is none, as there is no climb of fewer than one step: the walk has these gradients.
+_FAR_LOOKS, _FEWEST_FAR_LOOKS, _FEWEST_CLIMB_LOOKS = 8, 16, 3
 #: Noise of the far starts, in widths of the valid data, and the size and sharpness of their steps.
 _FAR_NOISE, _FAR_STEP, _FAR_SHARPNESS = (0.5, 1.0), 0.5, 3.0
-#: Of approaches: how far beyond the foretold boundary they aim at first, in margins; and first and
-#: last, how much nearer after each flip, and farther else, and which share of the way they go.
-#: These fall geometrically, as do the next two.
-_BEYOND, _ADJUSTED, _SHARES = 0.1, (0.1, 0.005), (0.7, 0.3)
+#: Of approaches: how far beyond the foretold boundary they aim at first, in margins; by which part
+#: of what is left of the margin they adjust that; and first and last, by how much at least, and
+#: which share of the way they go. These fall geometrically, as do the next two.
+_BEYOND, _OF_MARGIN, _LEAST, _SHARES = 0.1, 0.5, (0.1, 0.005), (0.7, 0.3)
 #: Of walks: steps in distances, and growth of the ball.
 _STEPS, _GROWTHS = (1.0, 0.1), (0.2, 0.01)
 #: Halvings of a segment from an image to a flip.
@@ -73,8 +74,12 @@ class _Schedule(NamedTuple):
         lanes, all_far = len(_CLIMB_STEPS), int(_FAR_SHARE * gradients)
         starts = max(1, min(_FAR_STARTS, all_far // _GRADIENTS_OF_FAR))
         far = all_far // starts
+        if far < _FEWEST_FAR_LOOKS:
+            far = 0
         climb = int((1 - _WALK_SHARE - _FAR_SHARE) * gradients) // lanes
         climb -= 1 - climb % 2  # a look, and two for each step
+        if climb < _FEWEST_CLIMB_LOOKS:
+            climb = 0
         return cls(gradients - far * starts - climb * lanes, far, starts, climb)
 
 
@@ -97,16 +102,16 @@ def search(ends: Ends, spent: int, most: int) -> None:
         spent: Gradients of each row so far, that at the image among them.
         most: That it may have spent afterwards.
     """
-    going = ends.row
+    going, still = ends.row, torch.zeros_like(ends.row)
     for begin, end in rounds(spent, most):
         before = ends.lower[going], ends.upper[going]
-        first = begin == 1
         _round(ends, going, _Schedule.of(end - begin), begin)
         after = ends.lower[going], ends.upper[going]
-        still = torch.ones_like(going, dtype=torch.bool)
+        moved = torch.zeros_like(going, dtype=torch.bool)
         for was, now in zip(before, after, strict=True):
-            still &= ~(now < was * (1 - _STILL))
-        going = going if first else going[~still]
+            moved |= now < was * (1 - _STILL)
+        still[going] = torch.where(moved | (begin == 1), 0, still[going] + 1)
+        going = going[still[going] < _STILL_ROUNDS]
         if len(going) == 0:
             break
 
@@ -116,7 +121,7 @@ def _round(ends: Ends, row: Tensor, schedule: _Schedule, begin: int) -> None:
     if begin == 1:
         _approach(ends, row, ends.centers[row], schedule.walk)
     else:
-        near = row[ends.upper[row].isfinite()]
+        near = row[ends.has_flip[row]]
         walk(ends, near, ends.flip[near], schedule.walk, ends.upper[near])
     _from_far(ends, row, schedule, begin)
     _halve_flips(ends, row)
@@ -140,8 +145,10 @@ def _approach(ends: Ends, row: Tensor, x: Tensor, looks: int) -> None:
             break
         done = look / (looks - 1)
         if look:
-            adjusted = _falling(_ADJUSTED, done)
-            beyond += torch.where(lanes.margin > 0, adjusted, -adjusted)
+            size = (_OF_MARGIN * lanes.margin.abs() / ends.margin[row]).clamp(
+                min=_falling(_LEAST, done)
+            )
+            beyond += torch.where(lanes.margin > 0, size, -size)
         x = ends.toward_boundary(lanes, beyond, _falling(_SHARES, done))
 
 
@@ -177,14 +184,14 @@ def _falling(ends: tuple[float, float], done: float) -> float:
 def _from_far(ends: Ends, of: Tensor, schedule: _Schedule, begin: int) -> None:
     """Walk from far flips; where a row has none at all yet, its lanes try from other noise."""
     row, left, tries = of.repeat_interleave(schedule.starts), schedule.far, 0
-    while len(row) and left >= _FEWEST_FAR_LOOKS:
+    while len(row) and left > 1:
         looks = min(_FAR_LOOKS, left // 2)
         left -= looks
         found, x = _far_flips(ends, row, looks, begin, tries)
         if len(found):
             x, distance = halve(ends, found, x)
             walk(ends, found, x, left, distance)
-        row, tries = row[ends.upper[row].isinf()], tries + 1
+        row, tries = row[~ends.has_flip[row]], tries + 1
 
 
 def _far_flips(
@@ -217,7 +224,7 @@ def _far_flips(
 
 def _halve_flips(ends: Ends, row: Tensor) -> None:
     """Bring the nearest flips nearer still, where there are some."""
-    row = row[ends.upper[row].isfinite()]
+    row = row[ends.has_flip[row]]
     if len(row):
         halve(ends, row, ends.flip[row])
 
@@ -250,8 +257,9 @@ def halve(ends: Ends, row: Tensor, flips: Tensor) -> tuple[Tensor, Tensor]:
 
 def climb(ends: Ends, of: Tensor, looks: int, begin: int) -> None:
     """Look for steep places within the balls of the lower ends."""
-    n = len(_CLIMB_STEPS)
-    row = of.repeat_interleave(n)
+    if looks == 0:
+        return
+    row = of.repeat_interleave(len(_CLIMB_STEPS))
 
     def of_lanes(values: tuple[float, ...]) -> Tensor:
         return torch.tensor(values, dtype=torch.float64, device=ends.device).repeat(len(of))
