@@ -26,7 +26,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-_QUOTED = re.compile(r"(<!-- (table|speed|grid|value) ([\w.-]+)(?:: (.*?))? -->)(?s:.*?)(<!-- end -->)")
+_QUOTED = re.compile(
+    r"(<!-- (table|speed|grid|value) ([\w.-]+)(?:: (.*?))? -->)(?s:.*?)(<!-- end -->)"
+)
 
 
 def _number(value: float) -> str:
