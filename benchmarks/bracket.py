@@ -41,9 +41,11 @@ ROBUST = {"lenet-adversarial", "mnist-provable-0.1", "mnist-provable-0.3", "cifa
 ROBUST |= {"cifar-provable-l2", "convolutions-adversarial", "lenet-robust"}
 #: An upper end is far from the attack's above so many times its distance.
 _FAR = 1.3
+#: Pictures whose lower ends are followed to many gradients.
+_SETTLED = 10
 #: Roundings of distances.
 _SAME = 1 + 1e-6
-#: What is to be reached, by robust and norm: upper near, lower at both budgets, ranks.
+#: Shares of upper ends that are to be near, by robust and norm.
 _NEAR = {(False, 1.0): 0.85, (False, 2.0): 0.95, (False, math.inf): 0.95}
 _NEAR |= {(True, 1.0): 0.7, (True, 2.0): 0.85, (True, math.inf): 0.95}
 
@@ -88,54 +90,52 @@ def beside(name: str, budgets: list[int], far: int, n: int | None) -> list[dict[
     Args:
         name: Of the network.
         budgets: Gradients.
-        far: Gradients of the lower ends that the others are held against, of 20 pictures; 0: none.
+        far: Gradients of the lower ends that others are held against, of a few pictures; 0: none.
         n: At most so many pictures.
     """
     work = pictures(name, n)
+    robust = name in ROBUST
     figures = []
     for p in NORMS:
-        attack = best_attack(kept_attacks(name), p)[: len(work.x)]
-        what = f"{name}, p = {p:g}, {len(work.x)} pictures"
-        settled = None
-        if far:
-            settled = scored(work.first(20), p, far)
         runs = {budget: scored(work, p, budget) for budget in budgets}
+        if far:
+            runs[far] = scored(work.first(_SETTLED), p, far)
+        attack = best_attack(kept_attacks(name), p)
+        what = f"{name}, p = {p:g}, {len(work.x)} pictures"
         rows = runs[budgets[0]]
         first = (rows["margin"] / rows["norm_at_image"]).to_numpy()
-        figures += _lower(first, attack, f"{what}, 1 gradient", (None, None))
+        figures += _lower(first, attack[: len(rows)], f"{what}, 1 gradient", (None, None))
         for budget, rows in runs.items():
-            figures += _ends(rows, attack, name, p, budget, what)
-            if settled is not None:
-                ratio = (rows["score"][:20] / settled["score"]).to_numpy()
-                wanted = (1.5 if name in ROBUST else 1.25 if p > 1 else None, budget)
+            case = f"{name}, p = {p:g}, {len(rows)} pictures, {budget} gradients"
+            counts = budget == (400 if robust else 100)
+            figures += _ends(rows, attack[: len(rows)], case, robust, p, counts)
+            if far and budget != far:
+                ratio = (rows["score"][:_SETTLED] / runs[far]["score"]).to_numpy()
+                wanted = 1.5 if robust else 1.25 if p > 1 else None
                 figures.append(
-                    quantity(f"lower / lower of {far:,}", f"{what}, {budget} gradients",
-                             wanted[0] if budget == 100 else None, ratio, at_most=True)
+                    quantity(f"lower / lower of {far:,}", case, wanted if budget == 100 else None,
+                             ratio, at_most=True)
                 )  # fmt: skip
-        if settled is not None:
-            few = f"{name}, p = {p:g}, {len(settled)} pictures, {far} gradients"
-            figures += _ends(settled, attack[: len(settled)], name, p, far, few)
         if p == 2:
-            figures.append(_beside_ddn(work, runs[budgets[0]], budgets[0], what))
+            case = f"{what}, {budgets[0]} gradients"
+            figures.append(_beside_ddn(work, runs[budgets[0]], budgets[0], case))
     return figures
 
 
 def _ends(
-    rows: Any, attack: Floats, name: str, p: float, budget: int, what: str
+    rows: Any, attack: Floats, case: str, robust: bool, p: float, counts: bool
 ) -> list[dict[str, Any]]:
-    """Hold both ends of one run against the attack's distances [N]."""
-    robust = name in ROBUST
-    case = what if "gradients" in what else f"{what}, {budget} gradients"
-    counts = budget == (400 if robust else 100)
+    """Hold both ends of one run against the attack's distances [N]; `counts`: with targets."""
     lower, upper = rows["score"].to_numpy(), rows["nearest_flip"].to_numpy()
-    ranks = (0.85 if p == math.inf else None) if robust else 0.98
+    both = np.isfinite(attack) & np.isfinite(upper)
+    wanted = (0.05, 0.85 if p == math.inf else None) if robust else (0.01, 0.98)
     return [
         share("upper within 5 %", case, _NEAR[robust, p] if counts else None,
               upper <= MET * attack, upper=rounded(upper)),
         share("upper within 1.3 times", case, 0.98 if counts and robust else None,
               upper <= _FAR * attack),
-        quantity("upper / attack", case, None, (upper / attack)[np.isfinite(attack)]),
-        *_lower(lower, attack, case, (0.05 if robust else 0.01, ranks) if counts else (None, None)),
+        quantity("upper / attack", case, None, (upper / attack)[both]),
+        *_lower(lower, attack, case, wanted if counts else (None, None)),
         quantity("gradients spent", case, None, rows["n_gradients"].to_numpy(dtype=float)),
     ]  # fmt: skip
 
@@ -167,14 +167,14 @@ def paper(name: str, gradients: int) -> Iterator[dict[str, Any]]:
     )
 
 
-def _beside_ddn(work: Work, rows: Any, budget: int, what: str) -> dict[str, Any]:
+def _beside_ddn(work: Work, rows: Any, budget: int, case: str) -> dict[str, Any]:
     """Run Foolbox's DDN with as many gradients."""
     torch.manual_seed(0)
     points = by_foolbox(foolbox().attacks.DDNAttack(steps=budget), work)
     theirs = work.distances(points, 2.0)
     ours = rows["nearest_flip"].to_numpy()
     return share(
-        f"upper at most DDN's of {budget} gradients", f"{what}, {budget} gradients", 0.8,
+        f"upper at most DDN's of {budget} gradients", case, 0.8,
         ours <= theirs * _SAME, ddn=rounded(theirs),
     )  # fmt: skip
 
@@ -272,7 +272,7 @@ def verdicts(gradients: int) -> Iterator[dict[str, Any]]:
 
 def _attacks_verdict(a: str, b: str, p: float) -> tuple[str, dict[str, Any]]:
     """Tell which model's attacks go farther, by Wilcoxon's test at 5 %."""
-    kept = {name: kept_attacks(f"{name}-more") for name in (a, b)}
+    kept = {name: kept_attacks(f"{name}-200" if "lenet" in name else name) for name in (a, b)}
     far = {
         name: dict(zip(k["pictures"], best_attack(k, p), strict=True)) for name, k in kept.items()
     }
