@@ -110,8 +110,11 @@ def prepared(case: Case, n: int | None, starts: int) -> Work:
         n: How many pictures, right or wrong; None for all.
         starts: How many of each.
     """
-    model = case.build()
     images, labels = digits(1000) if case.data is mnist else case.data()
+    layout = torch.channels_last if images.shape[1] == 3 else torch.contiguous_format
+    model = case.build()
+    model.to(memory_format=layout)  # type: ignore[call-overload]
+    images = images.contiguous(memory_format=layout)
     with torch.no_grad():
         logits = in_parts(model, images)
     order = logits.argsort(dim=1, descending=True)
@@ -202,7 +205,8 @@ def measured(name: str, work: Work, steps: int, only: list[str]) -> list[dict[st
     for p in NORMS:
         known = np.full(len(work.x), math.inf)
         for attack, run in attacks(work, p, steps, known):
-            if only and attack.split()[0] not in only:
+            first = attack.split()[0]
+            if only and first not in only and f"{first}:{p:g}" not in only:
                 continue
             torch.manual_seed(0)
             np.random.seed(0)  # noqa: NPY002 (Foolbox draws from it)
@@ -236,7 +240,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000, help="gradients of each attack")
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--starts", type=int, default=2, help="pictures to start from")
-    parser.add_argument("--only", nargs="*", default=[], help="attacks, by their first word")
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        default=[],
+        help="attacks by their first word, as FMN, or FMN:2 for one norm alone",
+    )
     args = parsed(parser)
     case = (REPORTED | CHOOSING)[args.name]
     work = prepared(case, args.images, args.starts)
