@@ -112,7 +112,7 @@ def prepared(case: Case, n: int | None, starts: int) -> Work:
     """
     images, labels = digits(1000) if case.data is mnist else case.data()
     layout = torch.channels_last if images.shape[1] == 3 else torch.contiguous_format
-    model = case.build()
+    model = case.build().requires_grad_(False)  # Foolbox would have gradients of all parameters
     model.to(memory_format=layout)  # type: ignore[call-overload]
     images = images.contiguous(memory_format=layout)
     with torch.no_grad():
