@@ -90,12 +90,13 @@ def speed(figures: list[dict[str, Any]]) -> str:
 
 def grid(figures: list[dict[str, Any]]) -> str:
     """Return a table of a row for each case; what misses its target is bold."""
-    columns = list(dict.fromkeys(figure["figure"] for figure in figures))
     cells: dict[str, dict[str, str]] = {}
     for figure in figures:
         median = _median(figure)
         cell = median if _reached(figure) else f"**{median}**"
         cells.setdefault(figure["case"], {})[figure["figure"]] = cell
+    fullest_first = sorted(cells.values(), key=len, reverse=True)
+    columns = list(dict.fromkeys(column for own in fullest_first for column in own))
     rows = ([case, *(own.get(column, "") for column in columns)] for case, own in cells.items())
     return "\n" + _lines(["case", *columns], rows)
 
