@@ -24,7 +24,7 @@ def found(file: str, start: str, end: str, key: str) -> list[float]:
     return values
 
 
-def panel(axes: Axes, name: str, title: str, paper: list[float], spent: str) -> None:
+def panel(axes: Axes, name: str, file: str, title: str, paper: list[float], spent: str) -> None:
     """Draw the scores of one network in l2."""
     of = f"{name}, p = 2,"
     attack = best_attack(kept_attacks(name), 2.0)
@@ -32,18 +32,18 @@ def panel(axes: Axes, name: str, title: str, paper: list[float], spent: str) -> 
         "first order, 1 gradient": (
             "o",
             "#969696",
-            found("bracket-cpu.json", of, " 1 gradient", "score"),
+            found(file, of, " 1 gradient", "score"),
         ),
         f"the paper's, {spent} gradients": ("x", "#d95f0e", paper),
         "bracket, upper end": (
             "v",
             "#6baed6",
-            found("bracket-cpu.json", of, " 100 gradients", "upper"),
+            found(file, of, " 100 gradients", "upper"),
         ),
         "bracket, lower end": (
             "^",
             "#08519c",
-            found("bracket-cpu.json", of, " 100 gradients", "score"),
+            found(file, of, " 100 gradients", "score"),
         ),
     }
     for label, (marker, color, values) in scores.items():
@@ -60,9 +60,23 @@ def main() -> None:
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     photographs = found("steepest-photographs-cpu.json", "18 photographs", "p = 2", "clever")
-    panel(left, "efficientnet-lite0", "EfficientNet-Lite0, 18 photographs", photographs, "1,024")
+    panel(
+        left,
+        "efficientnet-lite0",
+        "bracket-lite0-cpu.json",
+        "EfficientNet-Lite0, 18 photographs",
+        photographs,
+        "1,024",
+    )
     digits = found("bracket-paper-cpu.json", "lenet-adversarial", "paper's", "score")
-    panel(right, "lenet-adversarial", "adversarially trained LeNet, digits", digits, "6,000")
+    panel(
+        right,
+        "lenet-adversarial",
+        "bracket-robust-cpu.json",
+        "adversarially trained LeNet, digits",
+        digits,
+        "6,000",
+    )
     left.set_ylabel("score (l2)")
     figure.savefig(IMAGE, dpi=110)
 
