@@ -32,7 +32,7 @@ from clever_ext.engine.engine import Engine
 from clever_ext.engine.maxima import Sampling, sample_maxima
 from clever_ext.engine.preparation import apply
 from clever_ext.kernels import ops
-from clever_ext.kernels.balls import as_layout, default_radius, dual_exponent
+from clever_ext.kernels.balls import as_layout, dual_exponent, trial_radius
 
 SHAPE = (3, 224, 224)
 POINTS = 512
@@ -92,9 +92,7 @@ class Buffers:
 
     def sample(self, p: float) -> None:
         """Draw all the points."""
-        ops.sample_lp_ball(
-            self.x, self.center[0], p, default_radius(p), 0, 0, 0, -math.inf, math.inf
-        )
+        ops.sample_lp_ball(self.x, self.center[0], p, trial_radius(p), 0, 0, 0, -math.inf, math.inf)
 
     def norm(self, q: float) -> None:
         """Reduce all the gradients."""

@@ -22,7 +22,7 @@ if _TYPE_CHECKING:
     from .errors import CleverError
     from .evt.reverse_weibull import ReverseWeibullFit, fit_reverse_weibull
     from .findings import CleverWarning
-    from .kernels.balls import default_radius, sample_lp_ball
+    from .kernels.balls import sample_lp_ball
     from .kernels.norms import grad_norm_max
     from .planning import RunPlan, plan
     from .refining import refine, refit
@@ -47,7 +47,6 @@ _HOMES = {
     "check": "checks",
     "clever_score": "scoring",
     "compare": "comparison",
-    "default_radius": "kernels.balls",
     "fit_reverse_weibull": "evt.reverse_weibull",
     "grad_norm_max": "kernels.norms",
     "load_run": "runs.folder",
@@ -72,7 +71,6 @@ __all__ = [
     "check",
     "clever_score",
     "compare",
-    "default_radius",
     "fit_reverse_weibull",
     "grad_norm_max",
     "load_run",

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 import torch
 
 from .engine.trials import pass_seconds
-from .estimators.steepest.estimator import DEFAULT_GRADIENTS
+from .estimators.bracket.estimator import DEFAULT_GRADIENTS
 from .estimators.subjects import Subjects
-from .estimators.table import estimator_of
+from .estimators.table import estimator_of, gradients_of_image
 from .findings import Finding
 from .inputs.settings import Settings
+from .inputs.targets import nearest
+from .kernels.balls import AUTO
 from .progress import duration
 
 #: Seconds from which a user is told what would be cheaper.
@@ -81,12 +83,12 @@ def measure_passes(subjects: Subjects) -> Passes:
 
 def cost_of(settings: Settings, n_images: int, n_targets: int, passes: Passes) -> Cost:
     """Tell what the scores of so many images take."""
-    points = n_images * len(settings.balls) * settings.most_gradients_of_row
+    gradients = n_images * gradients_of_image(settings, n_targets)
     return Cost(
         rows=n_images * n_targets * len(settings.balls),
-        gradients=points * n_targets,
-        at_most=estimator_of(settings).AT_MOST,
-        seconds=points * passes.of(n_targets),
+        gradients=gradients,
+        at_most=estimator_of(settings).AT_MOST or nearest(settings.targets) is not None,
+        seconds=gradients / n_targets * passes.of(n_targets),
     )
 
 
@@ -96,27 +98,34 @@ def of_cost(settings: Settings, n_images: int, n_targets: int, passes: Passes) -
     if cost.seconds < _LONG:
         return Finding("cost", str(cost))
     ways = []
-    for name, (cheaper, targets) in _cheaper(settings, n_targets).items():
+    for name, (cheaper, targets, note) in _cheaper(settings, n_targets).items():
         seconds = cost_of(cheaper, n_images, targets, passes).seconds
         if seconds < _CHEAPER * cost.seconds:
-            ways.append(f"{name} (some {duration(seconds)})")
+            ways.append(f"{name} (some {duration(seconds)}{note})")
     return Finding("cost", str(cost), "; or ".join(ways) or "score fewer images")
 
 
-def _cheaper(settings: Settings, n_targets: int) -> dict[str, tuple[Settings, int]]:
-    """Other settings and numbers of targets, by what a user would ask for."""
+def _cheaper(settings: Settings, n_targets: int) -> dict[str, tuple[Settings, int, str]]:
+    """Other settings, numbers of targets, and what to say of them, by what a user would ask for."""
     few = min(n_targets, _FEW_TARGETS - 1)
     targets = f"targets top-{_FEW_TARGETS}"
-    ways = {targets: (settings, few)}
-    if settings.estimator != "clever" or settings.race or "auto" in settings.radii:
-        return ways
-    others = {
-        f"tolerance {_TOLERANCE}": replace(
-            settings, tolerance=_TOLERANCE, max_gradients=_TOLERANCE_GRADIENTS
-        ),
-        "estimator steepest": replace(
-            settings, estimator="steepest", max_gradients=DEFAULT_GRADIENTS, tolerance=None
-        ),
-    }
+    ways = {targets: (settings, few, "")}
+    others = {}
+    if settings.estimator == "clever" and not settings.race:
+        others[f"tolerance {_TOLERANCE}"] = (
+            replace(settings, tolerance=_TOLERANCE, max_gradients=_TOLERANCE_GRADIENTS),
+            "",
+        )
+    free = all(radii == AUTO for radii in settings.radii)
+    bracket = replace(
+        settings, estimator="steepest", radii=(AUTO,) * len(settings.norms), race=False,
+        tolerance=None, max_gradients=DEFAULT_GRADIENTS,
+    )  # fmt: skip
+    if settings.estimator == "clever":
+        name = "estimator steepest"
+        note = f", {DEFAULT_GRADIENTS} gradients a row{'' if free else ', radius auto'}"
+        others[name] = bracket, note
+    elif not free:
+        others["radius auto"] = bracket, f", {DEFAULT_GRADIENTS} gradients a row"
     both = f"{targets} and " if few < n_targets else ""
-    return ways | {both + name: (other, few) for name, other in others.items()}
+    return ways | {both + name: (other, few, note) for name, (other, note) in others.items()}

@@ -5,24 +5,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from .cost import measure_passes
 from .engine.engine import Engine
 from .engine.maxima import Drawn
 from .estimators.batches import draw
+from .estimators.radius import find_radii
 from .estimators.subjects import Rows, Subjects
 from .estimators.table import check_settings
-from .estimators.tolerance import FIRST_LOOK, PAPER_GRADIENTS, half_widths
+from .estimators.tolerance import FIRST_LOOK, PAPER_GRADIENTS, PILOTS_FOR, half_widths
 from .evt.credible import predicted_fit
 from .inputs.batch import check_batch, check_device_batch
 from .inputs.settings import Settings
+from .kernels.balls import AUTO
 from .machine import memory
-from .progress import duration
+from .progress import Counter, duration, silent
 
 #: Images and targets of the pilot, spread over those that were given.
 _PILOT_IMAGES, _PILOT_TARGETS = 4, 4
@@ -64,7 +67,7 @@ def plan(
     images: Any,
     norm: Any = 2,
     radius: Any = None,
-    targets: Any = "all",
+    targets: Any = None,
     batch_samples: int = 1024,
     clip: tuple[float, float] | None = None,
     seed: int = 0,
@@ -80,17 +83,18 @@ def plan(
 
     It draws a few batches of up to four images and targets, of fewer samples where gradients are
     slow. The half-width of an interval is taken to fall with the root of the number of samples.
+    What it takes to find radii is told from the pilot, too.
 
     Args:
         model: As for `clever_score`, like all that is not named here.
         images: [N, *shape], all of the run's, or some with which to multiply the answer.
         norm: As for `clever_score`.
-        radius: Numbers.
-        targets: As for `clever_score`.
+        radius: As for `clever_score`.
+        targets: As for `clever_score`. Those of smallest margin stand in for the nearest.
         batch_samples: N_s.
         clip: As for `clever_score`.
         seed: As for `clever_score`; the pilot's samples are the run's first ones.
-        tolerance: That of the run; None: each row spends max_gradients.
+        tolerance: That of the run; None: each row gets max_gradients in batches.
         max_gradients: Of each image, target and norm, at most.
         device: As for `clever_score`.
         device_batch: As for `clever_score`.
@@ -102,7 +106,7 @@ def plan(
 
     >>> import torch
     >>> net = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
-    >>> told = plan(net.eval(), torch.rand(2, 8), batch_samples=16, max_gradients=1600)
+    >>> told = plan(net.eval(), torch.rand(2, 8), radius=1, batch_samples=16, max_gradients=1600)
     >>> told.n_gradients, told.rows
     (6400, 4)
     """
@@ -117,27 +121,48 @@ def plan(
         subjects = Subjects(engine, batch, targets, seed)
         n_images = len(batch.images)
         n_rows = n_images * subjects.n_targets * len(pilot_settings.balls)
-        drawn, rows, samples, seconds = _pilot(subjects, pilot_settings, n_rows * max_gradients)
-    spent = len(rows) * FIRST_LOOK * samples
-    fit = predicted_fit(drawn.maxima, samples, 0.95)
+        pilot = _pilot(subjects, pilot_settings, n_rows * max_gradients)
+    rows, samples = pilot.rows, pilot.samples
+    fit = predicted_fit(pilot.drawn.maxima, samples, 0.95)
     width = half_widths(subjects.margins(rows.image, rows.target), rows.radius, fit)
     width *= math.sqrt(samples / batch_samples)
-    each = _batches(width, tolerance, max_gradients // batch_samples) * batch_samples
-    n_gradients = round(n_rows * float(each.mean()))
+    limit = max_gradients // batch_samples
+    each = _batches(width, tolerance, limit) * batch_samples
+    searched = each if tolerance is None else min(limit, PILOTS_FOR) * batch_samples
+    pilots = pilot.searching * searched
+    n_gradients = round(n_rows * float((each + pilots).mean()))
     return RunPlan(
         n_gradients,
-        seconds * n_gradients / spent,
+        pilot.seconds * n_gradients / pilot.spent,
         _memory(batch.images.device),
         float(np.median(width * np.sqrt(FIRST_LOOK * batch_samples / each))),
         n_rows,
-        spent,
+        pilot.spent,
     )
 
 
-def _pilot(
-    subjects: Subjects, settings: Settings, n_gradients: int
-) -> tuple[Drawn, Rows, int, float]:
-    """Draw a few batches of some rows; return them, the samples of each, and the seconds.
+class _Pilot(NamedTuple):
+    """A few batches of some rows.
+
+    Attributes:
+        drawn: They.
+        rows: Whose they are.
+        samples: Of each batch.
+        searching: [rows], what finding its radius added, as a share of the batches.
+        spent: Gradients.
+        seconds: That it took.
+    """
+
+    drawn: Drawn
+    rows: Rows
+    samples: int
+    searching: npt.NDArray[np.float64]
+    spent: int
+    seconds: float
+
+
+def _pilot(subjects: Subjects, settings: Settings, n_gradients: int) -> _Pilot:
+    """Draw a few batches of some rows.
 
     Of few images and targets, and of fewer samples where gradients are slow: a plan is wanted in
     seconds, and gradients of one kind take one time.
@@ -160,13 +185,18 @@ def _pilot(
             for norm, radius in settings.balls
         ]
     )
-    affordable = int(_PILOT_SECONDS / each / (len(rows) * FIRST_LOOK))
+    batches = FIRST_LOOK + (PILOTS_FOR // 2 if AUTO in settings.radii else 0)
+    affordable = int(_PILOT_SECONDS / each / (len(rows) * batches))
     samples = max(1, min(settings.batch_samples, affordable))
-    begin = time.perf_counter()
+    begin, counter = time.perf_counter(), Counter(silent, n_gradients)
+    at_image = subjects.norms_at(images, targets, [p for p, _ in settings.balls]).ravel()
+    short = replace(settings, batch_samples=samples)
+    found = find_radii(subjects, short, rows, at_image, PILOTS_FOR, counter)
     drawn = draw(
-        subjects, rows, range(FIRST_LOOK), samples, settings.seed, settings.clip, lambda _: None
+        subjects, rows, range(FIRST_LOOK), samples, settings.seed, settings.clip, counter.add
     )
-    return drawn, rows, samples, time.perf_counter() - begin
+    searching = found.pilots / (PILOTS_FOR * samples)
+    return _Pilot(drawn, rows, samples, searching, counter.done, time.perf_counter() - begin)
 
 
 def _batches(width: Any, tolerance: float | None, limit: int) -> Any:

@@ -35,6 +35,11 @@ class Counter:
         self.progress(self.done, self.done)
 
 
+def after(progress: Progress, spent: int) -> Progress:
+    """Report work that begins when so many gradients are spent."""
+    return lambda done, total: progress(spent + done, spent + total)
+
+
 @contextmanager
 def gradient_bar() -> Iterator[Progress]:
     """Show gradient evaluations per second and the time left, on standard error."""

@@ -12,8 +12,10 @@ import torch
 
 from .engine.engine import Engine
 from .errors import CleverError
+from .estimators.bracket.estimator import gradients_of_row
+from .estimators.bracket.search import FEWEST_GRADIENTS
 from .estimators.race import ELIMINATED
-from .estimators.subjects import Held, all_logits
+from .estimators.subjects import Held, HeldEnds, all_logits
 from .estimators.table import check_settings
 from .estimators.tables import VANISHING, ZERO, score_columns
 from .evt.credible import predicted_fit
@@ -22,6 +24,7 @@ from .inputs.batch import Batch, check_batch, check_device_batch
 from .inputs.settings import Settings
 from .kernels.balls import AUTO, check_integer
 from .progress import Progress, reporting
+from .results.brackets import is_bracket
 from .results.result import CleverResult, check_result
 from .scoring import score_batch
 
@@ -30,8 +33,8 @@ if TYPE_CHECKING:
 
 #: How far margins may move, relative to the largest: rounding of another batch or machine.
 _SAME_MARGIN = 1e-2
-#: What names a row.
-_KEY = ["image_id", "target", "norm", "radius"]
+#: What names a row, beside its radius.
+_KEY = ["image_id", "target", "norm"]
 
 
 def refit(result: CleverResult) -> CleverResult:
@@ -112,10 +115,12 @@ def refine(
     progress: bool | Progress = False,
     prepare: str | Sequence[str] = "auto",
 ) -> CleverResult:
-    """Add batches to a result: what `clever_score` would have found with more, or a tolerance.
+    """Go on from a result, with more batches or more gradients, or to a tolerance.
 
-    Samples are functions of seed, image id and their number, so the batches that the result holds
-    are kept and those from its N_b on are drawn.
+    It is what `clever_score` would have found with them. Samples are functions of seed, image id
+    and their number, so the batches that the result holds are kept and those from its N_b on are
+    drawn. Rows whose radius was found keep it. A bracket goes on with the rounds that follow, and
+    its ends only fall; where the result kept its witnesses it goes on from its nearest flips.
 
     Args:
         result: From `clever_score` or a file.
@@ -124,7 +129,7 @@ def refine(
         n_batches: N_b that the new result shall have; or
         tolerance: how exact its scores shall be, as for `clever_score`, like the next two.
         confidence: Of the intervals.
-        max_gradients: What a row may have spent in all.
+        max_gradients: What a row may have spent in all; of a bracket, this alone.
         device: As for `clever_score`, like the next three.
         device_batch: How many points go through the model at once.
         progress: True for a bar, or a function of (done, total) gradients.
@@ -135,9 +140,10 @@ def refine(
         many as it needs, those that it had among them.
 
     Raises:
-        CleverError: the result is incomplete or not one of equal batches, n_batches is not at least
-            2 more than it has, both or neither of n_batches and tolerance are given, or model or
-            images are not those that it scored; found before sampling starts.
+        CleverError: the result is incomplete or neither a bracket nor one of equal batches,
+            n_batches is not at least 2 more than it has, max_gradients not at least 16 more, both
+            or neither of n_batches and tolerance are given, or model or images are not those that
+            it scored; found before sampling starts.
 
     >>> import clever_ext as cx, torch
     >>> model, images = torch.nn.Linear(4, 3).eval(), torch.rand(2, 4)
@@ -169,12 +175,48 @@ def refine(
     _check_model_and_images(result, engine, batch, settings)
     with reporting(progress) as report:
         name = result.metadata["model"]["name"]
-        if n_batches is None:
-            rows = result.table[result.table["maxima"].map(len) > 0]
-            held = Held(list(rows["maxima"]), rows["nearest_flip"].to_numpy())
-            return score_batch(engine, batch, settings, report, name, held)
-        more = score_batch(engine, batch, settings, report, name)
-    return refit(_joined(result, more, n_batches))
+        held: Held | HeldEnds | None = None
+        if is_bracket(result.metadata):
+            held = _held_ends(result)
+        elif n_batches is None or AUTO in settings.radii:
+            held = _held(result)
+        more = score_batch(engine, batch, settings, report, name, held)
+    if n_batches is None:
+        return _with_left_out(result, more)
+    whole = refit(_joined(result, more)) if held is None else _with_left_out(result, more)
+    known = {**result.metadata["settings"], "n_batches": n_batches}
+    return CleverResult(whole.table, {**more.metadata, "settings": known})
+
+
+def _held(result: CleverResult) -> Held:
+    """Return what the rows have that were scored."""
+    rows = result.table[result.table["maxima"].map(len) > 0]
+    of_batches = rows["n_batches"] * rows["batch_samples"]
+    return Held(
+        list(rows["maxima"]),
+        rows["nearest_flip"].to_numpy(),
+        rows["radius"].to_numpy(),
+        (rows["n_gradients"] - of_batches).to_numpy(dtype=np.int64),
+        rows["capped"].to_numpy(dtype=bool),
+    )
+
+
+def _held_ends(result: CleverResult) -> HeldEnds:
+    """Return what the rows have that were searched for."""
+    rows = result.table[result.table["n_gradients"] > 0]
+    with np.errstate(divide="ignore"):
+        lower = [m / slopes for m, slopes in zip(rows["margin"], rows["curve"], strict=True)]
+    return HeldEnds(
+        lower=rows["score"].mask(rows["capped"], np.inf).to_numpy(),
+        upper=rows["nearest_flip"].to_numpy(),
+        at_image=rows["norm_at_image"].to_numpy(),
+        largest=rows["max_norm"].to_numpy(),
+        flips=list(rows["witness"]),
+        steepest=list(rows["steepest"]),
+        spent=rows["n_gradients"].to_numpy(dtype=np.int64),
+        curves=(lower, list(rows["curve_gradients"])),
+        budget=_budget(result.metadata["settings"]),
+    )
 
 
 def _settings(
@@ -186,16 +228,20 @@ def _settings(
 ) -> Settings:
     """Return the settings of the batches to come, with targets as the result has them."""
     known = _known_settings(result)
+    n_balls = sum(len(each) if isinstance(each, list) else 1 for each in known["radii"])
     first_batch = 0
-    if (n_batches is None) == (tolerance is None):
+    searched = is_bracket(result.metadata)
+    if searched:
+        _check_budget(known, n_batches, tolerance, max_gradients)
+    elif (n_batches is None) == (tolerance is None):
         raise CleverError(
             f"n_batches={n_batches!r} and tolerance={tolerance!r}", "one of the two", "give one"
         )
     if n_batches is not None:
-        first_batch = _batches_held(known, n_batches)
-    first_ball = result.table[["norm", "radius"]]
-    first_ball = result.table[(first_ball == first_ball.iloc[0]).all(axis=1)]
-    targets = first_ball.groupby("image_id", sort=False)["target"].agg(list)
+        held = _batches_held(known, n_batches)
+        first_batch = 0 if AUTO in known["radii"] else held
+    of_first_ball = result.table.iloc[::n_balls]
+    targets = of_first_ball.groupby("image_id", sort=False)["target"].agg(list)
     clip = known["clip"]
     settings = check_settings(
         norm=known["norms"],
@@ -205,11 +251,47 @@ def _settings(
         batch_samples=known["batch_samples"],
         clip=None if clip is None else (float(clip[0]), float(clip[1])),
         seed=known["seed"],
+        estimator=known.get("estimator", "clever"),
+        keep_witness=searched and known.get("keep_witness", False),
         tolerance=tolerance,
         confidence=confidence,
         max_gradients=max_gradients,
     )
     return replace(settings, first_batch=first_batch)
+
+
+def _check_budget(
+    known: dict[str, Any],
+    n_batches: int | None,
+    tolerance: float | None,
+    max_gradients: int | None,
+) -> None:
+    """Refuse what does not bring a bracket on."""
+    if n_batches is not None or tolerance is not None or max_gradients is None:
+        raise CleverError(
+            f"n_batches={n_batches!r}, tolerance={tolerance!r} and max_gradients={max_gradients!r} "
+            "for a bracket",
+            "max_gradients alone: a bracket has no batches",
+            "give the number of gradients that each row shall have in all",
+        )
+    least = _budget(known) + FEWEST_GRADIENTS
+    if check_integer("max_gradients", max_gradients, 1, 2**31 - 1) < least:
+        raise CleverError(
+            f"max_gradients={max_gradients}, and rows of the result may have had {_budget(known)}",
+            f"at least {least}",
+            "give the number of gradients that each row shall have in all",
+        )
+
+
+def _budget(known: dict[str, Any]) -> int:
+    """Return the gradients that each row of a bracket might have."""
+    targets = known["targets"]
+    settings = check_settings(
+        norm=known["norms"], radius=AUTO, n_batches=2, batch_samples=1, clip=None, seed=0,
+        targets=targets if isinstance(targets, str) else 0,
+        estimator=known["estimator"], max_gradients=known["max_gradients"],
+    )  # fmt: skip
+    return gradients_of_row(settings)
 
 
 def _known_settings(result: CleverResult) -> dict[str, Any]:
@@ -223,11 +305,11 @@ def _known_settings(result: CleverResult) -> dict[str, Any]:
             "a whole result of clever_score",
             "score the missing images first",
         )
-    searched = known.get("estimator", "clever") != "clever"
-    if searched or AUTO in known["radii"] or known.get("race"):
+    estimator, race = known.get("estimator", "clever"), known.get("race", False)
+    if race or not (estimator == "clever" or is_bracket(metadata)):
         raise CleverError(
-            'the result was made with estimator="steepest", radius="auto" or race=True',
-            "a result of batches of samples, at radii that were given",
+            f"the result was made with estimator={estimator!r} and race={race}",
+            "a bracket, or a result of batches of samples, as many of each row",
             "score again with more gradients",
         )
     return known
@@ -284,13 +366,24 @@ def _check_model_and_images(
         )
 
 
-def _joined(result: CleverResult, more: CleverResult, n_batches: int) -> CleverResult:
+def _with_left_out(result: CleverResult, more: CleverResult) -> CleverResult:
+    """Add to rows whose targets are given by now what the choice of these told."""
+    _check_same_rows(result.table, more.table)
+    left_out_by = result.table["left_out_by"].to_numpy()
+    return CleverResult(more.table.assign(left_out_by=left_out_by), more.metadata)
+
+
+def _check_same_rows(table: pd.DataFrame, more: pd.DataFrame) -> None:
+    if not table[_KEY].equals(more[_KEY]):
+        raise AssertionError("the rows of both are made by one loop")
+
+
+def _joined(result: CleverResult, more: CleverResult) -> CleverResult:
     """Put the maxima of the same rows one behind the other."""
     import pandas as pd
 
     table, added = result.table.copy(), more.table
-    if not table[_KEY].equals(added[_KEY]):
-        raise AssertionError("the rows of both are made by one loop")
+    _check_same_rows(table, added)
     pairs = zip(table["maxima"], added["maxima"], strict=True)
     maxima = [np.append(a, b) for a, b in pairs]
     table["maxima"] = pd.Series(maxima, index=table.index, dtype=object)
@@ -300,5 +393,4 @@ def _joined(result: CleverResult, more: CleverResult, n_batches: int) -> CleverR
     # The larger maximum of the two explains more: gradients vanish where they do in both.
     lasting = _vanishing(table) & _vanishing(added)
     table["flags"] = np.where(lasting, VANISHING, "").astype(object)
-    settings = {**result.metadata["settings"], "n_batches": n_batches}
-    return CleverResult(table, {**more.metadata, "settings": settings})
+    return CleverResult(table, dict(more.metadata))

@@ -17,13 +17,15 @@ from .arguments import check_name
 from .cost import measure_passes, of_cost
 from .engine.engine import Engine
 from .errors import CleverError
-from .estimators.subjects import Held, Subjects
-from .estimators.table import check_settings, estimator_of
+from .estimators.screening import most_screened, screen
+from .estimators.subjects import Held, HeldEnds, Subjects, all_logits
+from .estimators.table import check_settings, estimator_of, gradients_of_image, settled
 from .findings import Finding, of_concern, warn
 from .inputs.batch import Batch, check_batch, check_candidates, check_device_batch
 from .inputs.labels import of_answers
 from .inputs.settings import Settings
-from .progress import Progress, reporting
+from .inputs.targets import nearest
+from .progress import Counter, Progress, after, reporting
 from .results.result import NO_TARGET, CleverResult
 
 #: Device batches of a run, at least, that is measured before it begins.
@@ -61,6 +63,7 @@ def describe(
             "targets": targets if isinstance(targets, (str, int)) else np.asarray(targets).tolist(),
             "shape": list(batch.images.shape[1:]),
             "dtype": str(batch.images.dtype).removeprefix("torch."),
+            **({"keep_witness": True} if settings.keep_witness else {}),
         },
         "engine": engine.description(),
         "device": _device_name(batch.images.device),
@@ -71,9 +74,7 @@ def describe(
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
-        "warnings": [
-            each.to_json() for each in of_concern((*engine.findings, *batch.findings, *late))
-        ],
+        "warnings": [each.to_json() for each in of_concern((*engine.findings, *late))],
         "complete": complete,
     }
 
@@ -103,7 +104,7 @@ def clever_score(
     images: Any,
     norm: float | str | Sequence[float | str] = 2,
     radius: Any = None,
-    targets: Any = "all",
+    targets: Any = None,
     labels: Any = None,
     n_batches: int = 500,
     batch_samples: int = 1024,
@@ -141,14 +142,16 @@ def clever_score(
             `GradientOracle`. Neither its parameters' gradients nor its mode are touched.
         images: [N, *shape] float tensor or array, or a list of N; scores are in its units.
         norm: p with 1 <= p <= inf, or several; each gets samples of its own.
-        radius: R; several, for a curve of scores, a row for each; "auto", the radius where
-            margin / L(R) = R, found for each row by at most half as many gradients more; {p: any
-            of these}; or None for `default_radius(p)`, which suits pixels in [0, 1]. "auto" with
-            "steepest" is the bracket: `score` is its lower end, `nearest_flip` its upper one.
-        targets: "all", "top2" (the runner-up), "top-K" (ranks 2 to K), "random" (one, by seed and
-            image id), "least-likely", class number(s) for all images, or [N, T] of them. Where the
-            class is the predicted one, or its logit is -inf, the row has the status "no-target"
-            and counts in no minimum.
+        radius: None or "auto", the radius where margin / L(R) = R, found for each row by at most
+            half as many gradients more; a number R; several, for a curve of scores, a row for
+            each; or {p: any of these}. Without a number "steepest" is the bracket: `score` is its
+            lower end, `nearest_flip` its upper one. The column `radius` says what was used.
+        targets: "all", "near-K" (the K classes of smallest margin / gradient norm at the image),
+            "top2" (the runner-up), "top-K" (ranks 2 to K), "random" (one, by seed and image id),
+            "least-likely", class number(s) for all images, or [N, T] of them. None: all of up to
+            20 classes, else "near-10". Where the class is the predicted one, or its logit is -inf,
+            the row has the status "no-target" and counts in no minimum. Rows tell how many classes
+            were left out: docs/concepts/targets.md.
         labels: [N] true classes, or None. A misclassified image gets score 0.
         n_batches: N_b, the number of batch maxima.
         batch_samples: N_s, the samples of each; N_b * N_s gradient evaluations per target and norm.
@@ -165,19 +168,25 @@ def clever_score(
             "fold_batch_norm", "channels_last", "bfloat16", "float16", "compile", "tf32" and
             "cuda_graph", "auto" among them or not. A copy is changed, never the model. "auto" uses
             what changes rounding alone and is measured to be faster. See docs/guide/speed.md.
-        estimator: "clever", or "steepest": L is replaced by the largest gradient norm or secant
-            that a search of the ball finds, which is proved to be no larger; `n_batches` and
-            `batch_samples` are not used then. docs/guide/which-score.md tells which to choose.
+        estimator: "clever"; "steepest": L is replaced by the largest gradient norm or secant
+            that a search of the ball finds, which is proved to be no larger; or "first-order": it
+            is that at the image alone, one gradient for all norms, and without a radius nothing
+            caps the score. `n_batches` and `batch_samples` are not used by these two.
+            docs/guide/which-score.md tells which to choose.
         max_gradients: What a search, or a tolerance, may spend for each image, target and norm;
-            default 2,000, 100 for the bracket, and for a tolerance the paper's 512,000.
-        keep_witness: Whether rows keep the steepest point that was found; of a bracket, its nearest
-            flip.
+            default 2,000, 100 for the bracket, and for a tolerance the paper's 512,000. A bracket
+            against "all" of more than 20 classes, or "near-K", takes three times as many for each
+            image and norm in all, and says what it left out.
+        keep_witness: Whether rows keep, in the column `witness`, the steepest point that was found.
+            Of a bracket they keep the nearest flip there, and the point that decided the lower end
+            in `steepest`.
         candidates: [N, M, *shape], points that the search looks at besides its own, such as what
             attacks found; those outside a ball are projected onto it.
         race: Whether only targets that may have the smallest score get all their batches. The
             others' rows are flagged "eliminated" and hold what they were left with; `p_lowest` of
-            the deciding row is the probability that no target has a lower score. It takes one
-            radius for each norm.
+            the deciding row is the probability that no target has a lower score. All race in one
+            ball, that of the leader where the radius is to be found: scores of the others that
+            are this radius are at least so large.
         tolerance: Batches are added to each row until the half-width of its score's interval is
             at most this share of the score; `n_batches` is not used then. The row predicts what
             the paper's 500 batches of 1,024 would give: docs/concepts/tolerance.md.
@@ -205,7 +214,9 @@ def clever_score(
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(images, labels, image_ids, model, device, dtype, settings)
     if candidates is not None:
-        batch = replace(batch, candidates=check_candidates(candidates, batch.images))
+        points = check_candidates(candidates, batch.images)
+        batch = replace(batch, candidates=points)
+        settings = replace(settings, candidates=points.shape[1])
     with reporting(progress) as report:
         result = score_batch(engine, batch, settings, report, name, tell=warn)
     if (result.table["status"] == NO_TARGET).all():
@@ -224,7 +235,7 @@ def score_batch(
     settings: Settings,
     progress: Progress,
     model_name: str | None = None,
-    held: Held | None = None,
+    held: Held | HeldEnds | None = None,
     tell: Callable[[Iterable[Finding]], None] | None = None,
 ) -> CleverResult:
     """Score checked images with an engine, which keeps what it found out for the next ones.
@@ -238,13 +249,16 @@ def score_batch(
     """
     with engine.running(batch.images.device):
         engine.check(batch.images, settings.balls, settings.clip)
-        subjects = Subjects(engine, batch, settings.targets, settings.seed, held)
+        logits = all_logits(engine, batch)
+        settings = settled(settings, logits.shape[1])
+        subjects = Subjects(engine, batch, settings.targets, settings.seed, held, logits)
         answers = []
         if tell is not None:
             answers = _of_answers(subjects)
             long = _of_long_run(subjects, settings)
-            tell((*engine.findings, *batch.findings, *answers, *long))
+            tell((*engine.findings, *answers, *long))
         told = len(engine.findings)
+        progress = _screened(subjects, settings, progress)
         table, complete = estimator_of(settings).score(subjects, settings, progress)
         try:
             engine.ask_again(batch.images)
@@ -262,8 +276,20 @@ def score_batch(
     return CleverResult(table, describe(engine, batch, settings, model_name, complete, late))
 
 
+def _screened(subjects: Subjects, settings: Settings, progress: Progress) -> Progress:
+    """Find the nearest classes, if they are asked for; return what shows the rest of the work."""
+    k = nearest(settings.targets)
+    if k is None:
+        return progress
+    each = gradients_of_image(settings, subjects.n_targets)
+    counter = Counter(progress, len(subjects.scored) * each)
+    most = most_screened(settings, k)
+    screen(subjects, k, list(settings.norms), most, counter.add)
+    return after(progress, counter.done)
+
+
 def of_scores(table: Any) -> list[Finding]:
-    """Say of how many images there is nothing to score, and where a radius hides their scores."""
+    """Say of how many images there is nothing to score, and whose scores are but a radius."""
     found = []
     without = table["status"].eq(NO_TARGET).groupby(table["image_id"]).all()
     if without.any():
@@ -276,7 +302,19 @@ def of_scores(table: Any) -> list[Finding]:
             )
         )
     scored = table[table["status"].isin(("ok", "max-fallback", "degenerate"))]
-    if len(scored) and scored["capped"].all():
+    flat = scored["capped"] & (scored["lipschitz"] == 0)
+    if flat.any():
+        found.append(
+            Finding(
+                "model",
+                f"{int(flat.sum())} of {len(scored)} scores are but the radius of their ball, in "
+                "which no gradient was found; where none was given, it is as far as the data "
+                "reaches",
+                "do not trust these scores; see what hides the gradients, such as a softmax or "
+                "rounding",
+            )
+        )
+    if len(scored) and (scored["capped"] & ~flat).all():
         found.append(
             Finding(
                 "units",
@@ -296,7 +334,7 @@ def _of_answers(subjects: Subjects) -> list[Finding]:
 def _of_long_run(subjects: Subjects, settings: Settings) -> list[Finding]:
     """Measure what a run will take, if it is long enough to be worth the passes."""
     n_images, size = len(subjects.scored), subjects.engine.own.device_batch
-    points = n_images * len(settings.balls) * settings.gradients_of_row
+    points = n_images * len(settings.balls) * settings.most_gradients_of_row
     if points < _MEASURED * size:
         return []
     return [of_cost(settings, n_images, subjects.n_targets, measure_passes(subjects))]

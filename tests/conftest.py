@@ -27,7 +27,9 @@ OPS = (
     "grad_norm_max",
     "reduce_and_resample",
     "move_in_lp_ball",
+    "step_to_boundary",
     "lp_distances",
+    "bracket_ends",
 )
 EMULATION_LIBRARY = os.environ.get("CLEVER_EMULATION_LIBRARY")
 needs_emulation = pytest.mark.skipif(

@@ -170,6 +170,124 @@ ROWS = [[0, 1, 0, 70, 4], [2, -1, 2, -8, 2**32 + 3], [-1, 9, 9, 9, 9], [3, 0, 0,
         [1, 2, 1, 70, 2**32 - 1], [1, 0, 1, 1, 1], [3, 2, 0, 1, 2]]  # fmt: skip
 
 
+@dataclass
+class BoundaryStep(_Arguments):
+    """The arguments of step_to_boundary, in order."""
+
+    out: Tensor
+    points: Tensor
+    gradients: Tensor
+    centers: Tensor
+    index: Tensor
+    scales: Tensor
+    p: float = 2.0
+    low: float = -INF
+    high: float = INF
+
+    def run(self, backend) -> Tensor:
+        """Run on a backend's device, strides kept; `out` as it is afterwards."""
+        on_device = self.copied(backend.device)
+        backend.ops.step_to_boundary(*on_device)
+        for after, before in zip(on_device[1:], self.arguments()[1:], strict=True):
+            if isinstance(after, Tensor):  # only out is written
+                torch.testing.assert_close(after.cpu(), before, rtol=0, atol=0, equal_nan=True)
+        return on_device[0].cpu()
+
+    def expected(self) -> Tensor:
+        out = self.out.clone()
+        reference.step_to_boundary(out, *self.arguments()[1:])
+        return out
+
+
+LANES = [2, 0, -1, 1, 0, 2, 1]
+
+
+def boundary_steps(
+    shape=(3, 5, 7),
+    dtype=torch.float32,
+    layout="contiguous",
+    gradients_dtype=None,
+    size=1.0,
+    falls=(0.01, 0.1, 9.0, 0.4, -0.1, 0.9, 1e9),
+    **changes,
+) -> BoundaryStep:
+    """Steps from seven points near three centers, whose margins fall by shares of the room's."""
+    lanes = len(LANES)
+    centers = random((3, *shape), dtype, layout, 2)
+    near = centers[LANES].float() + 0.05 * random((lanes, *shape), seed=4)
+    gradients = random((lanes, *shape), torch.float64, layout, 3) * size
+    gradients = laid_out(gradients.to(gradients_dtype or dtype), layout)
+    made = {
+        "points": torch.empty_like(random((lanes, *shape), dtype, layout)).copy_(near),
+        "gradients": gradients,
+        "centers": centers,
+        "index": torch.tensor(LANES),
+    }
+    made["out"] = torch.full_like(made["points"], 7.0)
+    slope = (gradients.double() * (made["points"].double() - centers[LANES].double())).flatten(1)
+    reach = gradients.double().abs().flatten(1).sum(1)
+    beyond = torch.tensor([1.0, 1.0, 1.0, 1.02, 1.0, 2.0, 1.0]).double()
+    share = torch.tensor([1.0, 0.5, 1.0, 1.0, 0.9, 1.0, 0.0]).double()
+    margin = torch.tensor(falls).double() * reach / beyond + slope.sum(1)
+    made["scales"] = torch.stack([margin, beyond, share], dim=1)
+    return BoundaryStep(**{**made, **changes})
+
+
+@dataclass
+class Ends(_Arguments):
+    """The arguments of bracket_ends, in order."""
+
+    distance: Tensor
+    norm: Tensor
+    margin: Tensor
+    row: Tensor
+    margin_at_image: Tensor
+    rise: Tensor
+    lower: Tensor
+    upper: Tensor
+    nearest: Tensor
+    steepest: Tensor
+
+    def run(self, backend) -> list[Tensor]:
+        """Run on a backend's device; what is written, as it is afterwards: lower, upper, looks."""
+        on_device = self.copied(backend.device)
+        backend.ops.bracket_ends(*on_device)
+        for after, before in zip(on_device[:6], self.arguments()[:6], strict=True):
+            torch.testing.assert_close(after.cpu(), before, rtol=0, atol=0, equal_nan=True)
+        return [tensor.cpu() for tensor in on_device[6:]]
+
+    def expected(self) -> list[Tensor]:
+        copies = self.copied("cpu")
+        reference.bracket_ends(*copies)
+        return copies[6:]
+
+    def looks(self, which: Tensor) -> Ends:
+        """Some of the looks, in that order."""
+        return Ends(*(tensor[which] for tensor in self.arguments()[:4]), *self.arguments()[4:])
+
+
+def ends(looks: int, rows: int, seed: int = 0, steps: int | None = None) -> Ends:
+    """Looks at points of rows; one in three a flip. With `steps`, few different numbers."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def numbers(n: int) -> Tensor:
+        out = torch.rand(n, generator=generator, dtype=torch.float64)
+        return out if steps is None else (out * steps).floor() / steps
+
+    return Ends(
+        distance=2 * numbers(looks),
+        norm=torch.where(numbers(looks) < 0.3, 0.0, 3 * numbers(looks)),
+        margin=1.5 * numbers(looks) - 0.5,
+        row=torch.randint(0, max(1, rows), (looks,), generator=generator),
+        margin_at_image=numbers(rows) + 0.25,
+        rise=0.2 * numbers(rows),
+        lower=torch.where(numbers(rows) < 0.5, INF, numbers(rows)),
+        upper=torch.where(numbers(rows) < 0.5, INF, numbers(rows)),
+        nearest=torch.full((rows,), 77),
+        steepest=torch.full((rows,), 77),
+    )
+
+
 def refuses(backend, op: str, arguments: dict, message: str) -> None:
     """Check that bad arguments are refused with this message, and that nothing is written."""
     values = []

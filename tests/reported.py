@@ -72,12 +72,13 @@ def make_run(folder: Path, seed: int, most: int = 22, **settings) -> cx.CleverRe
     names = {record.image_id: record.name for record in source}
     result.table["image"] = [names[number] for number in result.table["image_id"]]
     broken = next(record for record in source if record.name == BROKEN)
+    estimator = result.metadata["settings"]["estimator"]
     error = make_table(
         {
             "image_id": [broken.image_id],
             "image": [BROKEN],
             "label": [1],
-            "estimator": ["clever"],
+            "estimator": [estimator],
             "status": ["error"],
             "error": ["it cannot be decoded"],
         }

@@ -55,5 +55,12 @@ def searched(scores, name, **settings):
     return run(scores, name, settings=of_search, estimator=["steepest"] * len(scores))
 
 
+def bracketed(lower, upper, name, metadata=(), settings=(), **columns):
+    """A bracket: lower ends as scores, upper ends as nearest flips."""
+    of_search = {"estimator": "steepest", "max_gradients": 100, "radii": ["auto"]} | dict(settings)
+    ends = {"nearest_flip": np.asarray(upper, dtype=float), "radius": np.asarray(lower)} | columns
+    return run(lower, name, metadata, of_search, estimator=["steepest"] * len(lower), **ends)
+
+
 def flagged(share, word):
     return ["far-location," + word if i < share * 60 else "" for i in range(60)]

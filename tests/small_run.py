@@ -44,6 +44,7 @@ if __name__ == "__main__":
 """
 #: How passes are made is said in full: by trials, two runs could choose differently.
 HOW = ["--device-batch", "32", "--prepare", "none", "--threads", "1", "--image-size", "8"]
+HOW += ["--radius", "2"]
 COMMAND = [sys.executable, "program.py", "score", "--model", "tiny_net:net", *HOW]
 
 
@@ -85,7 +86,12 @@ class SmallRun:
 
     def scorer(self, threads: int | None = None, **changes: Any) -> Scorer:
         """Return the same settings for a run in this process."""
-        given = {"norm": 2, "radius": None, "targets": "all", "n_batches": self.n_batches}
+        given = {
+            "norm": 2,
+            "radius": {2: 2, "inf": 0.01},
+            "targets": "all",
+            "n_batches": self.n_batches,
+        }
         given |= {"batch_samples": 4, "clip": (0, 1), "seed": 0, **changes}
         return Scorer(self.model, check_settings(**given), 32, None, "none", threads)
 

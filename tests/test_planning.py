@@ -40,8 +40,22 @@ def test_more_gradients_buy_a_narrower_interval():
     assert told(max_gradients=32_000).tolerance < told(max_gradients=3200).tolerance / 2
 
 
+def test_radii_that_are_to_be_found_are_planned():
+    found = told(radius=None, norm=[2, 3])
+    assert 6 * 2 * 2 * 3200 <= found.n_gradients <= 6 * 2 * 2 * 4800
+    run = cx.clever_score(
+        network(), IMAGES, targets="top-3", batch_samples=16, n_batches=200, norm=[2, 3]
+    )
+    assert run.table["n_gradients"].sum() == pytest.approx(found.n_gradients, rel=0.5)
+    mixed = told(norm=[2, 3], radius={2: None, 3: 0.5})
+    assert 6 * 2 * 2 * 3200 <= mixed.n_gradients <= 6 * 2 * (3200 + 4800)
+    exact = {"tolerance": 0.05, "targets": "top-3", "batch_samples": 16, "max_gradients": 3200}
+    plan, run = told(radius=None, **exact), cx.clever_score(network(), IMAGES, **exact)
+    assert plan.n_gradients == pytest.approx(run.table["n_gradients"].sum(), rel=0.5)
+
+
 def test_bad_arguments_are_refused():
-    for given in ({"max_gradients": 100}, {"radius": "auto"}, {"tolerance": 2}):
+    for given in ({"max_gradients": 100}, {"radius": "wide"}, {"tolerance": 2}):
         with pytest.raises(cx.CleverError):
             told(**given)
 

@@ -17,7 +17,8 @@ IMAGES = torch.rand(3, 3, 6, 6, generator=torch.Generator().manual_seed(1))
 
 
 def score(model, n_batches, **settings):
-    defaults = {"norm": [2, math.inf], "targets": "top-3", "batch_samples": 8, "clip": (0, 1)}
+    defaults = {"norm": [2, math.inf], "targets": "top-3", "batch_samples": 8, "clip": (0, 1),
+                "radius": {2: 2.0, math.inf: 0.01}}  # fmt: skip
     return cx.clever_score(model, IMAGES, n_batches=n_batches, **(defaults | settings))
 
 

@@ -279,6 +279,7 @@ def test_a_callable_a_numpy_array_and_an_oracle():
 
 def test_ctrl_c_keeps_what_is_finished():
     model, images = smooth_case()
+    given = {"radius": 2.0, "device_batch": 8, **FEW}
 
     def interrupt(done, total):
         assert total == 4 * 3 * 80
@@ -286,9 +287,9 @@ def test_ctrl_c_keeps_what_is_finished():
             raise KeyboardInterrupt
 
     with pytest.warns(UserWarning, match="interrupted"):
-        result = cx.clever_score(model, images, device_batch=8, progress=interrupt, **FEW)
+        result = cx.clever_score(model, images, progress=interrupt, **given)
     assert not result.metadata["complete"]
-    whole = cx.clever_score(model, images, device_batch=8, **FEW)
+    whole = cx.clever_score(model, images, **given)
     assert whole.metadata["complete"]
     finished = result.table["image_id"].unique().tolist()
     assert 0 < len(finished) < 4
@@ -300,18 +301,20 @@ def test_progress_counts_every_gradient():
     model, images = smooth_case()
     seen = []
     cx.clever_score(
-        model, images, norm=[1, 2], progress=lambda done, total: seen.append((done, total)), **FEW
-    )
+        model, images, norm=[1, 2], radius=2.0,
+        progress=lambda done, total: seen.append((done, total)), **FEW,
+    )  # fmt: skip
     assert seen[0] == (0, 2 * 4 * 3 * 80)
     assert seen[-1] == (2 * 4 * 3 * 80, 2 * 4 * 3 * 80)
 
 
 def test_metadata_tells_every_setting():
     model, images = smooth_case()
-    result = cx.clever_score(model, images, norm=[1, math.inf], clip=(0, 1), seed=3, **FEW)
+    given = {"norm": [1, math.inf], "radius": {1: 3.0, math.inf: 0.1}, "clip": (0, 1)}
+    result = cx.clever_score(model, images, seed=3, **given, **FEW)
     settings = result.metadata["settings"]
     assert settings["norms"] == ["1", "inf"]
-    assert settings["radii"] == [cx.default_radius(1), cx.default_radius(math.inf)]
+    assert settings["radii"] == [3.0, 0.1]
     assert settings["clip"] == [0, 1]
     assert settings["seed"] == 3
     assert settings["shape"] == [3, 2, 2]

@@ -45,7 +45,17 @@ def arguments(device: str) -> dict[str, tuple[Any, ...]]:
             *(numbers(4, 3, 5), numbers(2, 3, 5), numbers(1, 3, 5), numbers(2, 3, 5)),
             *(numbers(4, 5, dtype=int64), numbers(4, 4, dtype=float64), 2.0, 1.0, 5, -INF, INF),
         ),
+        "step_to_boundary": (
+            *(numbers(4, 3, 5), numbers(4, 3, 5), numbers(4, 3, 5), numbers(2, 3, 5)),
+            *(numbers(4, dtype=int64), numbers(4, 3, dtype=float64), 2.0, -INF, INF),
+        ),
         "lp_distances": (x, numbers(2, 3, 5), cursor, 2.0, numbers(4, dtype=float64)),
+        "bracket_ends": (
+            *(numbers(4, dtype=float64) for _ in range(3)),
+            cursor,
+            *(numbers(2, dtype=float64) for _ in range(4)),
+            *(numbers(2, dtype=int64) for _ in range(2)),
+        ),
     }
 
 
@@ -103,7 +113,9 @@ def check_messages() -> None:
         ("reduce_and_resample", 6, torch.zeros(6, 3), "jobs must have shape [6, 4]"),
         ("reduce_and_resample", 3, torch.zeros(5), "cursor must have shape [4]"),
         ("move_in_lp_ball", 4, torch.zeros(4, 3), "rows must have shape [4, 5]"),
+        ("step_to_boundary", 4, torch.zeros(5), "index must have shape [4]"),
         ("lp_distances", 2, torch.zeros(5), "index must have shape [4]"),
+        ("bracket_ends", 3, torch.zeros(5), "row must have shape [4]"),
     )
     for op, position, value, message in wrong:
         args = list(arguments("cpu")[op])

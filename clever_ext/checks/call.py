@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def check(
     images: Any,
     norm: float | str | Sequence[float | str] = 2,
     radius: Any = None,
-    targets: Any = "all",
+    targets: Any = None,
     labels: Any = None,
     n_batches: int = 500,
     batch_samples: int = 1024,
@@ -50,7 +51,7 @@ def check(
         model: As for `clever_score`, like all arguments.
         images: [N, *shape].
         norm: p, or several.
-        radius: R.
+        radius: R; None or "auto": it is found.
         targets: Classes.
         labels: [N] true classes, or None.
         n_batches: N_b.
@@ -81,7 +82,8 @@ def check(
         topic = "pictures"
         batch = check_batch(images, labels, None, model, device, dtype, settings)
         if how.get("candidates") is not None:
-            check_candidates(how["candidates"], batch.images)
+            points = check_candidates(how["candidates"], batch.images)
+            settings = replace(settings, candidates=points.shape[1])
         topic = "model"
         looked = look(engine, _some(batch), settings, len(batch.images))
     except CleverError as error:
@@ -105,5 +107,4 @@ def _some(batch: Batch) -> Batch:
         batch.images[torch.from_numpy(places).to(batch.images.device)],
         None if batch.labels is None else batch.labels[places],
         batch.image_ids[places],
-        findings=batch.findings,
     )

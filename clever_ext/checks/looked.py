@@ -8,7 +8,8 @@ from functools import cached_property
 
 from ..cost import Passes, measure_passes
 from ..engine.engine import Engine
-from ..estimators.subjects import Ints, Subjects
+from ..estimators.subjects import Ints, Subjects, all_logits
+from ..estimators.table import settled
 from ..inputs.batch import Batch
 from ..inputs.settings import Settings
 
@@ -18,7 +19,7 @@ class Looked:
     """A model's passes at some of the images.
 
     Attributes:
-        settings: Of the scores.
+        settings: Of the scores, with the targets that are meant for the model's classes.
         subjects: The images and their logits; none counts as misclassified.
         labels: [n] true classes, or None.
         readings: Other ways to read them; see `of_answers`.
@@ -60,5 +61,7 @@ def look(
     with engine.running(batch.images.device):
         engine.check(batch.images, settings.balls, settings.clip)
         unlabelled = replace(batch, labels=None)
-        subjects = Subjects(engine, unlabelled, settings.targets, settings.seed)
+        logits = all_logits(engine, unlabelled)
+        settings = settled(settings, logits.shape[1])
+        subjects = Subjects(engine, unlabelled, settings.targets, settings.seed, logits=logits)
     return Looked(settings, subjects, batch.labels, readings or {}, n_images)

@@ -10,13 +10,17 @@ from ..data import ImageSource
 from ..data.loading import Loaded
 from ..findings import Finding
 from ..models.loading import LoadedModel
+from ..runs.candidates import Candidates
 
 #: Kinds of colours that are named, at most.
 _MODES = 4
 
 
 def of_pictures(
-    source: ImageSource, model: LoadedModel, tried: Sequence[Loaded]
+    source: ImageSource,
+    model: LoadedModel,
+    tried: Sequence[Loaded],
+    candidates: Candidates | None,
 ) -> Iterator[Finding]:
     """Tell how many pictures of which kind there are, and what reading some of them shows.
 
@@ -24,12 +28,15 @@ def of_pictures(
         source: The pictures.
         model: Says what becomes of each.
         tried: Some of them.
+        candidates: Points that others have found for them, checked.
     """
     endings = Counter(PurePosixPath(record.name).suffix.lower() for record in source)
     kinds = ", ".join(f"{n:,} {ending}" for ending, n in endings.most_common(_MODES) if ending)
     where = f"{len(source):,} pictures in {source.kind} {source.path}"
     yield Finding("pictures", f"{where}: {kinds}" if kinds else where)
     yield Finding("pictures", f"each becomes: {model.words()}")
+    if candidates is not None:
+        yield Finding("pictures", candidates.words(source))
     bad = [each for each in tried if each.error is not None]
     if bad:
         yield Finding(

@@ -76,7 +76,7 @@ def _found(
         first = scorer.first(source, loader)
         places = _places(len(source), first.images.numel())
         tried = loader.submit([source[place] for place in places]).result()
-        found += of_pictures(source, scorer.model, tried)
+        found += of_pictures(source, scorer.model, tried, scorer.candidates)
         topic = "model"
         size = piece_size(scorer.look(first), scorer.settings)
         good = [each for each in tried if each.pixels is not None]
@@ -88,7 +88,9 @@ def _found(
         if with_cost:
             found.append(of_cost(looked.settings, n_images, n_targets, looked.passes))
         n_rows = n_images * n_targets * len(looked.settings.balls)
-        found += of_place(out, run_bytes(looked.settings, n_rows, len(pieces.numbers)))
+        n_values, n_pieces = first.images.numel(), len(pieces.numbers)
+        expected = run_bytes(looked.settings, n_images, n_rows, n_pieces, n_values)
+        found += of_place(out, expected)
         topic = "labels"
         found += _of_labels(source, scorer, looked)
     except CleverError as error:

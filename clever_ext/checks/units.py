@@ -10,8 +10,7 @@ from .looked import Looked
 
 def of_units(looked: Looked) -> Iterator[Finding]:
     """Tell the range of the images' values, in whose units radii and scores are."""
-    batch, settings = looked.subjects.batch, looked.settings
-    images = batch.images
+    images, settings = looked.subjects.batch.images, looked.settings
     low, high = float(images.min()), float(images.max())
     shape = " x ".join(map(str, images.shape[1:]))
     yield Finding("units", f"images of {shape} values from {low:.4g} to {high:.4g}")
@@ -19,4 +18,3 @@ def of_units(looked: Looked) -> Iterator[Finding]:
         f"{r:g} in l{p:g}" if r == r else f"to be found in l{p:g}" for p, r in settings.balls
     )
     yield Finding("units", f"radius {balls}; scores are in the units of these values")
-    yield from batch.findings

@@ -67,13 +67,13 @@ class TorchOracle:
         return self.margins_and_gradients(x, classes, targets)[1]
 
     def margins_and_gradients(
-        self, x: Tensor, classes: Tensor, targets: Tensor
+        self, x: Tensor, classes: Tensor, targets: Tensor, others: Tensor | None = None
     ) -> tuple[Tensor, Iterator[Tensor]]:
-        """Return the margins [B, T] and their gradients of one forward pass."""
+        """Return the margins [B, T + O] and the targets' gradients of one forward pass."""
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             logits = self.model(leaf.clone())
-        return margins_of(logits.detach(), classes, targets), self._backward(
+        return margins_of(logits.detach(), classes, _all(targets, others)), self._backward(
             leaf, logits, classes, targets
         )
 
@@ -144,13 +144,13 @@ class CheckedOracle:
         return self._checked(self.oracle.margin_gradients(x.clone(), classes, targets), x, targets)
 
     def margins_and_gradients(
-        self, x: Tensor, classes: Tensor, targets: Tensor
+        self, x: Tensor, classes: Tensor, targets: Tensor, others: Tensor | None = None
     ) -> tuple[Tensor, Iterator[Tensor]]:
-        """Return the margins [B, T] and their gradients, as the oracle has them."""
+        """Return the margins [B, T + O] and the targets' gradients, as the oracle has them."""
         if _of_one_forward(self.oracle):
-            margins, gradients = margins_and_gradients(self.oracle, x, classes, targets)
+            margins, gradients = margins_and_gradients(self.oracle, x, classes, targets, others)
             return margins, self._checked(gradients, x, targets)
-        margins = margins_of(self.logits(x), classes, targets)
+        margins = margins_of(self.logits(x), classes, _all(targets, others))
         return margins, self.margin_gradients(x, classes, targets)
 
     def _checked(self, given: Any, x: Tensor, targets: Tensor) -> Iterator[Tensor]:
@@ -201,13 +201,32 @@ def margins_of(logits: Tensor, classes: Tensor, targets: Tensor) -> Tensor:
 
 
 def margins_and_gradients(
-    oracle: GradientOracle, x: Tensor, classes: Tensor, targets: Tensor
+    oracle: GradientOracle,
+    x: Tensor,
+    classes: Tensor,
+    targets: Tensor,
+    others: Tensor | None = None,
 ) -> tuple[Tensor, Iterator[Tensor]]:
-    """Return the margins [B, T] at x and their gradients, by one forward pass where that can be."""
+    """Return margins at x and gradients of some, by one forward pass where that can be.
+
+    Args:
+        oracle: Makes the passes.
+        x: [B, *shape].
+        classes: [B] int64.
+        targets: [B, T] int64; their margins are differentiated.
+        others: [B, O] int64, targets whose margins are wanted alone.
+
+    Returns:
+        Margins [B, T + O], and the gradients of the first T.
+    """
     if isinstance(oracle, CheckedOracle) or _of_one_forward(oracle):
-        return oracle.margins_and_gradients(x, classes, targets)
-    margins = margins_of(oracle.logits(x), classes, targets)
+        return oracle.margins_and_gradients(x, classes, targets, others)
+    margins = margins_of(oracle.logits(x), classes, _all(targets, others))
     return margins, oracle.margin_gradients(x, classes, targets)
+
+
+def _all(targets: Tensor, others: Tensor | None) -> Tensor:
+    return targets if others is None else torch.cat([targets, others], dim=1)
 
 
 def _of_one_forward(oracle: GradientOracle) -> TypeGuard[TorchOracle]:

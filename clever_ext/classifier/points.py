@@ -22,8 +22,8 @@ class Region(NamedTuple):
     """Where the points of all passes lie.
 
     Attributes:
-        balls: (norm, radius) of each, as far as they are known; a NaN stands for the default
-            radius.
+        balls: (norm, radius) of each, as far as they are known; a NaN stands for a radius that is
+            still to be found.
         clip: Range that samples are clamped to.
     """
 
@@ -36,7 +36,7 @@ class Region(NamedTuple):
         return self.clip != (-math.inf, math.inf)
 
 
-#: Where nothing is known of the balls: that of norm 2 and its default radius.
+#: Where nothing is known of the balls: that of norm 2 and its trial radius.
 DEFAULT_BALL = Region()
 
 

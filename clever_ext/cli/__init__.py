@@ -24,7 +24,10 @@ __all__ = ["main"]
 #: In the order of the help. Each has `add`, which describes the command and says what runs it.
 _COMMANDS = (check, score, status, merge, compare, report, bench, doctor)
 #: Arguments that are paths: a shell does not replace the ~ of --out=~/run, nor a script's.
-_PATHS = ("out", "images", "labels", "label_map", "model", "weights", "folder", "runs", "shards")
+_PATHS = (
+    "out", "images", "labels", "label_map", "model", "weights", "candidates", "folder", "runs",
+    "shards",
+)  # fmt: skip
 #: Exit statuses of what a signal ends, as a shell has them.
 _INTERRUPTED, _PIPE = 130, 141
 #: How a shell says that it wants a word completed.

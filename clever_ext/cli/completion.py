@@ -53,6 +53,7 @@ _OFFERED: dict[Any, Completer] = {
     "model": _paths(".pt2", names=MODELS),
     "weights": _paths(".safetensors", ".pt", ".pth", ".bin", ".ckpt"),
     "labels": _paths(".csv", ".tsv", ".txt", ".json", ".jsonl", ".npy", names=("none",)),
+    "candidates": _paths(".npz"),
     "crop_mode": _words(*CROP_MODES),
     "interpolation": _words(*INTERPOLATIONS),
     "device": _words("cpu", "cuda"),
@@ -60,7 +61,7 @@ _OFFERED: dict[Any, Completer] = {
     "prepare": _words("auto", "none", *PREPARATIONS),
     "norm": _words("1", "2", "inf"),
     "radius": _words("auto"),
-    "targets": _words("all", "top2", "top-10", "random", "least-likely"),
+    "targets": _words("all", "near-10", "top2", "top-10", "random", "least-likely"),
     "estimator": _words(*ESTIMATORS),
 }
 

@@ -16,7 +16,7 @@ MODELS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 CROP_MODES = ("center", "squash", "border")
 INTERPOLATIONS = ("bicubic", "bilinear", "lanczos", "nearest", "box", "hamming")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
-ESTIMATORS = ("clever", "steepest")
+ESTIMATORS = ("clever", "first-order", "steepest")
 PREPARATIONS = (
     "fold_batch_norm", "channels_last", "bfloat16", "float16", "compile", "tf32", "cuda_graph",
 )  # fmt: skip

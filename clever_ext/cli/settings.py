@@ -8,11 +8,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CleverError
-from .options import dtype_of, read_device_batch
+from .options import ESTIMATORS, dtype_of, read_device_batch
 
 if TYPE_CHECKING:
     from ..models.loading import LoadedModel
     from ..runs.scorer import Scorer
+
+
+#: What the paper draws for a score.
+_BATCHES, _SAMPLES = 500, 1024
+#: Options that only the paper's estimator has.
+_OF_CLEVER = ("--n-batches", "--batch-samples", "--tolerance", "--race")
+
+
+def _in_words(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def add_settings(command: argparse.ArgumentParser) -> None:
@@ -31,37 +41,57 @@ def _add_what(how: argparse._ArgumentGroup) -> None:
         "--radius",
         nargs="+",
         metavar="R",
-        help="radius of the ball, one for all norms or one for each: a number, several joined by "
-        "commas, or auto (default: 40 for norm 1, 2 for norm 2, 0.01 for inf; others between)",
+        help="radius of the ball, one for all norms or one for each: auto finds that of the best "
+        "bound, a number fixes it, several are joined by commas (default: auto)",
     )
     how.add_argument(
         "--targets",
         metavar="TARGETS",
-        help="classes to score against: all, top-K, random, least-likely, or class numbers joined "
-        "by commas (default: top-10; all if the model has at most 10 classes)",
+        help="classes to score against: all, near-K (the K nearest by their gradients), top-K, "
+        "random, least-likely, or class numbers joined by commas (default: near-10; all if the "
+        "model has at most 20 classes)",
     )
     how.add_argument(
-        "--race", action="store_true", help="drop targets that cannot have the smallest score"
+        "--estimator",
+        metavar="NAME",
+        help="steepest searches for the nearest attack and the steepest place, for two ends of the "
+        "truth; clever is the paper's, which draws random samples; first-order takes one gradient, "
+        "at the picture (default: steepest; clever if "
+        f"{_in_words(_OF_CLEVER)} is given)",
+    )
+    how.add_argument(
+        "--max-gradients",
+        type=int,
+        metavar="N",
+        help="most gradients for a picture, target and norm, with steepest or --tolerance "
+        "(default: 100 for steepest with --radius auto, else 2000 for steepest, 512000 for "
+        "--tolerance)",
+    )
+    how.add_argument(
+        "--candidates",
+        metavar="FILE",
+        help="points that attacks have found, which steepest looks at too: .npz with an array "
+        "[M, channels, height, width] for each picture, by its name, or the arrays image_id and "
+        "points; in the units of the model's input, pixels in [0, 1] (default: none)",
     )
 
 
 def _add_samples(how: argparse._ArgumentGroup) -> None:
-    """Add how gradients are spent, and where samples lie."""
+    """Add how the paper's estimator spends gradients, and where samples lie."""
     how.add_argument(
         "--n-batches",
         type=int,
-        default=500,
         metavar="N",
-        help="batches of samples for each score: N_b in the paper",
+        help=f"batches of samples for each score: N_b in the paper (default: {_BATCHES})",
     )
     how.add_argument(
-        "--batch-samples", type=int, default=1024, metavar="N", help="samples in each batch: N_s"
+        "--batch-samples",
+        type=int,
+        metavar="N",
+        help=f"samples in each batch: N_s (default: {_SAMPLES})",
     )
     how.add_argument(
-        "--estimator",
-        default="clever",
-        metavar="NAME",
-        help="clever draws random samples; steepest searches for the largest gradient",
+        "--race", action="store_true", help="drop targets that cannot have the smallest score"
     )
     how.add_argument(
         "--tolerance",
@@ -71,12 +101,10 @@ def _add_samples(how: argparse._ArgumentGroup) -> None:
         "the score, e.g. 0.05 (default: none, and --n-batches counts)",
     )
     how.add_argument(
-        "--max-gradients",
-        type=int,
-        metavar="N",
-        help="most gradients for a picture, target and norm, with steepest or --tolerance "
-        "(default: 100 for steepest with --radius auto, else 2000 for steepest, 512000 for "
-        "--tolerance)",
+        "--keep-witness",
+        action="store_true",
+        help="keep the nearest flip and the steepest point of each picture and norm, for "
+        "steepest; the report shows them",
     )
     how.add_argument(
         "--clip",
@@ -110,20 +138,23 @@ def scorer_of(args: argparse.Namespace, model: LoadedModel) -> Scorer:
     """
     from ..estimators.table import check_settings
     from ..inputs.targets import parse_targets
+    from ..runs.candidates import Candidates
     from ..runs.scorer import Scorer
 
     settings = check_settings(
         norm=args.norm,
         radius=_radii(args.radius, args.norm),
         targets=None if args.targets is None else parse_targets(args.targets),
-        n_batches=args.n_batches,
-        batch_samples=args.batch_samples,
+        n_batches=_BATCHES if args.n_batches is None else args.n_batches,
+        batch_samples=_SAMPLES if args.batch_samples is None else args.batch_samples,
         clip=args.clip,
         seed=args.seed,
         race=args.race,
-        estimator=args.estimator,
+        estimator=_estimator(args),
         tolerance=args.tolerance,
         max_gradients=args.max_gradients,
+        candidates=args.candidates,
+        keep_witness=args.keep_witness,
     )
     return Scorer(
         model,
@@ -132,7 +163,27 @@ def scorer_of(args: argparse.Namespace, model: LoadedModel) -> Scorer:
         dtype=dtype_of(args.dtype),
         prepare=args.prepare,
         threads=args.threads,
+        candidates=None if args.candidates is None else Candidates(args.candidates),
     )
+
+
+def _estimator(args: argparse.Namespace) -> str:
+    """Return the estimator that options ask for, by its name or by what it alone has.
+
+    Raises:
+        CleverError: it has none of them.
+    """
+    values = {name: getattr(args, name[2:].replace("-", "_")) for name in _OF_CLEVER}
+    given = [name for name, value in values.items() if value is not None and value is not False]
+    if args.estimator is None:
+        return "clever" if given else "steepest"
+    if given and args.estimator in ESTIMATORS and args.estimator != "clever":
+        raise CleverError(
+            f"{' '.join(given)} with --estimator {args.estimator}",
+            "options of that estimator, such as --max-gradients",
+            "leave them out, or give --estimator clever",
+        )
+    return str(args.estimator)
 
 
 def _radii(given: Sequence[str] | None, norms: Sequence[str]) -> Any:

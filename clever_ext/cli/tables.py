@@ -51,7 +51,7 @@ def print_scores(
     """
     name = _name_of(class_names)
     several = result.table["norm"].nunique() > 1
-    searched = bool((result.table["estimator"] == "steepest").all())
+    beside = _beside(result)
     columns = [
         Column("picture", cut=in_the_middle, least=20),
         Column("predicted", cut=at_the_end, spare=3),
@@ -59,14 +59,14 @@ def print_scores(
         Column("norm", spare=0 if several else 5),
         Column("margin", right=True, spare=4),
         Column("score"),
-        Column("nearest flip" if searched else "95 % interval", spare=1),
+        *(column for column, _ in beside),
         Column("status", cut=at_the_end),
     ]
     rows = []
     for row in result.smallest():
         picture = row["image"] or str(row["image_id"])
         if row["status"] == "error":
-            rows.append([picture, *[""] * 6, "error"])
+            rows.append([picture, *[""] * (len(columns) - 2), "error"])
             continue
         rows.append(
             [
@@ -76,9 +76,7 @@ def print_scores(
                 f"{row['norm']:g}",
                 f"{row['margin']:.3f}",
                 f"{row['score']:.4g}" + (" = R" if row["capped"] else ""),
-                _flip(row["nearest_flip"])
-                if searched
-                else _interval(row["score_low"], row["score_high"]),
+                *(written(row) for _, written in beside),
                 ", ".join(filter(None, [row["status"], row["flags"]])),
             ]
         )
@@ -87,14 +85,34 @@ def print_scores(
     say(MEANING)
 
 
-def _flip(distance: float) -> str:
+def _beside(result: CleverResult) -> Sequence[tuple[Column, Callable[[pd.Series[Any]], str]]]:
+    """Return the columns that stand beside scores, and how they are written of a row.
+
+    First-order scores have nothing beside them; others have them, where there is room.
+    """
+    estimators = set(result.table["estimator"])
+    if estimators == {"first-order"}:
+        return []
+    columns = [(Column("95 % interval", spare=1), _interval)]
+    if estimators == {"steepest"}:
+        columns = [(Column("nearest flip", spare=1), _flip)]
+    if result.table["first_order"].notna().any():
+        columns.append((Column("first order", spare=6), lambda row: _known(row["first_order"])))
+    return columns
+
+
+def _known(number: float) -> str:
+    return "" if number != number else f"{number:.4g}"
+
+
+def _flip(row: pd.Series[Any]) -> str:
     """Say how far the nearest change is that alters the answer; a search has no interval."""
-    if not distance < float("inf"):
-        return "none found" if distance == distance else ""
-    return f"{distance:.4g}"
+    distance = row["nearest_flip"]
+    return "none found" if distance == float("inf") else _known(distance)
 
 
-def _interval(low: float, high: float) -> str:
+def _interval(row: pd.Series[Any]) -> str:
+    low, high = row["score_low"], row["score_high"]
     return "" if low != low and high != high else f"({low:.4g}, {high:.4g})"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..data import other_contents
 from ..errors import CleverError
+from ..results.brackets import is_bracket
 from .pairing import Paired, Side, fed_alike
 
 #: Shares of images. Above `_MOST`, what holds of both models leaves the rest without weight.
@@ -19,6 +20,8 @@ _MOST = 0.5
 _CAPPED, _FALLBACK = 0.1, 0.25
 #: Undeserved scores: signs of masking, and scores above a flip that the run saw.
 _UNDESERVED = 0.1
+#: Ends of brackets, where a caution concerns one of them alone.
+LOWER, UPPER = "lower", "upper"
 #: Margins of saturated outputs lie this close to the largest, relative to it.
 _SATURATED = 1e-2
 #: Images below which shares say nothing.
@@ -36,11 +39,13 @@ class Caution:
         text: A sentence.
         against: Names of models that cannot be called more robust because of it; none where it is
             only to be known.
+        end: Of brackets: LOWER or UPPER where it concerns that end alone, else "".
     """
 
     kind: str
     text: str
     against: tuple[str, ...] = ()
+    end: str = ""
 
 
 def _settings(side: Side, estimator: str) -> dict[str, Any]:
@@ -100,16 +105,20 @@ def of_settings(a: Side, b: Side, estimator: str) -> list[Caution]:
 
 
 def _of_gradients(a: Side, b: Side, estimator: str) -> list[Caution]:
-    names = ["max_gradients"] if estimator == "steepest" else ["n_batches", "batch_samples"]
+    names = ["n_batches", "batch_samples"] if estimator == "clever" else ["max_gradients"]
     budget = [
         math.prod(_settings(side, estimator).get(name) or 1 for name in names) for side in (a, b)
     ]
     if budget[0] == budget[1] or _settings(a, estimator).get("tolerance") is not None:
         return []
     fewer, more = (a, b) if budget[0] < budget[1] else (b, a)
+    if is_bracket(a.runs[estimator].metadata):
+        why = "fewer see less, and leave both ends higher"
+    else:
+        why = "fewer see less of the ball, and score higher"
     text = (
         f"{fewer.name} was scored with {min(budget):,} gradients a row and {more.name} with "
-        f"{max(budget):,}: fewer see less of the ball, and score higher."
+        f"{max(budget):,}: {why}."
     )
     return [Caution("gradients", text, (fewer.name,))]
 
@@ -151,7 +160,7 @@ def _of_contents(a: Side, b: Side, estimator: str) -> list[Caution]:
 
 
 def of_sizes(
-    a: Side, b: Side, estimator: str, norm: float, ratio: tuple[float, float, float]
+    a: Side, b: Side, estimator: str, norm: float, ratio: tuple[float, float, float], end: str = ""
 ) -> list[Caution]:
     """Say what another size of the inputs does to lengths.
 
@@ -163,7 +172,8 @@ def of_sizes(
         b: The other.
         estimator: What made the scores.
         norm: p.
-        ratio: Of the mean scores, a / b, with its interval.
+        ratio: Of the mean scores, or of one end's means, a / b, with its interval.
+        end: Which end's, of brackets.
     """
     sizes = [math.prod(_settings(side, estimator).get("shape") or [1]) for side in (a, b)]
     factor = (sizes[0] / sizes[1]) ** (1 / norm)
@@ -171,12 +181,13 @@ def of_sizes(
         return []
     explained = ratio[1] <= factor if factor > 1 else ratio[2] >= factor
     larger = a if factor > 1 else b
+    difference = f"difference of the {end} ends" if end else "difference"
     text = (
         f"{larger.name} takes larger pictures: that alone makes lengths "
         f"{max(factor, 1 / factor):.3g} times as large in this norm"
-        + (", which the difference does not clearly exceed." if explained else ".")
+        + (f", which the {difference} does not clearly exceed." if explained else ".")
     )
-    return [Caution("size", text, (larger.name,) if explained else ())]
+    return [Caution("size", text, (larger.name,) if explained else (), end)]
 
 
 def of_search(a: Side, b: Side, estimator: str, norm: float) -> list[Caution]:
@@ -215,15 +226,8 @@ def of_scores(pair: Paired, names: tuple[str, str]) -> list[Caution]:
     """
     if len(pair.image_ids) < _FEWEST_IMAGES:
         return []
-    found: list[Caution] = []
-    both = float(pair.capped.all(axis=0).mean())
-    if both > _MOST:
-        text = f"Both scores are R on {both:.0%} of the images: the radius is too small to tell."
-        found.append(Caution("capped", text, names))
+    found = _of_ends(pair, names) if pair.bracket else _of_radii(pair, names)
     for name, rows in zip(names, _shares(pair), strict=True):
-        if rows["capped"] >= _CAPPED and both <= _MOST:
-            text = f"{name}: {rows['capped']:.0%} of the scores are R; they would be higher."
-            found.append(Caution("capped", text))
         if rows["fallback"] >= _FALLBACK:
             text = f"{name}: {rows['fallback']:.0%} of the fits were not used (max-fallback)."
             found.append(Caution("max-fallback", f"{text} Such scores are rather too high."))
@@ -242,6 +246,42 @@ def of_scores(pair: Paired, names: tuple[str, str]) -> list[Caution]:
     return found
 
 
+def _of_radii(pair: Paired, names: tuple[str, str]) -> list[Caution]:
+    """Say where scores are the radius."""
+    found: list[Caution] = []
+    both = float(pair.capped.all(axis=0).mean())
+    if both > _MOST:
+        text = f"Both scores are R on {both:.0%} of the images: the radius is too small to tell."
+        found.append(Caution("capped", text, names))
+    for name, rows in zip(names, _shares(pair), strict=True):
+        if rows["capped"] >= _CAPPED and both <= _MOST:
+            text = f"{name}: {rows['capped']:.0%} of the scores are R; they would be higher."
+            found.append(Caution("capped", text))
+    return found
+
+
+def _of_ends(pair: Paired, names: tuple[str, str]) -> list[Caution]:
+    """Say where an end of brackets is not known.
+
+    Upper ends are compared where both models have one. A model without a flip may be the more
+    robust one there, so what is left speaks for the other; or the search failed.
+    """
+    found: list[Caution] = []
+    for name, other, rows in zip(names, names[::-1], _shares(pair), strict=True):
+        if rows["capped"] >= _UNDESERVED:
+            text = f"{name}: on {rows['capped']:.0%} of the images no slope was found: the default"
+            text += " radius stands for their lower ends."
+            found.append(Caution("no-slope", text, (name,), LOWER))
+        text = f"{name}: no flip was found on {rows['unflipped']:.0%} of the images."
+        if rows["unflipped"] > _MOST:
+            found.append(Caution("no-flip", f"{text} Too few have an upper end.", names, UPPER))
+        elif rows["unflipped"] > 0:
+            against = (other,) if rows["unflipped"] >= _UNDESERVED else ()
+            text += " They are left out of the upper ends, and may be its most robust ones."
+            found.append(Caution("no-flip", text, against, UPPER))
+    return found
+
+
 def _shares(pair: Paired) -> list[dict[str, float]]:
     """Shares of images, for each model."""
     largest = np.abs(pair.margins).max(axis=1, keepdims=True)
@@ -253,5 +293,6 @@ def _shares(pair: Paired) -> list[dict[str, float]]:
         "flipped": pair.flipped,
         "contradicted": pair.contradicted,
         "saturated": saturated,
+        "unflipped": np.isposinf(pair.uppers),
     }
     return [{name: float(c[m].mean()) for name, c in columns.items()} for m in range(len(largest))]

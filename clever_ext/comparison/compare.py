@@ -15,6 +15,7 @@ from ..errors import CleverError
 from ..kernels.balls import check_norm
 from ..runs.folder import Source
 from . import cautions as doubts
+from .cautions import LOWER, UPPER
 from .comparison import Comparison
 from .pairing import Paired, Side, paired, refuse_other_ids, sides
 from .statistics import (
@@ -37,6 +38,9 @@ _BY_CLASS = (
     "p_holm",
 )  # fmt: skip
 _MOVED = (*_KEY, "image_id", "image", "label", "score_a", "score_b", "difference")
+#: What tables of brackets have besides: the upper ends.
+_CLASS_UPPER = ("upper_mean_a", "upper_mean_b", "upper_p_value", "upper_p_holm")
+_MOVED_UPPER = ("upper_a", "upper_b")
 _DROPPED = ("image_id", "model", "norm", "estimator", "reason")
 
 
@@ -46,8 +50,8 @@ def compare(
     """Tell which of two or more models is more robust, on the images that all were scored on.
 
     Images are paired by `image_id`. Robustness is compared where both models of a pair are right;
-    what misclassified images do is told beside it. The rule of the verdict:
-    docs/guide/comparing.md.
+    what misclassified images do is told beside it. Of brackets both ends are compared, and the
+    verdict says which of them it rests on. The rule of the verdict: docs/guide/comparing.md.
 
     Args:
         a: A result, a run folder, or a .parquet file of `CleverResult.save`.
@@ -134,8 +138,9 @@ def _compared(
 
     chosen = list(combinations(range(len(models)), 2))
     alpha = 1 - confidence
+    tests = len(chosen) * sum(1 + each.bracket for each in sets)
     pairs = [
-        _Pair(each, (models[i], models[j]), (i, j), confidence, alpha / (len(sets) * len(chosen)))
+        _Pair(each, (models[i], models[j]), (i, j), confidence, alpha / tests)
         for each in sets
         for i, j in chosen
     ]
@@ -143,21 +148,26 @@ def _compared(
     by_class = [{**pair.key, **found} for pair in pairs for found in pair.classes()]
     _correct(by_class)
     moved = [{**pair.key, **found} for pair in pairs for found in pair.most_moved()]
+    brackets = any(each.bracket for each in sets)
     return Comparison(
         names=tuple(side.name for side in models),
         confidence=confidence,
         pairs=pd.DataFrame([pair.row(alpha) for pair in pairs]),
         models=pd.DataFrame([row for each in sets for row in _of_models(each, models)]),
-        by_class=pd.DataFrame(by_class, columns=_BY_CLASS),
-        moved=pd.DataFrame(moved, columns=_MOVED).astype({"label": "Int64"}),
+        by_class=pd.DataFrame(by_class, columns=_BY_CLASS + _CLASS_UPPER * brackets),
+        moved=pd.DataFrame(moved, columns=_MOVED + _MOVED_UPPER * brackets).astype(
+            {"label": "Int64"}
+        ),
         dropped=pd.DataFrame(dropped, columns=_DROPPED),
     )
 
 
 def _correct(rows: list[dict[str, Any]]) -> None:
-    """Add to rows that are tests of one family their corrected p-values."""
-    for row, p in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
-        row["p_holm"] = float(p)
+    """Add to rows that are tests of one family their corrected p-values, of both ends if any."""
+    tests = [(row, end) for row in rows for end in ("", "upper_") if f"{end}p_value" in row]
+    corrected = holm([row[f"{end}p_value"] for row, end in tests])
+    for (row, end), p in zip(tests, corrected, strict=True):
+        row[f"{end}p_holm"] = float(p)
 
 
 class _Pair:
@@ -192,46 +202,39 @@ class _Pair:
 
     def _numbers(self, confidence: float, level: float) -> dict[str, Any]:
         right = self.all.right
-        (a, b), differences = self.both.scores, self.both.scores[0] - self.both.scores[1]
+        both = right[0] & right[1]
         found: dict[str, Any] = {
             "n": len(self.all.image_ids),
             "n_labelled": int((self.all.labels >= 0).sum()),
-            "n_both_right": len(a),
+            "n_both_right": int(both.sum()),
             "n_only_a_right": int((right[0] & ~right[1]).sum()),
             "n_only_b_right": int((right[1] & ~right[0]).sum()),
-        }
-        intervals = mean_intervals(a, b, confidence)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.where(a == b, 1.0, a / b)  # 0 and 0 are equal
-        for name, values in {
-            "median_a": a, "median_b": b, "median_difference": differences, "median_ratio": ratios
-        }.items():  # fmt: skip
-            median = float(np.median(values)) if len(values) else np.nan
-            intervals[name] = (median, *median_interval(values, confidence))
-        over_all = intervals["difference"]
-        if not right.all():
-            in_all = self.all.scores
-            over_all = mean_intervals(in_all[0], in_all[1], confidence)["difference"]
-        for name, three in {**intervals, "all_difference": over_all}.items():
-            found |= dict(zip((name, f"{name}_low", f"{name}_high"), three, strict=True))
-        p_value, correlation = signed_ranks(differences)
-        return found | {
-            "share_a_higher": _share(differences > 0),
-            "share_b_higher": _share(differences < 0),
-            "p_value": p_value,
-            "rank_correlation": correlation,
-            "kendall_tau": rank_agreement(a, b),
-            "detectable": detectable(differences, level),
-        }
+        } | _of_lengths(self.all.scores, both, confidence, level)
+        if self.all.bracket:
+            known = np.isfinite(self.all.uppers).all(axis=0)
+            upper = _of_lengths(self.all.uppers[:, known], both[known], confidence, level)
+            found["upper_n"] = int((both & known).sum())
+            found |= {f"upper_{name}": value for name, value in upper.items()}
+        return found
 
     def row(self, alpha: float) -> dict[str, Any]:
         """Return the numbers with the verdict, its reasons and the cautions."""
         n = self.numbers
-        ratio = (n["ratio"], n["ratio_low"], n["ratio_high"])
+        ends = {LOWER: "", UPPER: "upper_"} if self.all.bracket else {"": ""}
         found = [
             *doubts.of_settings(*self.models, self.all.estimator),
             *doubts.of_labels(self.all),
-            *doubts.of_sizes(*self.models, self.all.estimator, self.all.norm, ratio),
+            *(
+                caution
+                for end, name in ends.items()
+                for caution in doubts.of_sizes(
+                    *self.models,
+                    self.all.estimator,
+                    self.all.norm,
+                    (n[f"{name}ratio"], n[f"{name}ratio_low"], n[f"{name}ratio_high"]),
+                    end,
+                )
+            ),
             *doubts.of_search(*self.models, self.all.estimator, self.all.norm),
             *doubts.of_scores(self.both, self.names),
         ]
@@ -241,7 +244,7 @@ class _Pair:
             "verdict": verdict.word,
             "more_robust": verdict.more_robust,
             "reasons": list(verdict.reasons),
-            "cautions": [caution.text for caution in found],
+            "cautions": list(dict.fromkeys(caution.text for caution in found)),
             **n,
         }
 
@@ -250,17 +253,18 @@ class _Pair:
         for label in np.unique(self.all.labels[self.all.labels >= 0]):
             of_all, own = self.all.labels == label, self.both.labels == label
             (a, b) = self.both.scores[:, own]
-            enough = len(a) >= FEWEST_PAIRS
             accuracy = self.all.right[:, of_all].mean(axis=1)
+            uppers = self.both.uppers[:, own]
+            uppers = uppers[:, np.isfinite(uppers).all(axis=0)]
+            of_upper = _of_class(*uppers) if self.all.bracket else {}
             yield {
                 "label": int(label),
                 "n": int(of_all.sum()),
                 "n_both_right": len(a),
                 "accuracy_a": float(accuracy[0]),
                 "accuracy_b": float(accuracy[1]),
-                "mean_a": float(a.mean()) if len(a) else np.nan,
-                "mean_b": float(b.mean()) if len(b) else np.nan,
-                "p_value": signed_ranks(a - b)[0] if enough else np.nan,
+                **_of_class(a, b),
+                **{f"upper_{name}": value for name, value in of_upper.items()},
             }
 
     def most_moved(self) -> Iterator[dict[str, Any]]:
@@ -275,7 +279,58 @@ class _Pair:
                 "score_a": float(both.scores[0, i]),
                 "score_b": float(both.scores[1, i]),
                 "difference": float(differences[i]),
+                "upper_a": float(both.uppers[0, i]),
+                "upper_b": float(both.uppers[1, i]),
             }
+
+
+def _of_lengths(
+    in_all: npt.NDArray[np.float64],
+    right: npt.NDArray[np.bool_],
+    confidence: float,
+    level: float,
+) -> dict[str, Any]:
+    """Compare two models' scores, or one end of their brackets.
+
+    Args:
+        in_all: [2, n], 0 where a model is wrong.
+        right: [n], where both are right.
+        confidence: Of intervals.
+        level: At which differences are to be detected.
+    """
+    a, b = in_all[:, right]
+    differences = a - b
+    intervals = mean_intervals(a, b, confidence)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(a == b, 1.0, a / b)  # 0 and 0 are equal
+    for name, values in {
+        "median_a": a, "median_b": b, "median_difference": differences, "median_ratio": ratios
+    }.items():  # fmt: skip
+        median = float(np.median(values)) if len(values) else np.nan
+        intervals[name] = (median, *median_interval(values, confidence))
+    over_all = intervals["difference"]
+    if not right.all():
+        over_all = mean_intervals(in_all[0], in_all[1], confidence)["difference"]
+    found: dict[str, Any] = {}
+    for name, three in {**intervals, "all_difference": over_all}.items():
+        found |= dict(zip((name, f"{name}_low", f"{name}_high"), three, strict=True))
+    p_value, correlation = signed_ranks(differences)
+    return found | {
+        "share_a_higher": _share(differences > 0),
+        "share_b_higher": _share(differences < 0),
+        "p_value": p_value,
+        "rank_correlation": correlation,
+        "kendall_tau": rank_agreement(a, b),
+        "detectable": detectable(differences, level),
+    }
+
+
+def _of_class(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> dict[str, float]:
+    return {
+        "mean_a": float(a.mean()) if len(a) else np.nan,
+        "mean_b": float(b.mean()) if len(b) else np.nan,
+        "p_value": signed_ranks(a - b)[0] if len(a) >= FEWEST_PAIRS else np.nan,
+    }
 
 
 def _share(which: npt.NDArray[np.bool_]) -> float:
@@ -300,4 +355,16 @@ def _of_models(scores: Paired, models: list[Side]) -> Iterator[dict[str, Any]]:
                 name: _share(getattr(scores, name)[m][right])
                 for name in ("capped", "fallback", "masked", "contradicted", "flipped")
             },
+            **(_of_uppers(scores.uppers[m], right) if scores.bracket else {}),
         }
+
+
+def _of_uppers(uppers: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> dict[str, float]:
+    known = np.isfinite(uppers)
+    own = uppers[known & right]
+    return {
+        "upper_mean": float(uppers[known].mean()) if known.any() else np.nan,
+        "upper_mean_where_right": float(own.mean()) if len(own) else np.nan,
+        "upper_median_where_right": float(np.median(own)) if len(own) else np.nan,
+        "no_flip": _share(~known[right]),
+    }

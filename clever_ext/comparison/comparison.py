@@ -27,12 +27,19 @@ class Comparison(Tables):
             `median_b`, `median_difference` and `median_ratio` (of each image's), `share_a_higher`,
             `share_b_higher`, `p_value` (Wilcoxon), `rank_correlation`, `kendall_tau`, `detectable`
             (the smallest difference that would have been found 4 times in 5), `p_holm`.
-            `all_difference` is over all n images, with a score of 0 where a model is wrong.
+            `all_difference` is over all n images, with a score of 0 where a model is wrong. Of
+            brackets all these are of the lower ends, the same names after `upper_` of the upper
+            ends, on the `upper_n` images of which both flips are known, and "more robust" goes on
+            "from both sides", "by the attack alone" or "by the estimate alone".
         models: One row for each norm, estimator and model, over the n images: `accuracy`, `mean`
             (0 where it is wrong), `mean_where_right`, `median_where_right` and, as shares of the
-            images where it is right, `capped`, `fallback`, `masked`, `contradicted`, `flipped`.
-        by_class: One row for each row of `pairs` and true class.
-        moved: For each row of `pairs` the images whose scores differ most.
+            images where it is right, `capped`, `fallback`, `masked`, `contradicted`, `flipped`; of
+            brackets also `upper_mean`, `upper_mean_where_right` and `upper_median_where_right`, of
+            the images with a flip, and `no_flip`, the share without.
+        by_class: One row for each row of `pairs` and true class; of brackets with `upper_mean_a`,
+            `upper_mean_b`, `upper_p_value` and `upper_p_holm`.
+        moved: For each row of `pairs` the images whose scores differ most; of brackets with
+            `upper_a` and `upper_b`.
         dropped: Images that were left out, and why: `image_id`, `model`, `norm`, `estimator`,
             `reason`.
     """

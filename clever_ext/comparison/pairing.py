@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ..errors import CleverError
 from ..estimators.tables import MASKING
+from ..results.brackets import decisive_with_upper, is_bracket
 from ..results.result import CleverResult
 from ..runs.folder import Source, place_of, read_scores
 
@@ -117,7 +118,10 @@ class Paired:
         image_ids: [N].
         images: Names [N], "" where unknown.
         labels: True classes [N], -1 where unknown.
+        bracket: Whether the scores are the lower ends of brackets.
         scores: [M, N], the smallest over the targets; 0 where the model is wrong.
+        uppers: [M, N], the nearest flip that the run saw, over all targets; 0 where the model is
+            wrong, inf where there is none. Of a bracket, the upper end.
         right: [M, N], whether the model's class is the true one; True where that is unknown.
         capped, fallback, masked, contradicted, flipped: [M, N], of the deciding row: its score is
             R; no fit was used; a sign of gradient masking; the flag of this name; the score exceeds
@@ -127,10 +131,12 @@ class Paired:
 
     norm: float
     estimator: str
+    bracket: bool
     image_ids: npt.NDArray[np.int64]
     images: npt.NDArray[np.object_]
     labels: npt.NDArray[np.int64]
     scores: Floats
+    uppers: Floats
     right: Booleans
     capped: Booleans
     fallback: Booleans
@@ -144,9 +150,10 @@ class Paired:
         return Paired(
             self.norm,
             self.estimator,
+            self.bracket,
             *(
                 values[images] if values.ndim == 1 else values[models][:, images]
-                for values in (getattr(self, f.name) for f in fields(self)[2:])
+                for values in (getattr(self, f.name) for f in fields(self)[3:])
             ),
         )
 
@@ -193,13 +200,14 @@ def paired(
                 reason = f"another {what} than in {sides[0].name}"
                 drop(*_unlike(rows[0], own, column, side, reason))
     ids = keep.index[keep].to_numpy()
-    return _stacked(norm, estimator, ids, [own.loc[ids] for own in rows]), dropped
+    bracket = all(is_bracket(side.runs[estimator].metadata) for side in sides)
+    return _stacked(norm, estimator, bracket, ids, [own.loc[ids] for own in rows]), dropped
 
 
 def _deciding(result: CleverResult, norm: float) -> pd.DataFrame:
-    """Rows of one norm that decide, indexed by image id."""
+    """Rows of one norm that decide, indexed by image id, with the nearest flip of all targets."""
     table = result.table
-    rows = CleverResult(table[table["norm"] == norm]).decisive()
+    rows = decisive_with_upper(CleverResult(table[table["norm"] == norm]))
     return rows.set_index("image_id")
 
 
@@ -251,7 +259,11 @@ def _unlike(
 
 
 def _stacked(
-    norm: float, estimator: str, ids: npt.NDArray[np.int64], rows: list[pd.DataFrame]
+    norm: float,
+    estimator: str,
+    bracket: bool,
+    ids: npt.NDArray[np.int64],
+    rows: list[pd.DataFrame],
 ) -> Paired:
     """Put the rows of the same images side by side."""
 
@@ -272,10 +284,12 @@ def _stacked(
     return Paired(
         norm=norm,
         estimator=estimator,
+        bracket=bracket,
         image_ids=ids,
         images=names,
         labels=labels,
         scores=np.where(right, stack(lambda own: own["score"], np.float64), 0.0),
+        uppers=np.where(right, stack(lambda own: own["upper"], np.float64), 0.0),
         right=right,
         capped=right & stack(lambda own: own["capped"], bool),
         fallback=right & stack(lambda own: own["status"] == "max-fallback", bool),

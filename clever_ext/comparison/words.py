@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .cautions import LOWER, UPPER
 from .tables import Tables
-from .verdict import CANNOT_TELL, MORE_ROBUST
+from .verdict import CANNOT_TELL, MORE_ROBUST, NO_DIFFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 #: Classes, and images of each norm, that are shown; the tables of the comparison have all.
 _CLASSES, _IMAGES = 20, 3
 _PAIR = ["estimator", "a", "b"]
+#: What stands before the names of the numbers of each end of brackets.
+_ENDS = {LOWER: "", UPPER: "upper_"}
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,13 @@ def sections(comparison: Tables) -> list[Section]:
     if any(pairs["cautions"].map(len)):
         found.append(Section("Cautions", list(_cautions(pairs))))
     for key, rows in pairs.groupby(_PAIR, sort=False):
-        labelled = bool((rows["n_labelled"] > 0).any())
-        found.append(_numbers(rows, _title(key), level, labelled))
+        found += [_numbers(rows, _title(key, end), level, end) for end in _ends_of(rows)]
     found.append(_models(comparison.models))
     for key, rows in comparison.by_class.groupby(_PAIR, sort=False):
-        if rows["p_value"].notna().any():  # classes of a few images each say nothing
-            found.append(_classes(rows, f"{_title(key)}: by class"))
+        for end in _ends_of(rows):
+            # Classes of a few images each say nothing.
+            if rows[f"{_ENDS.get(end, '')}p_value"].notna().any():
+                found.append(_classes(rows, f"{_title(key, end)}: by class", end))
     for key, rows in comparison.moved.groupby(_PAIR, sort=False):
         found.append(_moved(rows, f"{_title(key)}: images that differ most"))
     if len(comparison.dropped):
@@ -56,9 +60,15 @@ def sections(comparison: Tables) -> list[Section]:
     return found
 
 
-def _title(key: Any) -> str:
+def _title(key: Any, end: str = "") -> str:
     estimator, a, b = key
-    return f"{a} (A) against {b} (B), {estimator}"
+    return f"{a} (A) against {b} (B), {estimator}" + (f", {end} ends" if end else "")
+
+
+def _ends_of(rows: pd.DataFrame) -> list[str]:
+    """Return the ends of brackets, or "" for scores, of some rows of `pairs` or `by_class`."""
+    brackets = "upper_mean_a" in rows and rows["upper_mean_a"].notna().any()
+    return list(_ENDS) if brackets else [""]
 
 
 def _norm(p: float) -> str:
@@ -76,6 +86,8 @@ def _share(value: float) -> str:
 def _verdict(row: Any) -> str:
     where = f"{_norm(row['norm'])}, {row['estimator']}: "
     a, b = row["a"], row["b"]
+    if row.get("upper_n", float("nan")) >= 0:
+        return where + _verdict_of_ends(row)
     of_a, of_b = _number(row["mean_a"]), _number(row["mean_b"])
     means = f"mean scores {of_a} and {of_b}"
     if row["verdict"] == MORE_ROBUST:
@@ -92,6 +104,31 @@ def _verdict(row: Any) -> str:
     )
 
 
+def _verdict_of_ends(row: Any) -> str:
+    """Say what brackets tell, with the means of both ends, the winner's first."""
+    a, b, reasons = row["a"], row["b"], " ".join(row["reasons"])
+    winner, loser, order = (b, a, "ba") if row["more_robust"] == b else (a, b, "ab")
+    of_lower, of_upper = (
+        f"{end} ends {' and '.join(_number(row[f'{before}mean_{side}']) for side in order)}"
+        for end, before in _ENDS.items()
+    )
+    if row["verdict"].startswith(MORE_ROBUST):
+        which = row["verdict"].removeprefix(MORE_ROBUST + " ")
+        found = (
+            f"{winner} is {MORE_ROBUST} than {loser}, {which} (mean {of_lower}, p = "
+            f"{row['p_holm']:.2g}; mean {of_upper}, p = {row['upper_p_holm']:.2g}). {reasons}"
+        )
+        return found.strip()
+    if row["verdict"] == NO_DIFFERENCE:
+        return (
+            f"{NO_DIFFERENCE} between {a} and {b} (mean {of_lower}; mean {of_upper}; differences "
+            f"of {_number(row['detectable'])} and {_number(row['upper_detectable'])} would have "
+            "been found four times in five)."
+        )
+    means = f"(mean {of_lower}; mean {of_upper})"
+    return f"{CANNOT_TELL} whether {a} or {b} is more robust {means}. {reasons}"
+
+
 def _cautions(pairs: pd.DataFrame) -> Iterator[str]:
     """Say each caution once, with the norms and estimators that it is of."""
     told = pairs[["norm", "estimator", "cautions"]].explode("cautions").dropna()
@@ -103,10 +140,12 @@ def _cautions(pairs: pd.DataFrame) -> Iterator[str]:
         yield f"{text} ({'; '.join(where)})"
 
 
-def _numbers(rows: pd.DataFrame, title: str, level: str, labelled: bool) -> Section:
-    """Quantities down, norms across."""
+def _numbers(rows: pd.DataFrame, title: str, level: str, end: str) -> Section:
+    """Quantities down, norms across: of scores, or of one end of brackets."""
+    before = _ENDS.get(end, "")
 
     def interval(name: str) -> list[str]:
+        name = before + name
         return [
             # No blank within the brackets: terminals shall not break them.
             f"{_number(row[name])} ({_number(row[f'{name}_low'])},{_number(row[f'{name}_high'])})"
@@ -116,7 +155,7 @@ def _numbers(rows: pd.DataFrame, title: str, level: str, labelled: bool) -> Sect
         ]
 
     def plain(name: str, text: Any) -> list[str]:
-        return [text(value) for value in rows[name]]
+        return [text(value) for value in rows[before + name]]
 
     table = [
         ["mean A", *interval("mean_a")],
@@ -140,14 +179,27 @@ def _numbers(rows: pd.DataFrame, title: str, level: str, labelled: bool) -> Sect
         f"{first['n_only_a_right']}, B alone on {first['n_only_b_right']}; in the last line those "
         "count, with a score of 0 where a model is wrong."
     )
-    if not labelled:
+    if not (rows["n_labelled"] > 0).any():
         right = "All of them count, since there are no labels."
+    if end == UPPER:
+        table.insert(0, ["images", *(f"{n:.0f}" for n in rows["upper_n"])])
+        right += " Upper ends are compared where a flip of both models was found."
     lines = [f"{first['n']} images have scores of all models. {right} {level} intervals."]
     return Section(title, lines, ["", *map(_norm, rows["norm"])], table)
 
 
 def _models(models: pd.DataFrame) -> Section:
     shares = ["accuracy", "capped", "fallback", "masked", "contradicted"]
+    head = ["model", "p", "scores", "mean", "right", "= R", "no fit", "masked", "contradicted"]
+    lines = [
+        "The mean is over all images, with 0 where the model is wrong; the shares behind it are of "
+        "those where it is right."
+    ]
+    upper = "upper_mean" in models
+    if upper:
+        lines.append("Of brackets it is the mean lower end; that of the upper ends, where there is "
+                     "a flip, stands in a column of its own.")  # fmt: skip
+        head += ["upper mean", "no flip"]
     rows = [
         [
             row["model"],
@@ -155,18 +207,14 @@ def _models(models: pd.DataFrame) -> Section:
             row["estimator"],
             _number(row["mean"]),
             *(_share(row[name]) for name in shares),
+            *([_number(row["upper_mean"]), _share(row["no_flip"])] if upper else []),
         ]
         for _, row in models.iterrows()
     ]
-    lines = [
-        "The mean is over all images, with 0 where the model is wrong; the shares behind it are of "
-        "those where it is right."
-    ]
-    head = ["model", "p", "scores", "mean", "right", "= R", "no fit", "masked", "contradicted"]
     return Section("Each model", lines, head, rows)
 
 
-def _classes(rows: pd.DataFrame, title: str) -> Section:
+def _classes(rows: pd.DataFrame, title: str, end: str) -> Section:
     largest = rows.groupby("label")["n"].max().sort_values(ascending=False, kind="stable")
     shown = sorted(largest.index[:_CLASSES])
     norms = list(dict.fromkeys(rows["norm"]))
@@ -175,34 +223,38 @@ def _classes(rows: pd.DataFrame, title: str) -> Section:
     for label in shown:
         first = at[label, norms[0]]
         right = f"{_share(first['accuracy_a'])}, {_share(first['accuracy_b'])}"
-        cells = [_class_cell(at[label, p]) for p in norms if (label, p) in at]
+        cells = [_class_cell(at[label, p], _ENDS.get(end, "")) for p in norms if (label, p) in at]
         table.append([str(label), str(first["n_both_right"]), right, *cells])
-    lines = ["Mean scores of A and B where both are right; in brackets p, where it is tested."]
+    what = f"{end} ends" if end else "scores"
+    lines = [f"Mean {what} of A and B where both are right; in brackets p, where it is tested."]
     if len(largest) > len(shown):
         lines.append(f"The {len(shown)} most frequent of {len(largest)} classes.")
     return Section(title, lines, ["class", "n", "right: A, B", *map(_norm, norms)], table)
 
 
-def _class_cell(row: Any) -> str:
-    p = "" if row["p_holm"] != row["p_holm"] else f" ({row['p_holm']:.2g})"
-    return f"{_number(row['mean_a'])}, {_number(row['mean_b'])}{p}"
+def _class_cell(row: Any, before: str) -> str:
+    tested = row[f"{before}p_holm"]
+    p = "" if tested != tested else f" ({tested:.2g})"
+    return f"{_number(row[f'{before}mean_a'])}, {_number(row[f'{before}mean_b'])}{p}"
 
 
 def _moved(rows: pd.DataFrame, title: str) -> Section:
     import pandas as pd
 
     shown = rows.groupby("norm", sort=False).head(_IMAGES)
+    upper = "upper_a" in rows and bool(rows["upper_a"].notna().any())
     table = [
         [
             _norm(row["norm"]),
             row["image"] or str(row["image_id"]),
             "" if pd.isna(row["label"]) else str(row["label"]),
-            _number(row["score_a"]),
-            _number(row["score_b"]),
+            *(_number(row[name]) for name in ("score_a", "score_b")),
+            *(_number(row[name]) for name in ("upper_a", "upper_b") if upper),
         ]
         for _, row in shown.astype({"label": object}).iterrows()
     ]
-    return Section(title, (), ["norm", "image", "class", "A", "B"], table)
+    heads = ["A, lower", "B, lower", "A, upper", "B, upper"] if upper else ["A", "B"]
+    return Section(title, (), ["norm", "image", "class", *heads], table)
 
 
 def _dropped(dropped: pd.DataFrame) -> Section:

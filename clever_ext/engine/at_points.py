@@ -28,6 +28,15 @@ def in_batches(plan: Plan, n: int, work: Callable[[slice], None]) -> None:
             done = part.stop
 
 
+def filled(plan: Plan, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Repeat the rows of tensors to the size that a plan's passes have, where that is fixed."""
+    n = len(tensors[0])
+    if not plan.fixed_batch or n >= plan.device_batch:
+        return tensors
+    fill = torch.arange(plan.device_batch, device=tensors[0].device) % n
+    return tuple(tensor[fill] for tensor in tensors)
+
+
 def norms_at(
     plan: Plan,
     images: Tensor,
@@ -41,14 +50,15 @@ def norms_at(
     out = torch.zeros(shape, dtype=torch.float64, device="cpu")
 
     def work(part: slice) -> None:
-        gradients = plan.oracle.margin_gradients(images[part], classes[part], targets[part])
+        n, given = len(images[part]), filled(plan, images[part], classes[part], targets[part])
+        gradients = plan.oracle.margin_gradients(*given)
         for target, gradient in enumerate(gradients):
             for first in range(0, len(duals), ops.MAX_NORMS):
                 group = slice(first, first + ops.MAX_NORMS)
                 found = torch.zeros(
-                    len(duals[group]), len(gradient), dtype=torch.float64, device=gradient.device
+                    len(duals[group]), n, dtype=torch.float64, device=gradient.device
                 )
-                ops.grad_norm_max(gradient[:, None], duals[group], found)
+                ops.grad_norm_max(gradient[:n, None], duals[group], found)
                 out[group, part, target] = found.cpu()
 
     in_batches(plan, len(images), work)

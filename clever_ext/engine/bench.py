@@ -16,7 +16,7 @@ from torch import Tensor
 from ..classifier.oracle import TorchOracle
 from ..errors import CleverError
 from ..evt.reverse_weibull import fit_reverse_weibull
-from ..kernels.balls import as_layout, default_radius, dual_exponent, sample_lp_ball
+from ..kernels.balls import as_layout, dual_exponent, sample_lp_ball, trial_radius
 from ..kernels.norms import grad_norm_max
 from .engine import Engine, first_device_batch
 from .maxima import Sampling, sample_maxima
@@ -132,7 +132,7 @@ class _Bench:
         """Seconds of a gradient in the loop of `clever_score`."""
         plan, n_targets = self.engine.plan, self.targets.shape[1]
         n_samples = plan.device_batch * steps
-        sampling = Sampling(self.p, default_radius(self.p), 1, n_samples, 0, (-math.inf, math.inf))
+        sampling = Sampling(self.p, trial_radius(self.p), 1, n_samples, 0, (-math.inf, math.inf))
         image = as_layout(self.image, self.engine.memory_format)
         ids = np.zeros(1, dtype=np.int64)
 
@@ -182,7 +182,7 @@ def measure(
     engine = Engine(model, prepare, device_batch)
     bench = _Bench(engine, image, p, n_targets)
     with engine.running(image.device):
-        engine.check(image, [(p, default_radius(p))])
+        engine.check(image, [(p, trial_radius(p))])
         n_classes = engine.own.oracle.logits(image).shape[1]
         if n_targets >= n_classes:
             raise CleverError(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..classifier.oracle import margins_and_gradients, margins_of
-from ..engine.at_points import in_batches
+from ..engine.at_points import filled, in_batches
 from ..engine.plan import Plan
 from ..kernels import ops
 from ..kernels.balls import dual_exponent
@@ -48,25 +48,25 @@ def remember(mean: Tensor, at_probe: Tensor, gradient: Tensor, sign: float) -> N
 def gradients_at(
     plan: Plan, x: Tensor, classes: Tensor, targets: Tensor, gradient: Tensor
 ) -> Tensor:
-    """Write the gradients of margins at points, and return the margins.
+    """Write the gradients of first targets' margins at points, and return all targets' margins.
 
     Args:
         plan: How passes are made.
         x: [B, *shape].
         classes: [B] int64, predicted at the images.
-        targets: [B, 1] int64.
+        targets: [B, T] int64; the first one's margin is differentiated.
         gradient: [B, *shape], written.
 
     Returns:
-        [B] float64.
+        [B, T] float64: the forward pass knows the other targets' too.
     """
-    margins = torch.empty(len(x), dtype=torch.float64, device=x.device)
+    margins = torch.empty(targets.shape, dtype=torch.float64, device=x.device)
 
     def work(part: slice) -> None:
-        given = _filled(plan, x[part], classes[part], targets[part])
+        points, of, to = filled(plan, x[part], classes[part], targets[part])
         n = len(x[part])
-        found, gradients = margins_and_gradients(plan.oracle, *given)
-        margins[part] = found[:n, 0].double()
+        found, gradients = margins_and_gradients(plan.oracle, points, of, to[:, :1], to[:, 1:])
+        margins[part] = found[:n].double()
         gradient[part] = next(iter(gradients))[:n]
 
     in_batches(plan, len(x), work)
@@ -74,22 +74,13 @@ def gradients_at(
 
 
 def margins_at(plan: Plan, x: Tensor, classes: Tensor, targets: Tensor) -> Tensor:
-    """Return margins [B] float64 at points by forward passes; arguments as for `gradients_at`."""
-    margins = torch.empty(len(x), dtype=torch.float64, device=x.device)
+    """Return margins [B, T] float64 at points by forward passes; arguments as `gradients_at`."""
+    margins = torch.empty(targets.shape, dtype=torch.float64, device=x.device)
 
     def work(part: slice) -> None:
-        (points,) = _filled(plan, x[part])
+        (points,) = filled(plan, x[part])
         logits = plan.oracle.logits(points)[: len(x[part])]
-        margins[part] = margins_of(logits, classes[part], targets[part])[:, 0].double()
+        margins[part] = margins_of(logits, classes[part], targets[part]).double()
 
     in_batches(plan, len(x), work)
     return margins
-
-
-def _filled(plan: Plan, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """Repeat the rows of tensors to the size that a plan's passes have, where that is fixed."""
-    n = len(tensors[0])
-    if not plan.fixed_batch or n >= plan.device_batch:
-        return tensors
-    fill = torch.arange(plan.device_batch, device=tensors[0].device) % n
-    return tuple(tensor[fill] for tensor in tensors)

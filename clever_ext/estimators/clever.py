@@ -72,7 +72,7 @@ class _Run:
             these = scored[start : start + at_once]
             targets = subjects.targets[these]
             norms = [p for p, _ in self.balls]
-            self.at_image[:, these] = subjects.norms_at(these, targets, norms)
+            self.at_image[:, these] = subjects.of_targets(these, norms)
             engine.ready(*subjects.tensors(these, targets), total)
             tensors = subjects.tensors(these, targets)
             for n, (p, radius) in enumerate(self.balls):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,6 @@ from ..inputs.settings import Settings
 from .protocol import Scored
 from .subjects import Rows, Subjects
 from .tables import score_columns, tabulate
-
-if TYPE_CHECKING:
-    pass
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -143,22 +140,31 @@ def collect(
         parts: Of some images after the other.
         estimator: What the rows' column of this name shall hold.
     """
-    done: list[Part] = []
-    columns: list[dict[str, Any]] = []
+    columns = ((part.rows, _columns(subjects, settings, part)) for part in parts)
+    return join(subjects, settings, columns, estimator)
+
+
+def join(
+    subjects: Subjects,
+    settings: Settings,
+    parts: Iterator[tuple[Rows, dict[str, Any]]],
+    estimator: str,
+) -> Scored:
+    """Build the table likewise from rows and their columns."""
+    done: list[tuple[Rows, dict[str, Any]]] = []
     complete = True
     try:
         for part in parts:
-            columns.append(_columns(subjects, settings, part))
             done.append(part)
     except KeyboardInterrupt:
         complete = False
     nothing = np.array([], dtype=np.intp)
-    rows = [part.rows for part in done] or [subjects.rows(settings.balls, of=nothing)]
+    rows = [some for some, _ in done] or [subjects.rows(settings.balls, of=nothing)]
     joined = {
-        name: [value for each in columns for value in each[name]]
+        name: [value for _, each in done for value in each[name]]
         if name == "maxima"
-        else np.concatenate([each[name] for each in columns])
-        for name in (columns[0] if columns else {})
+        else np.concatenate([each[name] for _, each in done])
+        for name in (done[0][1] if done else {})
     }
     table = tabulate(subjects, settings.balls, Rows.concatenate(rows), joined, estimator)
     return Scored(table, complete)

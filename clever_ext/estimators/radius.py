@@ -6,23 +6,26 @@ is sought in log R, where log(R L(R)) - log(margin) is close to a straight line,
 batches. A pilot's batches are the first ones of the full run, so pilots at different radii, and
 the run itself, see the same directions (common random numbers): their differences are those of the
 radius, not of the samples.
+
+Other estimators of batches find the radii of their rows here too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ..evt.reverse_weibull import fit_reverse_weibull
 from ..inputs.settings import Settings
-from ..kernels.balls import AUTO, MAX_RADIUS, default_radius
+from ..kernels.balls import AUTO, MAX_RADIUS
 from ..progress import Counter, Progress
 from .batches import draw
 from .parts import Part, collect, groups
 from .protocol import Scored
-from .subjects import Rows, Subjects
+from .subjects import Held, Rows, Subjects
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
@@ -31,8 +34,8 @@ NAME = "clever"
 OPTIONS: frozenset[str] = frozenset()
 AT_MOST = True
 
-#: Sizes of the pilots, as shares of n_batches; together at most a half. The first find the place,
-#: the last is as large as can be: it decides how exactly.
+#: Sizes of the pilots, as shares of the run's batches; together at most a half. The first find the
+#: place, the last is as large as can be: it decides how exactly.
 _PILOTS = (1 / 32, 1 / 32, 1 / 16, 3 / 8)
 #: Batches from which a pilot's location is fitted; of fewer the largest norm stands in.
 _FIT_FROM = 8
@@ -52,14 +55,66 @@ _APART = 1e-2
 _EXACT = 1e-12
 
 
+class Found(NamedTuple):
+    """What the search for the radii of some rows found, each [rows].
+
+    Attributes:
+        crossing: Whether the row's radius is where margin / L(R) = R.
+        kept: Maxima of the last pilot, where it was made at the radius that was found: the first
+            batches of the run. Empty elsewhere.
+        pilots: Gradients that the search spent besides those of the kept.
+        nearest_flip: Of the pilots' samples.
+    """
+
+    crossing: npt.NDArray[np.bool_]
+    kept: list[Floats]
+    pilots: npt.NDArray[np.int64]
+    nearest_flip: Floats
+
+
+def find_radii(
+    subjects: Subjects,
+    settings: Settings,
+    rows: Rows,
+    at_image: Floats,
+    n_batches: int,
+    counter: Counter,
+) -> Found:
+    """Find the radii of rows that have none, and write them into the rows.
+
+    Args:
+        subjects: The images; their engine is ready and running.
+        settings: Samples, seed and clip.
+        rows: NaN stands for a radius that is to be found; all of them get one. Where there is no
+            crossing that is the reach of valid data.
+        at_image: [rows], gradient norms at the images.
+        n_batches: Of the run that the pilots are made for: they draw half as many at most.
+        counter: Of gradients.
+    """
+    free = np.flatnonzero(np.isnan(rows.radius))
+    search = _Search(subjects, settings, rows.take(free), at_image[free])
+    search.run(n_batches, counter)
+    rows.radius[free] = search.rows.radius
+    found = Found(
+        np.zeros(len(rows), dtype=bool),
+        [np.empty(0)] * len(rows),
+        np.zeros(len(rows), dtype=np.int64),
+        np.full(len(rows), np.inf),
+    )
+    found.crossing[free], found.nearest_flip[free] = search.found, search.nearest_flip
+    for row, kept, drawn in zip(free, search.kept, search.pilots, strict=True):
+        found.kept[row] = kept
+        found.pilots[row] = (drawn - len(kept)) * settings.batch_samples
+    return found
+
+
 class _Search:
     """The search for the crossings of some rows, all arrays [rows].
 
     Attributes:
         rows: With the radii that were found.
         pilots: Batches drawn in pilots.
-        kept: Maxima of the last pilot, where it was made at the radius that was found: the first
-            batches of the run. Empty elsewhere.
+        kept: As `Found` has them.
         found: Whether the row has a crossing.
     """
 
@@ -68,7 +123,7 @@ class _Search:
     ) -> None:
         self.subjects, self.settings = subjects, settings
         self.margin = subjects.margins(rows.image, rows.target)
-        self.fallback = np.array([default_radius(float(p)) for p in rows.norm])
+        self.fallback = subjects.reach(rows.image, rows.norm, settings.clip)
         # A margin of 0, or none that is a number, has no crossing: any radius gives that score.
         self.found = (self.margin > 0) & np.isfinite(self.margin) & np.isfinite(at_image)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -82,12 +137,12 @@ class _Search:
         self.slope = np.full(len(rows), _FIRST_SLOPE)
         self.bracket = np.full((len(rows), 2), [-np.inf, np.inf])  # of the crossing, in log R
 
-    def run(self, counter: Counter) -> None:
+    def run(self, n_batches: int, counter: Counter) -> None:
         """Make the pilots."""
         settings, going = self.settings, np.flatnonzero(self.found)
-        left = settings.n_batches // 2
+        left = n_batches // 2
         for share in _PILOTS:
-            size = min(left, max(1, round(share * settings.n_batches)))
+            size = min(left, max(1, round(share * n_batches)))
             if size == 0 or len(going) == 0:
                 break
             left -= size
@@ -120,7 +175,7 @@ class _Search:
         with np.errstate(invalid="ignore"):  # where an end is infinite, nothing is outside
             aim = np.where(outside, (low + high) / 2, aim) + above
         there = finite & (np.abs(aim - place) <= np.minimum(slack, _CLOSE) + _EXACT)
-        # No gradient in the ball, no crossing: the default radius stands, and caps the score.
+        # No gradient in the ball, no crossing: the reach of valid data caps the score.
         radius = np.where(dead, self.fallback[going], np.exp(np.minimum(aim, np.log(MAX_RADIUS))))
         self.rows.radius[going] = np.where(there, self.rows.radius[going], radius)
         self.found[going[dead]] = False
@@ -176,29 +231,38 @@ def score(subjects: Subjects, settings: Settings, progress: Progress) -> Scored:
 
 def _parts(subjects: Subjects, settings: Settings, progress: Progress) -> Iterator[Part]:
     """Score images, some at a time."""
+    held, begin = subjects.held, 0
     n_rows = len(subjects.scored) * subjects.n_targets * len(settings.balls)
-    each = settings.n_batches * settings.batch_samples
-    counter = Counter(progress, n_rows * (each + each // 2))
+    each = settings.gradients_of_row if held is not None else settings.most_gradients_of_row
+    counter = Counter(progress, n_rows * each)
     for rows, at_image in groups(subjects, settings, counter.most):
-        yield _scored(subjects, settings, rows, at_image, counter)
+        part = slice(begin, begin + len(rows))
+        begin += len(rows)
+        if held is None:
+            found = find_radii(subjects, settings, rows, at_image, settings.n_batches, counter)
+        else:
+            found = radii_held(rows, held.take(part))
+        yield _scored(subjects, settings, rows, at_image, found, counter)
     counter.finish()
 
 
+def radii_held(rows: Rows, held: Held) -> Found:
+    """Give rows the radii that they have from an earlier run, as if they had just been found."""
+    crossing = np.isnan(rows.radius) & ~held.capped
+    rows.radius[:] = held.radius
+    return Found(crossing, held.maxima, held.pilots, held.nearest_flip)
+
+
 def _scored(
-    subjects: Subjects, settings: Settings, rows: Rows, at_image: Floats, counter: Counter
+    subjects: Subjects,
+    settings: Settings,
+    rows: Rows,
+    at_image: Floats,
+    found: Found,
+    counter: Counter,
 ) -> Part:
-    """Find the radii of rows that have none (NaN), and draw all the batches of all rows."""
-    free = np.flatnonzero(np.isnan(rows.radius))
-    search = _Search(subjects, settings, rows.take(free), at_image[free])
-    search.run(counter)
-    rows.radius[free] = search.rows.radius
-    maxima = [np.empty(0)] * len(rows)
-    pilots, found = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=bool)
-    pilots[free], found[free] = search.pilots, search.found
-    for row, kept in zip(free, search.kept, strict=True):
-        maxima[row] = kept
-    flips = np.full(len(rows), np.inf)
-    flips[free] = search.nearest_flip
+    """Draw the batches of all rows that they do not have yet."""
+    maxima, flips = list(found.kept), found.nearest_flip.copy()
     drawn = np.array([len(kept) for kept in maxima])
     for first in np.unique(drawn):
         of = np.flatnonzero(drawn == first)
@@ -209,5 +273,5 @@ def _scored(
         flips[of] = np.minimum(flips[of], found_flips)
         for row, added in zip(of, more, strict=True):
             maxima[row] = np.concatenate([maxima[row], added])
-    batches = pilots + settings.n_batches - drawn
-    return Part(rows, maxima, at_image, flips, batches * settings.batch_samples, at_crossing=found)
+    spent = found.pilots + settings.n_batches * settings.batch_samples
+    return Part(rows, maxima, at_image, flips, spent, at_crossing=found.crossing)

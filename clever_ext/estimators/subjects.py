@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..engine.at_points import in_batches, norms_at
 from ..engine.engine import Engine
+from ..engine.plan import Plan
 from ..inputs.batch import Batch, check_labels
 from ..inputs.targets import resolve_targets
 from ..kernels.balls import as_layout
@@ -21,6 +22,8 @@ from ..kernels.balls import as_layout
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+#: Width of the values of an image that is all of one colour, where nothing is known of the others.
+_LEAST_WIDTH = 1e-3
 #: Ways across the range of values that a margin would last for where gradients vanish.
 _ACROSS = 3
 
@@ -73,10 +76,68 @@ class Held(NamedTuple):
     Attributes:
         maxima: Of each row, of its first batches.
         nearest_flip: [rows], seen among them.
+        radius: [rows], of their balls.
+        pilots: [rows], gradients that were spent to find these.
+        capped: [rows], whether the radius is their score.
     """
 
     maxima: list[Floats]
     nearest_flip: Floats
+    radius: Floats
+    pilots: Ints
+    capped: npt.NDArray[np.bool_]
+
+    def take(self, part: slice) -> Held:
+        """Return some of the rows."""
+        return Held(
+            self.maxima[part],
+            self.nearest_flip[part],
+            self.radius[part],
+            self.pilots[part],
+            self.capped[part],
+        )
+
+
+class HeldEnds(NamedTuple):
+    """What brackets have from an earlier run; all are of the rows of the images that are scored.
+
+    Attributes:
+        lower: [rows], and upper: their ends.
+        at_image: [rows], the gradient norms at the images.
+        largest: [rows], the largest of all.
+        flips: The nearest flip of each row, flattened; nothing where it is not kept.
+        steepest: The same of the points that decided the lower ends.
+        spent: [rows], gradients, those of screening among them.
+        curves: Of each row, the lower ends, falling, and after how many gradients each was so.
+        budget: Gradients that each row had.
+    """
+
+    lower: Floats
+    upper: Floats
+    at_image: Floats
+    largest: Floats
+    flips: list[Floats]
+    steepest: list[Floats]
+    spent: Ints
+    curves: tuple[list[Floats], list[Floats]]
+    budget: int
+
+
+@dataclass(frozen=True)
+class Screened:
+    """What the gradients told by which an image's targets were chosen.
+
+    Attributes:
+        norms: Of each p the gradient norms of the targets at the images, [N, T]; NaN where an image
+            is not scored.
+        left_out_by: Of each p, [N], the smallest first-order distance of a class that was left out,
+            over the smallest of the targets.
+        gradients_left_out: [N], gradients of classes that were looked at and left out.
+    """
+
+    norms: dict[float, Floats]
+    left_out_by: dict[float, Floats]
+    gradients_left_out: Ints
 
 
 class Subjects:
@@ -88,6 +149,7 @@ class Subjects:
         targets: As `clever_score` takes them.
         seed: For random targets.
         held: What the rows of the images that are scored have already; None: nothing.
+        logits: [N, K] at the images, where they are known.
 
     Raises:
         CleverError: labels or targets do not fit the model's classes.
@@ -97,6 +159,7 @@ class Subjects:
         scored: Places of the images that are to be scored.
         skipped: Places of the others: misclassified, or without a target that can be reached.
         targets: [N, T] class numbers.
+        screened: How they were chosen, where it was by gradients.
         logits: [N, K].
         correct: [N], False for misclassified images.
         reachable: [N, T], False where the target is the predicted class, or one that a logit of
@@ -104,18 +167,30 @@ class Subjects:
     """
 
     def __init__(
-        self, engine: Engine, batch: Batch, targets: Any, seed: int, held: Held | None = None
+        self,
+        engine: Engine,
+        batch: Batch,
+        targets: Any,
+        seed: int,
+        held: Held | HeldEnds | None = None,
+        logits: Floats | None = None,
     ) -> None:
-        self.engine, self.batch, self.held = engine, batch, held
-        self.logits = all_logits(engine, batch)
+        self.engine, self.batch = engine, batch
+        self.held = held if isinstance(held, Held) else None
+        self.held_ends = held if isinstance(held, HeldEnds) else None
+        self.logits = all_logits(engine, batch) if logits is None else logits
         check_labels(batch.labels, self.logits.shape[1])
         self.predicted = np.argmax(self.logits, axis=1).astype(np.int64)
-        self.targets = resolve_targets(targets, self.logits, seed, batch.image_ids)
         self.correct = np.ones(len(self.logits), dtype=bool)
         if batch.labels is not None:
             self.correct = self.predicted == batch.labels
-        ruled_out = np.isneginf(np.take_along_axis(self.logits, self.targets, axis=1))
-        self.reachable = (self.targets != self.predicted[:, None]) & ~ruled_out
+        self.take_targets(resolve_targets(targets, self.logits, seed, batch.image_ids))
+
+    def take_targets(self, targets: Ints, screened: Screened | None = None) -> None:
+        """Take classes [N, T] for the targets."""
+        self.targets, self.screened = targets, screened
+        ruled_out = np.isneginf(np.take_along_axis(self.logits, targets, axis=1))
+        self.reachable = (targets != self.predicted[:, None]) & ~ruled_out
         scored = self.correct & self.reachable.any(axis=1)
         self.scored, self.skipped = np.flatnonzero(scored), np.flatnonzero(~scored)
 
@@ -123,6 +198,28 @@ class Subjects:
     def n_targets(self) -> int:
         """Targets of each image."""
         return int(self.targets.shape[1])
+
+    @property
+    def left_out(self) -> Ints:
+        """How many classes [N] of each image can be reached and are no targets."""
+        left = ~np.isneginf(self.logits)
+        left[np.arange(len(left)), self.predicted] = False
+        np.put_along_axis(left, self.targets, False, axis=1)
+        counts: Ints = left.sum(axis=1)
+        return counts
+
+    def by_margin(self, image: Ints) -> tuple[Ints, Floats]:
+        """Return all classes but the predicted one, [I, K - 1], and their margins, ascending.
+
+        What is no number comes first.
+        """
+        own = np.arange(self.logits.shape[1]) == self.predicted[image, None]
+        with np.errstate(invalid="ignore"):  # logits that are infinite
+            margins = np.take_along_axis(self.logits, self.predicted[:, None], 1)[image]
+            margins = margins - self.logits[image]
+        key = np.where(np.isnan(margins), -np.inf, margins)
+        order = np.lexsort((key, own), axis=1)[:, :-1]
+        return order, np.take_along_axis(margins, order, axis=1)
 
     def margins(self, image: Ints, target: Ints) -> Floats:
         """Return margins at the images, [rows], by places of images and class numbers.
@@ -135,12 +232,10 @@ class Subjects:
         return np.where(own, np.inf, margins)
 
     @cached_property
-    def _ranges(self) -> Floats:
-        """Lengths [N] of the intervals that hold all of an image's values, and 0."""
-        x = self.batch.images.flatten(1)
-        lengths = x.amax(dim=1).clamp(min=0) - x.amin(dim=1).clamp(max=0)
-        ranges: Floats = lengths.double().cpu().numpy()
-        return ranges
+    def _extremes(self) -> tuple[Floats, Floats]:
+        """The least and the largest value of each image, [N]."""
+        least, most = torch.aminmax(self.batch.images.flatten(1), dim=1)
+        return least.double().cpu().numpy(), most.double().cpu().numpy()
 
     def vanishing(self, rows: Rows, max_norm: Floats) -> npt.NDArray[np.bool_]:
         """Tell where gradients, [rows], are far too small to explain that there are other classes.
@@ -149,10 +244,28 @@ class Subjects:
         row's norm, from one end of the images' values to the other. Trained networks are far from
         that, whatever the radius: docs/concepts/method.md.
         """
-        across = self._ranges[rows.image] * self.batch.images[0].numel() ** (1 / rows.norm)
+        least, most = (each[rows.image] for each in self._extremes)
+        length = np.maximum(most, 0) - np.minimum(least, 0)
+        across = length * self.batch.images[0].numel() ** (1 / rows.norm)
         margin = self.margins(rows.image, rows.target)
         far: npt.NDArray[np.bool_] = margin > _ACROSS * across * max_norm
         return far
+
+    def widths(self, image: Ints, clip: tuple[float, float]) -> Floats:
+        """Return how far valid data may be from images in an element, [rows].
+
+        Without a range of its own, data is taken to be within the image's and as much again.
+        """
+        least, most = (each[image] for each in self._extremes)
+        low, high = clip
+        if np.isfinite(clip).all():
+            return np.maximum(most - low, high - least)
+        return np.maximum(most - least, _LEAST_WIDTH)
+
+    def reach(self, image: Ints, norm: Any, clip: tuple[float, float]) -> Floats:
+        """Return how far valid data may be from images in a norm, or in that of each, [rows]."""
+        reach: Floats = self.widths(image, clip) * self.batch.images[0].numel() ** (1 / norm)
+        return reach
 
     def rows(self, balls: list[tuple[float, float]], of: npt.NDArray[np.intp]) -> Rows:
         """Return a row for each of some images, each of its targets and each (norm, radius)."""
@@ -181,8 +294,19 @@ class Subjects:
 
     def at_image(self, balls: list[tuple[float, float]], of: npt.NDArray[np.intp]) -> Floats:
         """Return the gradient norms at images, [rows], of what `rows` gives for the same."""
-        return self.norms_at(of, self.targets[of], [p for p, _ in balls]).transpose(1, 2, 0).ravel()
+        return self.of_targets(of, [p for p, _ in balls]).transpose(1, 2, 0).ravel()
+
+    def of_targets(self, image: npt.NDArray[np.intp], norms: list[float]) -> Floats:
+        """Return the gradient norms of the targets of images there, [len(norms), I, T]."""
+        if self.screened is not None:
+            return np.stack([self.screened.norms[p][image] for p in norms])
+        return self.norms_at(image, self.targets[image], norms)
 
     def norms_at(self, image: Ints, targets: Ints, norms: list[float]) -> Floats:
         """Return the gradient norms at images themselves, [len(norms), I, T]."""
-        return norms_at(self.engine.own, *self._as_given(image, targets), norms)
+        return self.norms_by(self.engine.own, image, targets, norms)
+
+    def norms_by(self, plan: Plan, image: Ints, targets: Ints, norms: list[float]) -> Floats:
+        """Return the same by passes that are made as a plan says."""
+        tensors = self._as_given if plan is self.engine.own else self.tensors
+        return norms_at(plan, *tensors(image, targets), norms)

@@ -9,15 +9,18 @@ from typing import Any
 from ..arguments import check_flag, check_share, is_several, shown
 from ..errors import CleverError
 from ..inputs.settings import Settings
-from ..inputs.targets import class_numbers
+from ..inputs.targets import FEW_CLASSES, class_numbers, named, nearest
 from ..kernels.balls import check_clip, check_integer, check_norm, check_radii
-from . import clever, race, radius, tolerance
+from . import clever, first_order, race, radius, tolerance
 from .bracket import estimator as bracket
 from .protocol import Estimator
+from .screening import most_screened
 from .steepest import estimator as steepest
 
 #: The first that a call asks for makes its scores.
-ESTIMATORS: tuple[Estimator, ...] = (bracket, steepest, tolerance, race, radius, clever)
+ESTIMATORS: tuple[Estimator, ...] = (
+    bracket, steepest, first_order, tolerance, race, radius, clever,
+)  # fmt: skip
 
 
 def names() -> tuple[str, ...]:
@@ -92,7 +95,7 @@ def check_settings(
     asked = estimator_of(settings)
     budget = asked.budget(settings)
     options = {
-        "max_gradients": max_gradients if budget is None else None,
+        "max_gradients": max_gradients,
         "keep_witness": keep_witness or None,
         "candidates": candidates,
     }
@@ -103,6 +106,37 @@ def check_settings(
     default, least = budget
     wanted = default if max_gradients is None else max_gradients
     return replace(settings, max_gradients=check_integer("max_gradients", wanted, least, 2**31 - 1))
+
+
+def settled(settings: Settings, n_classes: int) -> Settings:
+    """Return settings with the targets that are meant for so many classes.
+
+    Without a choice these are all of a few classes, else the nearest. A bracket of all of many
+    classes is one of the few that can decide.
+
+    Args:
+        settings: From `check_settings`, or settled already.
+        n_classes: Of the model.
+    """
+    targets = named(settings.targets, n_classes)
+    many = isinstance(targets, str) and targets == "all" and n_classes > FEW_CLASSES
+    if many and bracket.is_asked(settings):
+        targets = f"near-{bracket.deciding(settings)}"
+    return replace(settings, targets=targets)
+
+
+def gradients_of_image(settings: Settings, n_targets: int) -> int:
+    """Return the most gradients that an image takes: those of its rows, and of the screening.
+
+    Args:
+        settings: Settled ones.
+        n_targets: Of the image.
+    """
+    each, k = settings.most_gradients_of_row, nearest(settings.targets)
+    if bracket.is_asked(settings):
+        each = bracket.gradients_of_row(settings)
+    screening = 0 if k is None else most_screened(settings, k)
+    return screening + each * n_targets * len(settings.balls)
 
 
 def _targets(targets: Any) -> Any:

@@ -9,12 +9,13 @@ import numpy.typing as npt
 
 from ..evt.reverse_weibull import ReverseWeibullFit
 from ..results.result import COLUMNS, NO_TARGET, make_table
-from .subjects import Rows, Subjects
+from .subjects import Rows, Screened, Subjects
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 
 #: How far gradient norms move, relative to themselves, with the way in which a pass is made.
@@ -139,7 +140,9 @@ def tabulate(
     of_skipped = _OF_SKIPPED | _OF_MISCLASSIFIED
     columns = columns or {name: np.array([value])[:0] for name, value in of_skipped.items()}
     filled = {name: _extended(name, values, wrong) for name, values in columns.items()}
-    labels = subjects.batch.labels
+    labels, screened = subjects.batch.labels, subjects.screened
+    if screened is not None:
+        filled |= _of_screening(subjects, screened, both, filled["n_gradients"])
     filled |= {
         "estimator": [estimator] * len(both),
         "image_id": subjects.batch.image_ids[both.image],
@@ -148,11 +151,29 @@ def tabulate(
         "predicted": subjects.predicted[both.image],
         "target": both.target,
         "norm": both.norm,
-        "radius": both.radius,
+        "radius": np.concatenate([columns.get("radius", rows.radius), skipped.radius]),
         "margin": subjects.margins(both.image, both.target),
+        "left_out": subjects.left_out[both.image],
     }
     order = np.argsort(both.image, kind="stable")
     return make_table(filled).iloc[order].reset_index(drop=True)
+
+
+def _of_screening(
+    subjects: Subjects, screened: Screened, rows: Rows, n_gradients: Ints
+) -> dict[str, Any]:
+    """Return how far the classes are that were left out, and what was spent on them.
+
+    The first row of an image pays for all of those.
+    """
+    by = np.full(len(rows), np.nan)
+    some = subjects.left_out[rows.image] > 0
+    for p, of_images in screened.left_out_by.items():
+        by = np.where(some & (rows.norm == p), of_images[rows.image], by)
+    _, first = np.unique(rows.image, return_index=True)
+    spent = n_gradients.copy()
+    spent[first] += screened.gradients_left_out[rows.image[first]]
+    return {"left_out_by": by, "n_gradients": spent}
 
 
 def _extended(name: str, values: Any, wrong: Booleans) -> Any:

@@ -11,24 +11,26 @@ from ..errors import CleverError
 from ..evt.credible import predicted_fit
 from ..evt.reverse_weibull import ReverseWeibullFit
 from ..inputs.settings import Settings
-from ..kernels.balls import AUTO
 from ..progress import Counter, Progress
 from ..results.result import PREDICTED
 from .batches import draw
 from .parts import Part, collect, groups
 from .protocol import Scored
-from .subjects import Held, Rows, Subjects
+from .radius import Found, find_radii, radii_held
+from .subjects import Rows, Subjects
 
 Floats = npt.NDArray[np.float64]
 
 NAME = "clever"
-OPTIONS: frozenset[str] = frozenset()
+OPTIONS = frozenset({"max_gradients"})
 AT_MOST = True
 
 #: What the paper spends on one score: 500 batches of 1,024.
 PAPER_GRADIENTS = 512_000
 #: Batches of a row at the first look.
 FIRST_LOOK = 8
+#: Batches of the run that pilots for a radius are made for, at most: docs/concepts/radius.md.
+PILOTS_FOR = 32
 #: Flag of rows that have spent all they may without becoming as exact as was asked for.
 AT_LIMIT = "stopped-at-limit"
 #: How many times more batches there are at each next look.
@@ -41,8 +43,8 @@ def is_asked(settings: Settings) -> bool:
 
 
 def check(settings: Settings) -> None:
-    """Refuse other ways to spend gradients beside it."""
-    if settings.race or AUTO in settings.radii:
+    """Refuse another way to spend gradients beside it."""
+    if settings.race:
         raise with_another_way(settings)
 
 
@@ -50,7 +52,7 @@ def with_another_way(settings: Settings) -> CleverError:
     """Return the error of a tolerance with something else that says what is spent."""
     return CleverError(
         f"tolerance={settings.tolerance!r} with another way to spend gradients",
-        'estimator="clever", radii that are numbers, and no race',
+        'estimator="clever", and no race',
         "leave the tolerance out, or the other",
     )
 
@@ -78,17 +80,18 @@ def half_widths(margin: Floats, radius: Floats, fit: ReverseWeibullFit) -> Float
 
 def _parts(subjects: Subjects, settings: Settings, progress: Progress) -> Iterator[Part]:
     """Score images, some at a time."""
-    held = subjects.held
     limit = settings.max_gradients // settings.batch_samples
     n_each = subjects.n_targets * len(settings.balls)
     counter = Counter(progress, len(subjects.scored) * n_each * limit * settings.batch_samples)
-    begin = 0
+    begin, n_pilots = 0, min(PILOTS_FOR, limit)
     for rows, at_image in groups(subjects, settings, counter.most):
         part = slice(begin, begin + len(rows))
         begin += len(rows)
-        nothing = Held([np.empty(0)] * len(rows), np.full(len(rows), np.inf))
-        own = nothing if held is None else Held(held.maxima[part], held.nearest_flip[part])
-        yield _sampled(subjects, settings, rows, own, at_image, counter)
+        if subjects.held is None:
+            found = find_radii(subjects, settings, rows, at_image, n_pilots, counter)
+        else:
+            found = radii_held(rows, subjects.held.take(part))
+        yield _sampled(subjects, settings, rows, found, at_image, counter)
     counter.finish()
 
 
@@ -96,42 +99,48 @@ def _sampled(
     subjects: Subjects,
     settings: Settings,
     rows: Rows,
-    held: Held,
+    found: Found,
     at_image: Floats,
     counter: Counter,
 ) -> Part:
     """Bring rows from the batches that they hold to as many as they need."""
-    limit = settings.max_gradients // settings.batch_samples
+    limit = (settings.max_gradients - found.pilots) // settings.batch_samples
     tolerance = settings.tolerance or 0.0
-    maxima, nearest = list(held.maxima), held.nearest_flip.copy()
+    maxima, nearest = list(found.kept), found.nearest_flip.copy()
     exact, active = np.zeros(len(rows), dtype=bool), np.arange(len(rows))
     margin = subjects.margins(rows.image, rows.target)
-    looks = _looks(limit)
+    looks = _looks(settings.max_gradients // settings.batch_samples)
     while len(active):
         count = np.array([len(maxima[row]) for row in active])
-        for size in np.unique(count[count >= min(FIRST_LOOK, limit)]):
+        for size in np.unique(count[count >= np.minimum(FIRST_LOOK, limit[active])]):
             of = active[count == size]
             own = np.stack([maxima[row] for row in of])
             fit = predicted_fit(own, settings.batch_samples, settings.confidence)
             widths = half_widths(margin[of], rows.radius[of], fit)
             exact[of] = widths <= tolerance
-        going = active[~exact[active] & (count < limit)]
+        going = active[~exact[active] & (count < limit[active])]
         count = np.array([len(maxima[row]) for row in going], dtype=np.int64)
-        for size in np.unique(count):
-            of = going[count == size]
-            target = int(looks[np.searchsorted(looks, size, side="right")])
+        wanted = np.minimum(looks[np.searchsorted(looks, count, side="right")], limit[going])
+        for size, more in np.unique(np.stack([count, wanted], axis=1), axis=0).tolist():
+            of = going[(count == size) & (wanted == more)]
             drawn = draw(
-                subjects, rows.take(of), range(int(size), target), settings.batch_samples,
+                subjects, rows.take(of), range(size, more), settings.batch_samples,
                 settings.seed, settings.clip, counter.add,
             )  # fmt: skip
             nearest[of] = np.minimum(nearest[of], drawn.nearest_flip)
-            for row, more in zip(of, drawn.maxima, strict=True):
-                maxima[row] = np.append(maxima[row], more)
+            for row, added in zip(of, drawn.maxima, strict=True):
+                maxima[row] = np.append(maxima[row], added)
         active = going
-    n_gradients = np.array([len(own) for own in maxima]) * settings.batch_samples
-    flags = np.where(exact, "", AT_LIMIT)
+    n_batches = np.array([len(own) for own in maxima])
     return Part(
-        rows, maxima, at_image, nearest, n_gradients, flags=flags, confidence=settings.confidence
+        rows,
+        maxima,
+        at_image,
+        nearest,
+        n_batches * settings.batch_samples + found.pilots,
+        at_crossing=found.crossing,
+        flags=np.where(exact, "", AT_LIMIT),
+        confidence=settings.confidence,
     )
 
 

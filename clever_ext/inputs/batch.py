@@ -16,18 +16,10 @@ from torch import Tensor
 from ..arguments import integers, shown
 from ..classifier.oracle import model_placement
 from ..errors import CleverError
-from ..findings import Finding
 from ..kernels import ops
-from ..kernels.balls import (
-    FLOATS,
-    check_integer,
-    default_radius,
-)
+from ..kernels.balls import FLOATS, check_integer
 from .images import as_tensor, check_dense, check_values
 from .settings import Settings
-
-#: Values beyond which images are no pixels in [0, 1], normalised or not.
-_FAR_FROM_PIXELS = 16
 
 
 @dataclass(frozen=True)
@@ -38,7 +30,6 @@ class Batch:
     labels: npt.NDArray[np.int64] | None  # [N]
     image_ids: npt.NDArray[np.int64]  # [N]
     candidates: Tensor | None = None  # [N, M, *shape], points that a search looks at too
-    findings: tuple[Finding, ...] = ()  # what was seen of them
 
     @cached_property
     def digests(self) -> npt.NDArray[np.object_]:
@@ -47,8 +38,8 @@ class Batch:
         return np.array([hashlib.sha256(x.data).hexdigest()[:16] for x in of_images], dtype=object)
 
 
-def _check_range(x: Tensor, settings: Settings) -> list[Finding]:
-    """Refuse images outside the clip, and doubt those that the default radius does not suit."""
+def _check_range(x: Tensor, settings: Settings) -> None:
+    """Refuse images outside the clip."""
     low, high = settings.clip
     ends = torch.stack(torch.aminmax(x.flatten(1), dim=1)).double().cpu()
     # What may be left of a conversion to another type and back, or of a normalisation.
@@ -64,20 +55,6 @@ def _check_range(x: Tensor, settings: Settings) -> list[Finding]:
             "give clip in the units of the images ((0 - mean) / std and (1 - mean) / std where "
             "they are normalised), or clip=None; or normalise in the model and give pixels",
         )
-    pairs = zip(settings.norms, settings.radii, strict=True)
-    default = any(radii == (default_radius(p),) for p, radii in pairs)
-    least, most = float(ends[0].min()), float(ends[1].max())
-    if default and max(abs(least), abs(most)) > _FAR_FROM_PIXELS:
-        return [
-            Finding(
-                "units",
-                f"the images reach from {least:.3g} to {most:.3g}, and the radius is the default, "
-                "which suits pixels in [0, 1]",
-                "give radius in the units of the images, or divide the images by 255 and let the "
-                "model multiply",
-            )
-        ]
-    return []
 
 
 def _finite(bound: float) -> float:
@@ -192,11 +169,12 @@ def check_batch(
             "a different id for each image: it names the image's samples and its rows",
             "leave image_ids out, or number the images apart",
         )
+    if settings is not None:
+        _check_range(x, settings)
     return Batch(
         images=x,
         labels=None if labels is None else _integers("labels", labels, len(x)),
         image_ids=ids,
-        findings=() if settings is None else tuple(_check_range(x, settings)),
     )
 
 

@@ -24,7 +24,8 @@ class Settings:
         first_batch: Number of the first of the n_batches, where others were drawn before.
         estimator: As `clever_score` names it.
         max_gradients: The most that a row may spend; 0 where n_batches decides.
-        keep_witness: Whether rows keep the steepest point that a search has found.
+        candidates: Points of others that a search looks at for each image, at most, besides.
+        keep_witness: Whether rows keep the points that decided what a search has found.
         race: Whether targets drop out that cannot have the smallest score.
         tolerance: Of a score's interval; None where n_batches decides.
         confidence: Of that interval.
@@ -40,6 +41,7 @@ class Settings:
     first_batch: int = 0
     estimator: str = "clever"
     max_gradients: int = 0
+    candidates: int = 0
     keep_witness: bool = False
     race: bool = False
     tolerance: float | None = None
@@ -48,13 +50,18 @@ class Settings:
     @property
     def gradients_of_row(self) -> int:
         """Gradients of one image, target and (norm, radius), without a radius's pilots."""
-        return self.max_gradients or self.n_batches * self.batch_samples
+        return (self.max_gradients or self.n_batches * self.batch_samples) + self.candidates
 
     @property
     def most_gradients_of_row(self) -> int:
-        """The same with the pilots of a radius that is to be found, half as many at most."""
-        pilots = 0 if self.max_gradients or AUTO not in self.radii else self.n_batches // 2
-        return self.gradients_of_row + pilots * self.batch_samples
+        """The same with what it takes to find a radius: pilots, half as many at most.
+
+        A race may take twice as many, since it may begin again in a smaller ball.
+        """
+        if self.max_gradients or AUTO not in self.radii:
+            return self.gradients_of_row
+        n_batches = 2 * self.n_batches if self.race else self.n_batches + self.n_batches // 2
+        return n_batches * self.batch_samples
 
     @property
     def balls(self) -> list[tuple[float, float]]:

@@ -15,6 +15,8 @@ from ..kernels import reference
 
 Ints = npt.NDArray[np.int64]
 
+#: Where no targets are named: all of up to so many classes, else so many of the nearest.
+FEW_CLASSES, NEAREST = 20, 10
 #: The domain of the words that draw random targets; samples of images use small numbers.
 _TARGET_DOMAIN = 0xFFFFFFFF
 
@@ -27,6 +29,27 @@ def _random_targets(classes: Ints, n_classes: int, seed: int, image_ids: Ints) -
     ]
     offsets = np.array([1 + word * (n_classes - 1) // 2**32 for word in words], dtype=np.int64)
     return (classes + offsets)[:, None] % n_classes
+
+
+def named(targets: Any, n_classes: int) -> Any:
+    """Return a choice of targets, where none was made the one that is meant by that.
+
+    >>> named(None, 10), named(None, 1000)
+    ('all', 'near-10')
+    """
+    if targets is not None:
+        return targets
+    return "all" if n_classes <= FEW_CLASSES else f"near-{NEAREST}"
+
+
+def nearest(targets: Any) -> int | None:
+    """Return the K of "near-K"; None of any other choice, which needs no gradients.
+
+    >>> nearest("near-3"), nearest("top-3")
+    (3, None)
+    """
+    match = re.fullmatch(r"near-?([1-9]\d*)", targets) if isinstance(targets, str) else None
+    return int(match[1]) if match else None
 
 
 def class_numbers(targets: Any) -> Ints:
@@ -82,9 +105,10 @@ def resolve_targets(
 
     Args:
         targets: "all" (every class but the predicted one), "top-K" (the classes ranked 2 to K;
-            "top2" is the runner-up alone), "random" (one, by seed and image id), "least-likely",
-            one class or several for all images, or [N, T] class numbers. [1, T] are those of all
-            images where [T] could be taken for one each.
+            "top2" is the runner-up alone), "near-K" (here the K of smallest margins, which stand
+            in until `estimators.screening` has the gradients), "random" (one, by seed and image
+            id), "least-likely", one class or several for all images, or [N, T] class numbers.
+            [1, T] are those of all images where [T] could be taken for one each. None: see `named`.
         logits: [N, K] at the images; the largest is the predicted class.
         seed: For "random".
         image_ids: [N].
@@ -102,6 +126,7 @@ def resolve_targets(
     [[2, 0]]
     """
     n, n_classes = logits.shape
+    targets = named(targets, n_classes)
     order = np.argsort(-logits, axis=1, kind="stable").astype(np.int64)
     classes = order[:, 0]
     if isinstance(targets, str):
@@ -115,10 +140,12 @@ def resolve_targets(
             return order[:, -1:]
         if top and 2 <= int(top[1]) <= n_classes:
             return order[:, 1 : int(top[1])]
+        if (near := nearest(targets)) is not None and near < n_classes:
+            return order[:, 1 : near + 1]
         raise CleverError(
             f"targets={shown(targets)} is unknown",
-            f'"all", "top2", "top-K" with K from 2 to {n_classes}, "random", "least-likely", class '
-            "numbers, or an [N, T] array of them",
+            f'"all", "top2", "top-K" with K from 2 to {n_classes}, "near-K" with K up to '
+            f'{n_classes - 1}, "random", "least-likely", class numbers, or an [N, T] array of them',
             "choose one of these",
         )
     return _given(targets, n, n_classes)

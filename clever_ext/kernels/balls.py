@@ -6,9 +6,9 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,40 +24,28 @@ MAX_RADIUS = 1e30
 #: The radius that is to be found: that where margin / L(R) = R.
 AUTO = "auto"
 
-#: Radii for pixels in [0, 1] where none is asked for; see `default_radius`.
-DEFAULT_RADII = {1.0: 40.0, 2.0: 2.0, math.inf: 0.01}
+#: Radii for p = inf, 2 and 1 of balls whose points models are tried at; see `trial_radius`.
+_TRIAL_RADII = (0.01, 2.0, 40.0)
 
 
-def default_radius(p: float) -> float:
-    """The radius R that is used where none is given, for pixels in [0, 1].
+def trial_radius(p: float) -> float:
+    """Return the radius of the balls that models are tried in where none is known yet.
 
-    2 for p = 2 and 0.01 for p = inf are above every adversarial distance found on ImageNet
-    photographs with EfficientNet-Lite0 (largest 0.53 and 0.0027), so that they do not cap a score,
-    and small enough that the ball is not all noise: in larger ones gradient norms fall below
-    that at the image itself. 40 for p = 1 stands in the same relation, of 3 to 4, to the largest
-    margin / (gradient norm at the image) of these photographs: 11.5, 0.60 and 0.0025 for p = 1, 2
-    and inf. Between these, log R is linear in 1/p. Small pictures with robust networks (MNIST)
-    need more: there a score that is capped says so.
-
-    >>> default_radius(2)
-    2.0
+    Checks and measurements draw points there; no score depends on it. For photographs with pixels
+    in [0, 1] these balls reach a few times as far as the nearest attacks. Between p = 1, 2 and inf
+    log R is linear in 1/p.
     """
-    inverse, knots = 1.0 / p, [(0.0, math.inf), (0.5, 2.0), (1.0, 1.0)]
-    for (left, p_left), (right, p_right) in pairwise(knots):
-        if left <= inverse <= right:
-            share = (inverse - left) / (right - left)
-            low, high = DEFAULT_RADII[p_left], DEFAULT_RADII[p_right]
-            return float(low ** (1 - share) * high**share)
-    raise AssertionError("check_norm lets no such p pass")
+    knots = [math.log(radius) for radius in _TRIAL_RADII]
+    return float(np.exp(np.interp(1.0 / p, (0.0, 0.5, 1.0), knots)))
 
 
 def known_balls(balls: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return (norm, radius) of each ball, where a NaN is a radius that is still to be found.
 
-    Its norm's default radius is taken for it; of no balls at all the default one of p = 2.
+    Its norm's trial radius is taken for it; of no balls at all that of p = 2.
     """
-    known = [(p, radius if radius == radius else default_radius(p)) for p, radius in balls]
-    return known or [(2.0, default_radius(2))]
+    known = [(p, radius if radius == radius else trial_radius(p)) for p, radius in balls]
+    return known or [(2.0, trial_radius(2))]
 
 
 def dual_exponent(p: float) -> float:
@@ -80,9 +68,7 @@ def check_norm(p: object) -> float:
 
 
 def check_radius(radius: object, p: float) -> float:
-    """Return the radius of norm p as a float: a number, {p: R} or None for the default."""
-    if radius is None:
-        return default_radius(p)
+    """Return the radius of norm p as a float: a number, or {p: R}."""
     if isinstance(radius, Mapping):
         if p not in radius:
             raise CleverError(
@@ -96,15 +82,18 @@ def check_radius(radius: object, p: float) -> float:
         raise CleverError(
             f"radius={shown(radius)} is no radius",
             f"a positive number up to {MAX_RADIUS:g}, in the units of the images",
-            f"leave it out for the default of norm {p:g}, {default_radius(p):g}",
+            "give such a number, or leave it out",
         )
     return value
 
 
 def check_radii(radius: object, p: float) -> tuple[float, ...] | str:
-    """Return the radii of norm p, ascending, or AUTO: what `check_radius` takes, or several."""
+    """Return the radii of norm p, ascending: what `check_radius` takes, or several.
+
+    None and "auto" give AUTO.
+    """
     given: Any = radius[p] if isinstance(radius, Mapping) and p in radius else radius
-    if isinstance(given, str) and given == AUTO:
+    if given is None or (isinstance(given, str) and given == AUTO):
         return AUTO
     if isinstance(given, Mapping) or not is_several(given):
         return (check_radius(given, p),)

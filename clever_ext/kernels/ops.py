@@ -52,7 +52,9 @@ for _op in (
     "grad_norm_max",
     "reduce_and_resample",
     "move_in_lp_ball",
+    "step_to_boundary",
     "lp_distances",
+    "bracket_ends",
 ):
     torch.library.register_fake(f"clever_ext::{_op}", _nothing_to_make)
 
@@ -63,4 +65,6 @@ sample_lp_ball = torch.ops.clever_ext.sample_lp_ball
 grad_norm_max = torch.ops.clever_ext.grad_norm_max
 reduce_and_resample = torch.ops.clever_ext.reduce_and_resample
 move_in_lp_ball = torch.ops.clever_ext.move_in_lp_ball
+step_to_boundary = torch.ops.clever_ext.step_to_boundary
 lp_distances = torch.ops.clever_ext.lp_distances
+bracket_ends = torch.ops.clever_ext.bracket_ends

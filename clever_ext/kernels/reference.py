@@ -277,9 +277,127 @@ def move_in_lp_ball(
         out[row] = (middle + project(y - middle, p, radius)).clamp(low, high).to(out)
 
 
+def _fill(weight: Floats, speed: Floats, room: Floats, fall: float) -> Floats:
+    """min(room, lambda speed), which weigh `fall`; all of the room where that weighs less."""
+    stop, rate = room / speed, weight * speed
+    order = np.argsort(stop)[: np.isfinite(stop).sum()]
+    rest = rate[~np.isfinite(stop)].sum()
+    filled = np.concatenate([[0.0], np.cumsum((weight * room)[order])])
+    left = np.concatenate([np.cumsum(rate[order][::-1])[::-1], [0.0]]) + rest
+    passed = int(np.sum(filled[1:] + stop[order] * left[1:] < fall))
+    size = (fall - filled[passed]) / left[passed] if left[passed] > 0 else math.inf
+    way: Floats = np.minimum(room, size * speed)
+    return way
+
+
+def shortest_way(g: Floats, room: Floats, p: float, fall: float) -> Floats:
+    """The d of least p-norm with d <= room and |g| . d = fall; where there is none, all the room.
+
+    All of g are other than 0. For p = 1 they are filled in the order of |g|; those of the last |g|
+    go equally far.
+    """
+    largest = np.abs(g).max()
+    weight: Floats = np.abs(g) / largest
+    fall /= largest
+    if fall <= 0:
+        return np.zeros_like(weight)
+    if p > 1:
+        return _fill(weight, weight ** (1 / (p - 1)), room, fall)
+    way = np.zeros_like(weight)
+    for level in np.unique(weight)[::-1]:
+        on = weight == level
+        way[on] = _fill(weight[on], np.ones(on.sum()), room[on], fall)
+        fall -= weight[on] @ way[on]
+        if fall <= 0 or (way[on] < room[on]).any():
+            break
+    return way
+
+
+def step_to_boundary(
+    out: Tensor,
+    points: Tensor,
+    gradients: Tensor,
+    centers: Tensor,
+    index: Tensor,
+    scales: Tensor,
+    p: float,
+    low: float,
+    high: float,
+) -> None:
+    """Step towards the points nearest to centers at which margins, taken as linear, vanish.
+
+    scales [B, 3] holds (margin, beyond, share). Lane b of out becomes clip(x + share * (z - x)) of
+    the point x and the gradient g of its margin there. z = center + d is, in the p-norm, the point
+    nearest to centers[index[b]] in the box from low to high with g . d = -fall, where fall = beyond
+    * (margin - g . (x - center)): with beyond = 1 just where margin + g . (z - x) = 0. Where fall
+    is not positive, d is 0; where the box has no such point, all that have a gradient go as far as
+    it reaches. An element outside the box does not go on outwards. Index -1: the lane is left as it
+    is; without a gradient, or if it or the fall is not finite, out is x. out must not share memory
+    with the other tensors.
+    """
+    for lane, center in enumerate(index.tolist()):
+        if center == -1:
+            continue
+        margin, beyond, share = scales[lane].tolist()
+        x, g, middle = (t.double().cpu() for t in (points[lane], gradients[lane], centers[center]))
+        fall = beyond * (margin - (g * (x - middle)).sum().item())
+        d, there = torch.zeros_like(g), g != 0
+        if not (math.isfinite(fall) and there.any() and g.isfinite().all()):
+            out[lane] = points[lane]
+            continue
+        room = torch.where(g > 0, middle - low, high - middle).clamp(min=0)
+        way = shortest_way(g[there].numpy(), room[there].numpy(), p, fall)
+        d[there] = -g[there].sign() * torch.from_numpy(way)
+        moved = middle + d if share == 1 else x + share * (middle + d - x)
+        out[lane] = moved.clamp(low, high).to(out)
+
+
 def lp_distances(x: Tensor, centers: Tensor, index: Tensor, p: float, distances: Tensor) -> None:
     """Write the p-norms of x[b] - centers[index[b]] to distances [B]; index -1: left as it is."""
     for row, center in enumerate(index.tolist()):
         if center >= 0:
             offset = x[row].double() - centers[center].double()
             distances[row] = _norms(offset.reshape(1, -1), p)[0]
+
+
+def bracket_ends(
+    distance: Tensor,
+    norm: Tensor,
+    margin: Tensor,
+    row: Tensor,
+    margin_at_image: Tensor,
+    rise: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    nearest: Tensor,
+    steepest: Tensor,
+) -> None:
+    """Fold looks at points into the two ends of brackets; name the looks that made them smaller.
+
+    A look [looks] has a point's distance r from its image, the norm of the gradient there (0 where
+    none was taken), its margin, and the row that it tells of; several looks may be of one point. A
+    row [rows] has the margin at the image, and the rise by which the margin must have moved for a
+    secant to count where it is still positive. With slope = max(norm, secant),
+
+        lower = min(lower, max(r, margin_at_image / slope)),    upper = min(upper, r of flips).
+
+    A NaN is the smallest of all. steepest and nearest [rows] become the numbers of the looks, the
+    first ones of several, that gave a new lower and a new upper end; -1 where there is none, and
+    where the end is NaN. Ends and distances are not negative: CUDA compares them as the bits of
+    such numbers.
+    """
+    before = margin_at_image[row]
+    flipped = margin <= 0
+    change = (before - margin).abs()
+    counts = (distance > 0) & (flipped | (change > rise[row]))
+    slope = torch.maximum(norm, torch.where(counts, change / distance, 0.0))
+    reached = torch.where(before > 0, before / slope, 0.0)
+    lower_ends = torch.maximum(distance, torch.where(slope.isnan(), slope, reached))
+    upper_ends = torch.where(flipped, distance, math.inf)
+    for end, found, look in ((lower, lower_ends, steepest), (upper, upper_ends, nearest)):
+        for number in range(len(end)):
+            of_row = (row == number).nonzero()[:, 0]
+            smallest = torch.cat([end[number : number + 1], found[of_row]]).amin()
+            givers = of_row[found[of_row] == smallest]
+            look[number] = givers[0] if smallest < end[number] else -1
+            end[number] = smallest

@@ -125,6 +125,22 @@ def _moves(device: torch.device, p: float) -> float:
     return _difference(ours, expected)
 
 
+def _steps(device: torch.device, p: float) -> float:
+    """A step within the box, one that fills all of it, and one of no length, from other points."""
+    numbers = torch.arange(6.0 * 2000, device=device).view(6, 2000)
+    points, gradients = torch.sin(numbers[:3]), torch.sin(numbers[3:] + 1)
+    centers = torch.sin(numbers[:2] + 0.1)
+    ours, expected = (torch.zeros(3, 2000, device=device) for _ in range(2))
+    scales = [[100.0, 1.0, 1.0], [1e6, 1.02, 0.5], [-100.0, 1.0, 1.0]]
+    arguments = (
+        points, gradients, centers, torch.tensor([1, 0, 1], device=device),
+        torch.tensor(scales, dtype=torch.float64, device=device), p, -1.0, 1.0,
+    )  # fmt: skip
+    ops.step_to_boundary(ours, *arguments)
+    reference.step_to_boundary(expected, *arguments)
+    return _difference(ours, expected)
+
+
 def _distances(device: torch.device, p: float) -> float:
     x = torch.sin(torch.arange(3.0 * 5000, device=device)).view(3, 5000)
     ours, expected = (torch.zeros(2, dtype=torch.float64, device=device) for _ in range(2))
@@ -134,6 +150,20 @@ def _distances(device: torch.device, p: float) -> float:
     return _difference(ours, expected)
 
 
+def _ends(device: torch.device, p: float) -> float:
+    """Looks at five points for each of four rows, flips among them."""
+    x = torch.sin(torch.arange(20.0 * 50, dtype=torch.float64, device=device)).view(20, 50)
+    row, norm = torch.arange(20, device=device) % 4, x[:, 0].abs()
+    looks = (torch.linalg.vector_norm(x, p, dim=1), norm, x[:, 1].contiguous(), row)
+    found = []
+    for fold in (ops.bracket_ends, reference.bracket_ends):
+        upper = 2 * norm[:4] + 50
+        ends = (upper.clone(), upper, row[:4].clone(), row[:4].clone())
+        fold(*looks, norm[4:8] + 0.5, norm[8:12], *ends)
+        found.append(torch.cat(ends))
+    return _difference(*found)
+
+
 def self_test() -> Iterator[Check]:
     """Compare each kernel with its reference on each device, for every named norm and one more."""
     kernels: tuple[tuple[str, Callable[[torch.device, float], float]], ...] = (
@@ -141,7 +171,9 @@ def self_test() -> Iterator[Check]:
         ("grad_norm_max", _norms),
         ("reduce_and_resample", _fused),
         ("move_in_lp_ball", _moves),
+        ("step_to_boundary", _steps),
         ("lp_distances", _distances),
+        ("bracket_ends", _ends),
     )
     for device in devices():
         for name, difference in kernels:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..results import glossary
+from ..results.brackets import POINTS, decisive_with_upper
 from ..results.result import SCALARS
 from .compared import compared
 from .reading import Run
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
 #: What the numbers of a norm are called, in the order of `numbers`.
 NUMBERS = ("norm", "images", "mean (95 %)", "25 %", "median", "75 %", "score is R")
+#: What brackets have besides: their scores are lower ends.
+_OF_BRACKETS = ("upper end, median", "no flip found")
 #: Columns that only a program can use, and that would be most of a file.
-_BULKY = ("maxima", "witness")
+_BULKY = ("maxima", *POINTS)
 #: How a cell begins that a spreadsheet takes for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 #: Rows of Markdown: those with the smallest scores.
@@ -134,25 +137,35 @@ def _counts(summary: RunSummary) -> str:
 
 
 def _numbers(summary: RunSummary) -> str:
-    return table_of(NUMBERS, [numbers(own) for own in summary.norms])
+    head = titles([summary])
+    return table_of(head, [numbers(own)[: len(head)] for own in summary.norms])
+
+
+def titles(summaries: Sequence[RunSummary]) -> tuple[str, ...]:
+    """Return what `numbers` are called, those of brackets where there is one."""
+    norms = [own for summary in summaries for own in summary.norms]
+    return NUMBERS + _OF_BRACKETS * any(own.no_flip is not None for own in norms)
 
 
 def numbers(own: NormSummary) -> list[str]:
-    """Write a norm's summary, cell by cell."""
+    """Write a norm's summary, cell by cell, those of brackets at the end."""
     mean = f"{own.mean:.4g} ({own.mean_low:.4g}, {own.mean_high:.4g})"
     quartiles = (own.first_quartile, own.median, own.third_quartile)
     cells = [f"{own.norm:g}", str(own.images), mean, *(f"{q:.4g}" for q in quartiles)]
-    return [*cells, f"{own.capped:.0%}"]
+    cells.append(f"{own.capped:.0%}")
+    if own.upper_median is None or own.no_flip is None:
+        return [*cells, "", ""]
+    return [*cells, f"{own.upper_median:.4g}", f"{own.no_flip:.0%}"]
 
 
 def _smallest(run: Run) -> str:
-    rows = run.result.decisive()
+    rows = decisive_with_upper(run.result)
     lines = []
     for _, own in rows[rows["norm"].notna()].groupby("norm", sort=False):
         for _, row in own.nsmallest(_SMALLEST, "score").iterrows():
             lines.append(_line(run, row))
-    head = ["picture", "norm", "predicted", "target", "score (95 %)", "status"]
-    return table_of(head, lines)
+    scores = ["lower end", "upper end"] if run.brackets else ["score (95 %)"]
+    return table_of(["picture", "norm", "predicted", "target", *scores, "status"], lines)
 
 
 def _line(run: Run, row: pd.Series[Any]) -> list[str]:
@@ -161,6 +174,10 @@ def _line(run: Run, row: pd.Series[Any]) -> list[str]:
         f"{row['norm']:g}",
         run.class_name(row["predicted"]),
         run.class_name(row["target"]),
-        f"{row['score']:.4g} ({row['score_low']:.4g}, {row['score_high']:.4g})",
+        *(
+            [f"{row['score']:.4g}", f"{row['upper']:.4g}"]
+            if run.brackets
+            else [f"{row['score']:.4g} ({row['score_low']:.4g}, {row['score_high']:.4g})"]
+        ),
         ", ".join(filter(None, [row["status"], row["flags"]])),
     ]

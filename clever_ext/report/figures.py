@@ -86,16 +86,26 @@ def of_norms(runs: Sequence[Run], summaries: Sequence[RunSummary]) -> list[dict[
             for own in summary.norms:
                 if own.norm != norm or own.images == 0:
                     continue
-                line = curves.share_above(run.result.scores[norm], _POINTS_OF_RUN)
-                span = float(line.x[-1])
                 series.append(
                     {
                         "run": run.name,
                         "box": own.box,
                         "mean": [own.mean_low, own.mean, own.mean_high],
-                        "eps": rounded(line.x, span),
-                        "share": [round(float(share), 4) for share in line.y],
                     }
+                    | _shares(run, norm)
                 )
         drawn.append({"norm": f"{norm:g}", "series": series})
     return drawn
+
+
+def _shares(run: Run, norm: float) -> dict[str, list[float]]:
+    """Return the share of images above each eps; of brackets that of the upper ends besides."""
+    scores, result = run.result.scores[norm], run.result
+    if run.brackets:
+        band = curves.band_above(scores, result.flips[norm], _POINTS_OF_RUN)
+        eps, shares = band.x, {"share": band.low, "upper": band.high}
+    else:
+        line = curves.share_above(scores, _POINTS_OF_RUN)
+        eps, shares = line.x, {"share": line.y}
+    drawn = {name: [round(float(y), 4) for y in values] for name, values in shares.items()}
+    return {"eps": rounded(eps, float(eps[-1])), **drawn}

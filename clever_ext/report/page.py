@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from ..results import glossary
 from ..version import __version__
 from .compared import compared
-from .export import NUMBERS, numbers
+from .export import numbers, titles
 from .figures import of_norms
+from .flips import make_flips
 from .reading import Run
 from .rows import Row, make_rows
 from .selection import pick_images
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 #: Rows of the table, and images with a thumbnail, at most: they keep the page quick and its file
 #: small, however many images a run has.
 MOST_ROWS, MOST_THUMBNAILS = 2000, 500
+#: Images whose nearest flips are shown at most, in each norm: three pictures each.
+MOST_FLIPS = 100
 
 _ASSETS = files(__package__) / "assets"
 _SCRIPTS = ("vendor/d3.min.js", "vendor/plot.umd.min.js", "figures.js", "table.js")
@@ -40,8 +43,14 @@ def write_html(runs: Sequence[Run], handle: TextIO, images: bool = True) -> None
     """
     tables = [run.result.decisive() for run in runs]
     shown = _shown(tables)
-    rows = [row for run in runs for row in make_rows(run, shown)]
     pictures, notes = _pictures(runs, tables, shown) if images else ({}, [])
+    rows = []
+    for run, table in zip(runs, tables, strict=True):
+        wanted = pick_images([table[table["image_id"].isin(list(shown))]], MOST_FLIPS)
+        flips = make_flips(run, wanted) if images else {}
+        rows += make_rows(run, shown, flips)
+        if flips and len(wanted) < table["image_id"].nunique():
+            notes.append(f"{run.name}: nearest flips are shown of {len(wanted)} pictures.")
     summaries = [summarise(run.result) for run in runs]
     drawn = of_norms(runs, summaries)
     said = [facts(run.result) for run in runs]
@@ -54,8 +63,9 @@ def write_html(runs: Sequence[Run], handle: TextIO, images: bool = True) -> None
             numbers=numbers,
             rows=rows,
             norms=[_numbers(own["norm"], runs, summaries) for own in drawn],
-            titles=NUMBERS,
-            columns=_columns(rows),
+            titles=titles(summaries),
+            brackets=any(run.brackets for run in runs),
+            columns=_columns(rows, runs),
             places={run.name: place for place, run in enumerate(runs)},
             counted=_counter(summaries),
             choices=_choices(rows),
@@ -126,8 +136,10 @@ def _numbers(norm: str, runs: Sequence[Run], summaries: Sequence[RunSummary]) ->
     return {"norm": norm, "runs": found}
 
 
-def _columns(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
+def _columns(rows: Sequence[Row], runs: Sequence[Run]) -> list[tuple[str, str, str]]:
     """List the columns: attribute, title, and how wide a screen must be to show it."""
+    brackets = [run.brackets for run in runs]
+    score = "lower end" if all(brackets) else "score (95 %)"
     columns = [
         ("picture", "picture", ""),
         ("run", "run", "middle"),
@@ -136,13 +148,14 @@ def _columns(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
         ("predicted", "predicted", "middle"),
         ("target", "target", "middle"),
         ("margin", "margin", "wide"),
-        ("score", "score (95 %)", ""),
+        ("score", score + ", lower end" * (any(brackets) and not all(brackets)), ""),
+        ("upper", "upper end", ""),
         ("status", "status, flags", ""),
         ("n_gradients", "gradients", "wide"),
     ]
     several_runs = len({row.run for row in rows}) > 1
     labelled = any(row.label for row in rows)
-    shown_if = {"run": several_runs, "label": labelled}
+    shown_if = {"run": several_runs, "label": labelled, "upper": any(brackets)}
     return [column for column in columns if shown_if.get(column[0], True)]
 
 

@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CleverError
-from ..results.result import CleverResult
+from ..results.brackets import POINTS, decisive_with_upper, is_bracket
+from ..results.result import COLUMNS, CleverResult
 from ..runs.folder import RunFolder, Source, place_of, read_scores
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+#: Points of many rows do not fit into memory.
+WITHOUT_POINTS = tuple(name for name in COLUMNS if name not in POINTS)
 
 
 @dataclass(frozen=True)
@@ -32,20 +37,29 @@ class Run:
     result: CleverResult
     parts: tuple[Path, ...] = ()
 
-    def tables(self) -> Iterator[pd.DataFrame]:
-        """Return the rows with all their columns, a file at a time."""
+    def tables(self, columns: Sequence[str] = WITHOUT_POINTS) -> Iterator[pd.DataFrame]:
+        """Return the rows, a file at a time.
+
+        Args:
+            columns: Those to read; of a file the others are missing values.
+        """
         if not self.parts:
             yield self.result.table
         for part in self.parts:
-            yield CleverResult.load(part).table
+            yield CleverResult.load_parts([part], columns).table
+
+    @property
+    def brackets(self) -> bool:
+        """Whether its scores are lower ends, and its nearest flips upper ones."""
+        return is_bracket(self.result.metadata)
 
     def decisive(self, images: Collection[int]) -> pd.DataFrame:
-        """Return the deciding rows of some images, with all their columns."""
+        """Return the deciding rows of some images, as `decisive_with_upper`, but for points."""
         import pandas as pd
 
         wanted = list(images)
         rows = [table[table["image_id"].isin(wanted)] for table in self.tables()]
-        return CleverResult(pd.concat(rows, ignore_index=True)).decisive()
+        return decisive_with_upper(CleverResult(pd.concat(rows, ignore_index=True)))
 
     @property
     def class_names(self) -> Sequence[str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..results.curves import location_interval
 from .figures import of_row
+from .flips import Flips
 from .reading import Run
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class Row:
         target: By name.
         margin: Written out.
         score: Written out, with a remark where it is R.
-        interval: The score's, written out.
+        interval: The score's, written out; brackets have none.
+        upper: The upper end of a bracket, written out.
         status: One of `glossary.STATUSES`.
         flags: Some of `glossary.FLAGS`.
         n_gradients: Written out.
@@ -48,6 +50,7 @@ class Row:
     margin: str
     score: str
     interval: str
+    upper: str
     status: str
     flags: list[str]
     n_gradients: str
@@ -55,18 +58,21 @@ class Row:
     details: dict[str, Any]
 
 
-def make_rows(run: Run, images: Collection[int]) -> list[Row]:
+def make_rows(run: Run, images: Collection[int], flips: Flips) -> list[Row]:
     """Make the rows of some images of a run.
 
     Args:
         run: The run.
         images: Ids of the images to show.
+        flips: Nearest flips that can be shown.
     """
-    return [_row(run, row) for _, row in run.decisive(images).iterrows()]
+    return [_row(run, row, flips) for _, row in run.decisive(images).iterrows()]
 
 
-def _row(run: Run, row: pd.Series[Any]) -> Row:
+def _row(run: Run, row: pd.Series[Any], flips: Flips) -> Row:
     error = row["status"] == "error"
+    capped = " (no slope)" if run.brackets else " = R"
+    flip = flips.get((int(row["image_id"]), float(row["norm"])))
     return Row(
         run=run.name,
         image_id=int(row["image_id"]),
@@ -76,38 +82,49 @@ def _row(run: Run, row: pd.Series[Any]) -> Row:
         predicted=run.class_name(row["predicted"]),
         target=run.class_name(row["target"]),
         margin=_number(row["margin"]),
-        score=_number(row["score"]) + (" = R" if row["capped"] else ""),
-        interval=_interval(row["score_low"], row["score_high"]),
+        score=_number(row["score"]) + (capped if row["capped"] else ""),
+        interval="" if run.brackets else _interval(row["score_low"], row["score_high"]),
+        upper=_upper(row) if run.brackets else "",
         status=row["status"],
         flags=[flag for flag in row["flags"].split(",") if flag],
         n_gradients="" if error else f"{int(row['n_gradients']):,}",
         sort={
-            name: "" if np.isnan(row[name]) else f"{row[name]:.6g}"
-            for name in ("norm", "margin", "score", "n_gradients")
+            name: "" if np.isnan(row[name]) else f"{row[name]:.6g}".replace("inf", "Infinity")
+            for name in ("norm", "margin", "score", "n_gradients", *["upper"] * run.brackets)
         },
-        details={"facts": _facts(run, row)} | of_row(row),
+        details={"facts": _facts(run, row)} | of_row(row) | ({"flip": flip} if flip else {}),
     )
+
+
+def _upper(row: pd.Series[Any]) -> str:
+    return _number(row["upper"]).replace("inf", "no flip found")
 
 
 def _facts(run: Run, row: pd.Series[Any]) -> list[tuple[str, str]]:
     """Say what is known of a row, the reason of an error first; what is not known is left out."""
     steepest = row["estimator"] == "steepest"
+    sampled = not steepest and row["estimator"] != "first-order"
     between = "between" if steepest else "95 % interval"
-    constant = "steepest seen (L')" if steepest else "location (Lipschitz estimate)"
+    lower, flip = "score", "nearest flip seen"
+    if run.brackets:
+        lower, flip = "lower end", "nearest flip of this target"
+    constant = "location (Lipschitz estimate)" if sampled else "steepest seen (L')"
     said: Sequence[tuple[str, str]] = (
         ("error", row["error"]),
         ("label", run.class_name(row["label"])),
         ("predicted", run.class_name(row["predicted"])),
         ("target", run.class_name(row["target"])),
-        ("score", _number(row["score"])),
-        (between, _interval(row["score_low"], row["score_high"])),
-        ("radius R", _number(row["radius"])),
+        (lower, _number(row["score"])),
+        ("upper end", _upper(row) if run.brackets else ""),
+        (between, "" if run.brackets else _interval(row["score_low"], row["score_high"])),
+        ("radius R", "" if run.brackets else _number(row["radius"])),
         ("margin", _number(row["margin"])),
         (constant, _number(row["lipschitz"])),
-        ("its 95 % interval", "" if steepest else _interval(*location_interval(row))),
+        ("its 95 % interval", _interval(*location_interval(row)) if sampled else ""),
         ("largest gradient norm", _number(row["max_norm"])),
         ("gradient norm at the picture", _number(row["norm_at_image"])),
-        ("nearest flip seen", _number(row["nearest_flip"]).replace("inf", "none")),
+        ("first order", _number(row["first_order"]) if row["norm_at_image"] >= 0 else ""),
+        (flip, _number(row["nearest_flip"]).replace("inf", "none")),
         ("shape", _number(row["shape"])),
         ("scale", _number(row["scale"])),
         ("KS p-value", _number(row["p_value"])),

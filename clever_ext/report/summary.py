@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..results.brackets import is_bracket
 from ..results.result import CleverResult
 from ..runs.description import findings_in
 
@@ -39,7 +40,10 @@ class NormSummary:
         third_quartile: 75 % quantile.
         high: 95 % quantile.
         capped: Share of the scored images that are not misclassified whose score is R: the radius
-            was too small to tell how robust they are.
+            was too small to tell how robust they are. Of brackets: no slope was found.
+        upper_median: Of brackets, the median of the upper ends; inf where no flip is known of half
+            of the images.
+        no_flip: Of brackets, the share of the scored images that no flip is known of.
     """
 
     norm: float
@@ -53,6 +57,8 @@ class NormSummary:
     third_quartile: float
     high: float
     capped: float
+    upper_median: float | None = None
+    no_flip: float | None = None
 
     @property
     def box(self) -> list[float]:
@@ -107,17 +113,22 @@ def summarise(result: CleverResult) -> RunSummary:
         statuses={str(name): int(n) for name, n in rows["status"].value_counts().items()},
         flags=dict(flags.most_common()),
         norms=[
-            _of_norm(float(str(norm)), own)
+            _of_norm(float(str(norm)), own, result)
             for norm, own in rows[rows["norm"].notna()].groupby("norm", sort=False)
         ],
         warnings=[str(each) for each in findings_in(result)],
     )
 
 
-def _of_norm(norm: float, rows: pd.DataFrame) -> NormSummary:
+def _of_norm(norm: float, rows: pd.DataFrame, result: CleverResult) -> NormSummary:
     scores = rows["score"].dropna().to_numpy(dtype=np.float64)
     answered = rows[(rows["status"] != "misclassified") & rows["score"].notna()]
     low, high = mean_interval(scores)
+    uppers = result.flips[norm][~np.isnan(result.scores[norm])]
+    of_ends: dict[str, float] = {}
+    if is_bracket(result.metadata) and len(uppers):
+        of_ends["upper_median"] = float(np.quantile(uppers, 0.5, method="higher"))
+        of_ends["no_flip"] = float(np.isposinf(uppers).mean())
     five = np.quantile(scores, [0.05, 0.25, 0.5, 0.75, 0.95]) if len(scores) else [np.nan] * 5
     return NormSummary(
         norm=norm,
@@ -131,6 +142,7 @@ def _of_norm(norm: float, rows: pd.DataFrame) -> NormSummary:
         third_quartile=float(five[3]),
         high=float(five[4]),
         capped=float(answered["capped"].mean()) if len(answered) else 0.0,
+        **of_ends,
     )
 
 

@@ -24,6 +24,14 @@ class Curve(NamedTuple):
     y: Floats
 
 
+class Band(NamedTuple):
+    """A band between two lines over the same x [n]: low [n] and high [n]."""
+
+    x: Floats
+    low: Floats
+    high: Floats
+
+
 class Law(NamedTuple):
     """A reverse Weibull law: location and scale in the units of the maxima, and shape."""
 
@@ -174,3 +182,32 @@ def share_above(scores: npt.ArrayLike, most: int | None = None) -> Curve:
     x = np.unique(np.concatenate([[0.0], ordered]))
     x = x if most is None else thinned(x, most)
     return Curve(x, 1 - np.searchsorted(ordered, x, side="right") / len(ordered))
+
+
+def band_above(lower: npt.ArrayLike, upper: npt.ArrayLike, most: int | None = None) -> Band:
+    """Compute the shares of images whose lower end, and whose upper end, is above eps.
+
+    Both are constant from each point's eps up to the next one's. The upper share is what no known
+    attack takes; the lower one what the estimate expects to last.
+
+    Args:
+        lower: [n], of brackets.
+        upper: [n], inf where none is known. An image with a NaN is left out.
+        most: As for `share_above`.
+
+    Returns:
+        eps in the units of the images, in rising order, and both shares in [0, 1].
+
+    >>> band = band_above([0.0, 1.0], [0.0, float("inf")])
+    >>> band.x.tolist(), band.low.tolist(), band.high.tolist()
+    ([0.0, 1.0], [0.5, 0.0], [0.5, 0.5])
+    """
+    ends = np.stack([np.asarray(each, dtype=np.float64) for each in (lower, upper)])
+    ends = np.sort(ends[:, ~np.isnan(ends).any(axis=0)], axis=1)
+    n = ends.shape[1]
+    if n == 0:
+        return Band(np.empty(0), np.empty(0), np.empty(0))
+    x = np.unique(np.concatenate([[0.0], ends[np.isfinite(ends)]]))
+    x = x if most is None else thinned(x, most)
+    low, high = (1 - np.searchsorted(each, x, side="right") / n for each in ends)
+    return Band(x, low, high)

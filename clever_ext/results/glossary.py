@@ -84,14 +84,24 @@ FLAGS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+#: Numbers beside a score, and what they say.
+NUMBERS: Mapping[str, str] = MappingProxyType(
+    {
+        "first order": (
+            "Margin / gradient norm at the picture: how far an attack would be if the network "
+            "were linear. It takes one gradient, and is no bound of anything."
+        ),
+    }
+)
+
 
 def explain(word: str) -> str:
-    """Say what a status or a flag means; nothing of a word that is neither.
+    """Say what a status, a flag or a number means; nothing of any other word.
 
     Args:
-        word: As in the columns `status` and `flags`.
+        word: As in the columns `status` and `flags`, or as a table names the number.
 
     >>> explain("degenerate")[:28]
     'All batch maxima are equal, '
     """
-    return STATUSES.get(word) or FLAGS.get(word) or ""
+    return STATUSES.get(word) or FLAGS.get(word) or NUMBERS.get(word) or ""

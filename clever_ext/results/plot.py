@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import CleverError
 from . import curves
+from .brackets import is_bracket
 from .result import CleverResult
 
 if TYPE_CHECKING:
@@ -188,6 +190,74 @@ def radius(
     ax.set_ylabel("score (dashed: score = R)")
     ax.legend(title="target", fontsize=6)
     return ax
+
+
+def bracket(result: CleverResult, norm: float | None = None, ax: Axes | None = None) -> Axes:
+    """Draw the two ends of each image as an upright line, images sorted by the lower end.
+
+    A dot is the lower end, a dash the upper one. Where no flip was found the line is open: it goes
+    on to the top, with an arrow. Several norms stand side by side, on a logarithmic axis, since
+    their units differ; what is 0, as for misclassified images, stands at its foot.
+
+    Args:
+        result: Brackets: of `clever_score(..., estimator="steepest", radius="auto")`.
+        norm: Which norm's; None for all.
+        ax: Where to draw; None makes a figure.
+
+    Returns:
+        The axes; save with `.figure.savefig(path)`.
+
+    Raises:
+        CleverError: matplotlib is missing, or the result has no brackets of the norm.
+
+    >>> import clever_ext as cx, torch
+    >>> model, images = torch.nn.Linear(4, 3).eval(), torch.rand(5, 4)
+    >>> result = cx.clever_score(model, images, estimator="steepest", radius="auto")
+    >>> bracket(result).get_ylabel()
+    'distance (p = 2)'
+    """
+    ax = _axes(ax)
+    norms = [p for p in result.scores if norm is None or p == norm]
+    if not is_bracket(result.metadata) or not norms:
+        raise CleverError(
+            "the result has no brackets" + (f" of the norm {norm:g}" if norm is not None else ""),
+            "two ends of each image",
+            'score with estimator="steepest" and radius="auto"',
+        )
+    parts = [_sorted_ends(result, p) for p in norms]
+    ends = np.concatenate(parts, axis=1)
+    known = ends[np.isfinite(ends) & (ends > 0)]
+    low, high = (known.min() / 1.5, 1.3 * known.max()) if len(known) else (0.1, 1.0)
+    begin = 0
+    middles: list[float] = []
+    for lower, upper in parts:
+        x = begin + np.arange(len(lower))
+        shown = lower.clip(min=low) if len(norms) > 1 else lower
+        open_ = np.isposinf(upper)
+        top = np.where(open_, high, upper.clip(min=shown))
+        lines = ax.vlines(x, shown, top, lw=1.5, color=f"C{len(middles)}")
+        of_norm: dict[str, Any] = {"color": lines.get_color(), "ls": "", "clip_on": False}
+        ax.plot(x, shown, ".", ms=4, **of_norm)
+        ax.plot(x[~open_], top[~open_], "_", ms=5, **of_norm)
+        ax.plot(x[open_], top[open_], "^", ms=4, **of_norm)
+        middles.append(begin + (len(lower) - 1) / 2)
+        begin += len(lower) + max(1, len(lower) // 10)
+    if len(norms) > 1:
+        ax.set_yscale("log")
+        ax.set_xticks(middles, [f"p = {p:g}" for p in norms])
+    else:
+        ax.set_xticks([])
+    ax.set_ylim(low if len(norms) > 1 else 0, high)
+    ax.set_xlabel("images, by the lower end")
+    ax.set_ylabel("distance" if len(norms) > 1 else f"distance (p = {norms[0]:g})")
+    return ax
+
+
+def _sorted_ends(result: CleverResult, norm: float) -> npt.NDArray[np.float64]:
+    """Return lower and upper ends [2, n] of the images that have both, by the lower one."""
+    ends = np.stack([result.scores[norm], result.flips[norm]])
+    ends = ends[:, ~np.isnan(ends).any(axis=0)]
+    return ends[:, np.lexsort(ends[::-1])]
 
 
 def search(row: pd.Series[Any], ax: Axes | None = None) -> Axes:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+Floats = npt.NDArray[np.float64]
+
 #: The columns of a row, in order, and what they hold. Lengths are in the units of the images.
 COLUMNS = {
     "image_id": "integer",
@@ -32,6 +34,8 @@ COLUMNS = {
     "label": "integer",
     "predicted": "integer",
     "target": "integer",
+    "left_out": "integer",  # classes that the image could be moved to, and that have no row
+    "left_out_by": "float",  # the nearest of them over the nearest target, by first order
     "norm": "float",
     "estimator": "string",
     "radius": "float",
@@ -42,6 +46,7 @@ COLUMNS = {
     "score_high": "float",
     "max_norm": "float",
     "norm_at_image": "float",
+    "first_order": "float",  # margin / norm_at_image, as `first_order` has it
     "nearest_flip": "float",  # distance of the nearest point seen whose margin was not positive
     "shape": "float",
     "scale": "float",
@@ -58,7 +63,8 @@ COLUMNS = {
     "maxima": "floats",
     "curve": "floats",  # of the steepest place: lipschitz after so many gradients
     "curve_gradients": "floats",
-    "witness": "floats",  # the steepest point, flattened, where it was asked for
+    "witness": "floats",  # where asked for, flattened: the steepest point; of a bracket its flip
+    "steepest": "floats",  # of a bracket, likewise: the point that decided its lower end
 }
 
 #: Those that hold one value a row: the lists of many rows do not fit into memory.
@@ -68,7 +74,7 @@ SCALARS = tuple(name for name, kind in COLUMNS.items() if kind != "floats")
 NO_TARGET = "no-target"
 #: In the column `estimator`: a location that is a prediction, not a fit of the row's own maxima.
 PREDICTED = "clever-adaptive"
-_NULLABLE_INTEGERS = ("label", "predicted", "target")
+_NULLABLE_INTEGERS = ("label", "predicted", "target", "left_out")
 _METADATA_KEY = b"clever_ext"
 #: Files that are read at the same time.
 _READERS = 4
@@ -112,11 +118,31 @@ def _schema() -> pa.Schema:
     return pa.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
 
 
+def first_order(margin: npt.ArrayLike, norm_at_image: npt.ArrayLike) -> Floats:
+    """Return margin / gradient norm at the image, [rows]: where a linear margin would be gone.
+
+    It is 0 without a margin, infinite where there is no gradient, and NaN where one of the two is
+    not finite.
+    """
+    margins, norms = (np.asarray(each, dtype=np.float64) for each in (margin, norm_at_image))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        ratio = np.where(margins > 0, margins / norms, 0.0)
+    return np.where(np.isfinite(margins) & np.isfinite(norms), ratio, np.nan)
+
+
 def make_table(rows: dict[str, Sequence[Any] | npt.NDArray[Any]]) -> pd.DataFrame:
-    """Build the table from columns; those left out are missing values."""
+    """Build the table from columns; those left out are missing values.
+
+    `first_order` follows from others, so that files of before it was written have it too: as the
+    score, it is 0 where an image is misclassified.
+    """
     import pandas as pd
 
     n = len(rows["image_id"])
+    if "margin" in rows and "norm_at_image" in rows:
+        ratio = first_order(rows["margin"], rows["norm_at_image"])
+        wrong = np.asarray(rows.get("status", [""] * n)) == "misclassified"
+        rows = rows | {"first_order": np.where(wrong, 0.0, ratio)}
     missing: dict[str, Callable[[], Any]] = {
         "integer": lambda: np.zeros(n, dtype=np.int64),
         "float": lambda: np.full(n, np.nan),
@@ -166,10 +192,9 @@ def _read(path: Path, columns: Sequence[str] | None) -> tuple[pa.Table, dict[str
     import pyarrow.parquet as pq
 
     def whole(file: BinaryIO) -> pa.Table:
-        names = None if columns is None else list(columns)
-        return pq.read_table(
-            file, columns=names, page_checksum_verification=True, partitioning=None
-        )
+        # Of a column that an earlier version did not have it says nothing.
+        parts = pq.ParquetFile(file, page_checksum_verification=True)
+        return parts.read(None if columns is None else list(columns))
 
     arrow = _reading(path, whole)
     return arrow.replace_schema_metadata(None), _metadata(path, arrow.schema)
@@ -238,7 +263,7 @@ class CleverResult:
         yield "all rows: .table; the score of each image by norm: .scores"
 
     @cached_property
-    def scores(self) -> dict[float, npt.NDArray[np.float64]]:
+    def scores(self) -> dict[float, Floats]:
         """Map each norm to the score of each image, float64 [N]: the smallest over its targets.
 
         Where a target has rows of several radii, its score is the largest of theirs, since each is
@@ -250,6 +275,31 @@ class CleverResult:
         rows = self.table.loc[self._deciding()]
         return {
             float(str(norm)): group.set_index("image_id")["score"]
+            .reindex(images)
+            .to_numpy(dtype=np.float64)
+            for norm, group in rows[rows["norm"].notna()].groupby("norm", sort=False)
+        }
+
+    @cached_property
+    def flips(self) -> dict[float, npt.NDArray[np.float64]]:
+        """Map each norm to the nearest flip of each image, float64 [N]: over all its targets.
+
+        It is the smallest distance at which a point was seen that the model classifies otherwise;
+        of brackets the upper end. inf: none was seen. A misclassified image has 0, and one that
+        could not be scored NaN. Images stand as in `scores`.
+
+        >>> import clever_ext as cx, torch
+        >>> model, images = torch.nn.Linear(4, 3).eval(), torch.rand(2, 4)
+        >>> result = cx.clever_score(model, images, estimator="steepest", radius="auto")
+        >>> bool((result.scores[2] <= result.flips[2]).all())
+        True
+        """
+        images = self.table["image_id"].unique()
+        wrong = self.table["status"] == "misclassified"
+        rows = self.table.assign(nearest_flip=self.table["nearest_flip"].mask(wrong, 0.0))
+        return {
+            float(str(norm)): group.groupby("image_id")["nearest_flip"]
+            .min()
             .reindex(images)
             .to_numpy(dtype=np.float64)
             for norm, group in rows[rows["norm"].notna()].groupby("norm", sort=False)

@@ -49,7 +49,7 @@ def describe_run(
     findings += [] if gpu else threads_and_cpus(torch.get_num_threads(), limits.cpus())
     description = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "settings": of_call["settings"],
+        "settings": {**of_call["settings"], **_candidates(scorer)},
         "model": {**of_call["model"], "fingerprint": fingerprint(scorer.engine, first)},
         "preprocessing": vars(scorer.model.preprocessing),
         "data": {**source.description(), "contents": _contents(source, known)},
@@ -72,6 +72,11 @@ def describe_run(
     }
     as_read: dict[str, Any] = json.loads(json.dumps(description))
     return {"run_id": run_id(as_read), **as_read}
+
+
+def _candidates(scorer: Scorer) -> dict[str, Any]:
+    """Name the candidates; without any nothing is said, as in earlier versions."""
+    return {} if scorer.candidates is None else {"candidates": scorer.candidates.digest}
 
 
 def _contents(source: ImageSource, known: dict[str, Any] | None) -> dict[str, Any]:

@@ -11,16 +11,20 @@ from ..data import ImageSource, resolve
 from ..data.loading import Loaded, Loader
 from ..errors import CleverError
 from ..estimators.steepest.estimator import FEWEST_GRADIENTS
+from ..estimators.table import gradients_of_image
 from ..estimators.tolerance import FIRST_LOOK
 from ..inputs.settings import Settings
+from ..kernels.balls import AUTO
 from ..progress import duration, silent
-from .pieces import Pieces, gradients_per_image, piece_size
+from .pieces import Pieces, piece_size
 from .scorer import Scorer
 
 #: Pictures that are read for the measurement, those that are scored, and gradients of their rows.
 _READ, _SCORED, _GRADIENTS = 16, 4, 256
 #: Bytes of a row beside its maxima, and of a part beside its rows, as files of results have them.
 _ROW_BYTES, _PART_BYTES = 120, 13_000
+#: Bytes of each value of a point that is kept, compressed: photographs take from 2 to 4.
+_POINT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def estimate(
     settings = scorer.settings
     pieces = Pieces(len(source), piece_size(subjects, settings), shard)
     images, n_targets = pieces.images(pieces.numbers), subjects.n_targets
-    scorer.choose(subjects, max(1, images * gradients_per_image(settings, n_targets)))
+    scorer.choose(subjects, max(1, images * gradients_of_image(settings, n_targets)))
 
     begin = time.monotonic()
     loaded = loader.submit(source[:: max(1, len(source) // _READ)][:_READ]).result()
@@ -88,14 +92,26 @@ def estimate(
         images=images,
         cost=cost,
         images_per_second=images_per_second,
-        bytes=run_bytes(settings, cost.rows, len(pieces.numbers)),
+        bytes=run_bytes(settings, images, cost.rows, len(pieces.numbers), first.images.numel()),
     )
 
 
-def run_bytes(settings: Settings, n_rows: int, n_pieces: int) -> int:
-    """Return about how many bytes a run writes."""
-    n_maxima = 0 if settings.estimator == "steepest" else settings.n_batches
-    return n_rows * (_ROW_BYTES + 8 * n_maxima) + n_pieces * _PART_BYTES
+def run_bytes(settings: Settings, n_images: int, n_rows: int, n_pieces: int, n_values: int) -> int:
+    """Return about how many bytes a run writes.
+
+    Args:
+        settings: Of the run.
+        n_images: Pictures.
+        n_rows: Rows.
+        n_pieces: Parts.
+        n_values: Values of one picture, as the model gets it.
+    """
+    n_maxima = settings.n_batches if settings.estimator == "clever" else 0
+    rows = n_rows * (_ROW_BYTES + 8 * n_maxima) + n_pieces * _PART_BYTES
+    if not settings.keep_witness:
+        return rows
+    points = 2 if AUTO in settings.radii else 1
+    return rows + n_images * len(settings.norms) * points * n_values * _POINT_BYTES
 
 
 def _rate(scorer: Scorer, loaded: Sequence[Loaded]) -> float:

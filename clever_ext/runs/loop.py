@@ -16,6 +16,7 @@ from ..cost import Passes, of_cost
 from ..data import ImageSource, other_contents, resolve
 from ..data.loading import Loader, Pending
 from ..estimators.subjects import Subjects
+from ..estimators.table import gradients_of_image
 from ..findings import Finding, of_concern
 from ..results.result import CleverResult
 from .changed_pictures import check_pictures
@@ -33,7 +34,7 @@ from .folder import Failed, RunFolder, Version, version_of
 from .identity import check_same
 from .log import Log, Tally, facts_of, open_log
 from .meter import Meter, meter
-from .pieces import Pieces, gradients_per_image, piece_size
+from .pieces import Pieces, piece_size
 from .ranks import Ranks, first_round, left_over
 from .repair import mend, recovered
 from .scorer import Scorer
@@ -275,7 +276,7 @@ class _Start:
         folder.make()
         with folder.locked(ranks.job, take_up):
             n_images = self._said(here, pieces, subjects)
-            n_gradients = n_images * gradients_per_image(scorer.settings, subjects.n_targets)
+            n_gradients = n_images * gradients_of_image(scorer.settings, subjects.n_targets)
             if not ranks.leader:
                 ranks.wait_until_begun()
             elif not folder.exists:
@@ -319,8 +320,10 @@ class _Start:
         if left:
             settings, n_targets = self.scorer.settings, subjects.n_targets
             rows = left * n_targets * len(settings.balls)
-            n_gradients = rows * settings.most_gradients_of_row
+            n_gradients = left * gradients_of_image(settings, n_targets)
             self.tell(f"{left:,} pictures, {rows:,} rows, {n_gradients:,} gradients at most.")
+            if self.scorer.candidates is not None:
+                self.tell(self.scorer.candidates.words(self.source) + ".")
             unlabelled = all(record.label is None for record in self.source)
             if unlabelled and all(each.topic != "labels" for each in findings):
                 self.tell(NO_LABELS)

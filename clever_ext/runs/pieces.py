@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..estimators.subjects import Subjects
+from ..estimators.table import gradients_of_image
 from ..inputs.settings import Settings
 
 T = TypeVar("T")
@@ -85,11 +86,9 @@ def piece_size(subjects: Subjects, settings: Settings) -> int:
         engine.own.oracle.logits(images)
     of_gradient = _PASSES * counter.get_total_flops() + _OF_ELEMENT * images.numel()
     affordable = _OPERATIONS[images.device.type] // of_gradient
-    each = gradients_per_image(settings, subjects.n_targets)
-    size = min(min(affordable, _GRADIENTS) // each, _BYTES // images.nbytes, _IMAGES)
+    each = gradients_of_image(settings, subjects.n_targets)
+    kept = 0
+    if settings.keep_witness:  # two points of each row, as float64, until one of them is chosen
+        kept = 16 * images.numel() * subjects.n_targets * len(settings.balls)
+    size = min(min(affordable, _GRADIENTS) // each, _BYTES // (images.nbytes + kept), _IMAGES)
     return max(1, int(size))
-
-
-def gradients_per_image(settings: Settings, n_targets: int) -> int:
-    """Return the most gradients that a picture takes; a race or a tolerance may spend fewer."""
-    return settings.gradients_of_row * n_targets * len(settings.balls)

@@ -19,19 +19,20 @@ from ..engine.engine import Engine
 from ..engine.trials import pass_seconds
 from ..errors import CleverError
 from ..estimators.subjects import Subjects, all_logits
-from ..inputs.batch import Batch, check_batch, check_device_batch
+from ..estimators.table import settled
+from ..inputs.batch import Batch, check_batch, check_candidates, check_device_batch
 from ..inputs.settings import Settings
 from ..kernels.balls import as_layout
 from ..models.loading import LoadedModel
 from ..progress import Progress
+from ..results.brackets import with_deciding_points
 from ..results.result import CleverResult, make_table
 from ..scoring import score_batch
+from .candidates import Candidates
 from .outcome import NothingScoredError
 
 #: Pictures that are loaded at a time, in search of one that can be read.
 _SEARCHED = 16
-#: Ranks of classes, the predicted one first, whose targets are scored where none are named.
-_RANKS = 10
 #: Of a pass that tells the speed: points at first, and targets, at most; seconds at least.
 _TRIED, _ENOUGH = 8, 0.1
 
@@ -48,6 +49,7 @@ class Scorer:
         prepare: As for `clever_score`.
         threads: Of the CPU, where a number was asked for: a run that goes on uses those that it
             began with, since they share out sums.
+        candidates: Points that a search looks at too; checked when the first picture is read.
     """
 
     model: LoadedModel
@@ -56,6 +58,7 @@ class Scorer:
     dtype: torch.dtype | None = None
     prepare: str | Sequence[str] = "auto"
     threads: int | None = None
+    candidates: Candidates | None = None
 
     @cached_property
     def engine(self) -> Engine:
@@ -70,7 +73,7 @@ class Scorer:
 
         Raises:
             NothingScoredError: there is none.
-            CleverError: the model does not take it.
+            CleverError: the model does not take it, or candidates do not suit the pictures.
         """
         channels = self.model.preprocessing.channels
         if source.kind != "array" and channels not in (None, 1, 3):
@@ -84,7 +87,9 @@ class Scorer:
             records = [source[n] for n in range(start, min(start + _SEARCHED, len(source)))]
             for loaded in loader.submit(records).result():
                 if loaded.pixels is not None:
-                    return self.batch([loaded], labels=False)
+                    first = self.batch([loaded], labels=False)
+                    self._check_candidates(source, first)
+                    return first
                 why = why or loaded.error
         assert why is not None
         raise NothingScoredError(
@@ -93,10 +98,15 @@ class Scorer:
             "check --images and the place where they are stored",
         )
 
+    def _check_candidates(self, source: ImageSource, first: Batch) -> None:
+        if self.candidates is not None:
+            self.candidates.check(source, tuple(first.images.shape[1:]), self.settings.clip)
+            self.settings = replace(self.settings, candidates=self.candidates.most)
+
     def look(self, first: Batch) -> Subjects:
         """Check the model, and the settings against it, by one picture.
 
-        Targets that were left open are those of the ranks 2 to 10, or all of fewer classes.
+        The settings become those that are meant for the model's classes.
 
         Raises:
             CleverError: the model cannot be scored, or a setting does not suit it.
@@ -113,12 +123,10 @@ class Scorer:
             # As if it were misclassified: a target that is its class concerns this picture alone.
             logits = all_logits(self.engine, first)
             n_classes = logits.shape[1]
-            if self.settings.targets is None:
-                targets = "all" if n_classes <= _RANKS else f"top-{_RANKS}"
-                self.settings = replace(self.settings, targets=targets)
+            settings = self.settings = settled(self.settings, n_classes)
             wrong = (logits.argmax(axis=1) + 1) % n_classes
             other = replace(first, labels=wrong)
-            return Subjects(self.engine, other, self.settings.targets, self.settings.seed)
+            return Subjects(self.engine, other, settings.targets, settings.seed, logits=logits)
 
     def choose(self, subjects: Subjects, n_gradients: int) -> Choice:
         """Find the fastest way to make the passes of so many gradients, by trials."""
@@ -157,12 +165,17 @@ class Scorer:
         )
 
     def _score(self, loaded: Sequence[Loaded], progress: Progress) -> CleverResult:
-        """Score pictures of which all are labelled or none."""
+        """Score pictures of which all are labelled or none, and have as many candidates."""
         batch = self.batch(loaded)
+        if self.candidates is not None and self.candidates.count(loaded[0].record):
+            points = np.stack([self.candidates.of(each.record) for each in loaded])
+            batch = replace(batch, candidates=check_candidates(points, batch.images))
         with warnings.catch_warnings():
             # What an interrupted call keeps is of no use here: a piece is whole or it is not.
             warnings.filterwarnings("ignore", message="interrupted")
             result = score_batch(self.engine, batch, self.settings, progress, self.model.name)
+        if self.settings.keep_witness:
+            result = with_deciding_points(result)
         names = {each.record.image_id: each.record.name for each in loaded}
         result.table["image"] = [names[u] for u in result.table["image_id"]]
         return result
@@ -188,7 +201,11 @@ class Scorer:
         bad = [
             self._error_row(each.record, each.error) for each in loaded if each.error is not None
         ]
-        parts = self._score_or_error(good, progress)
+        alike: dict[int, list[Loaded]] = {}
+        for each in good:
+            count = 0 if self.candidates is None else self.candidates.count(each.record)
+            alike.setdefault(count, []).append(each)
+        parts = [part for some in alike.values() for part in self._score_or_error(some, progress)]
         if not all(part.metadata.get("complete", True) for part in parts):
             raise KeyboardInterrupt
         result = CleverResult.concatenate(parts + bad)

@@ -261,6 +261,41 @@ MoveArguments move_arguments(Tensor& out, const Tensor& bases,
   return args;
 }
 
+StepArguments step_arguments(Tensor& out, const Tensor& points, const Tensor& gradients,
+                             const Tensor& centers, const Tensor& index, const Tensor& scales,
+                             double p, double low, double high) {
+  constexpr const char* kOp = "step_to_boundary";
+  check_norm(kOp, "p", p);
+  check_clip(kOp, low, high);
+  STD_TORCH_CHECK(out.dim() >= 2, kOp, ": out must be [B, *shape], got ", shape_of(out));
+  check_plain(kOp, "index", index, ScalarType::Long, {out.size(0)});
+  check_plain(kOp, "scales", scales, ScalarType::Double, {out.size(0), kStepColumns});
+  check_same_device(kOp, "index", index, out);
+  check_same_device(kOp, "scales", scales, out);
+  STD_TORCH_CHECK(
+      out.scalar_type() == points.scalar_type() && out.scalar_type() == centers.scalar_type(), kOp,
+      ": out, points and centers must have the same dtype");
+  StepArguments args{};
+  args.dtype = dtype_of(kOp, "out", out);
+  args.gradient_dtype = dtype_of(kOp, "gradients", gradients);
+  args.point = point_layout(kOp, "out", out, 1);
+  check_distinct_rows(kOp, "out", out, args.point.numel);
+  args.points = points_like(kOp, "points", points, out, args.point, "out");
+  args.gradients = points_like(kOp, "gradients", gradients, out, args.point, "out");
+  args.centers = points_like(kOp, "centers", centers, out, args.point, "out");
+  args.batch = out.size(0);
+  STD_TORCH_CHECK(args.points.n == args.batch && args.gradients.n == args.batch, kOp,
+                  ": points and gradients must have a row for each of out (", args.batch, "), got ",
+                  args.points.n, " and ", args.gradients.n);
+  args.out = out.mutable_data_ptr();
+  args.row_stride = out.stride(0);
+  args.index = static_cast<const int64_t*>(index.const_data_ptr());
+  args.scales = static_cast<const double*>(scales.const_data_ptr());
+  args.p = p;
+  args.clip = {low, high};
+  return args;
+}
+
 DistanceArguments distance_arguments(const Tensor& x, const Tensor& centers, const Tensor& index,
                                      double p, Tensor& distances) {
   constexpr const char* kOp = "lp_distances";
@@ -280,6 +315,41 @@ DistanceArguments distance_arguments(const Tensor& x, const Tensor& centers, con
   args.index = static_cast<const int64_t*>(index.const_data_ptr());
   args.p = p;
   args.distances = static_cast<double*>(distances.mutable_data_ptr());
+  return args;
+}
+
+EndsArguments ends_arguments(const Tensor& distance, const Tensor& norm, const Tensor& margin,
+                             const Tensor& row, const Tensor& margin_at_image, const Tensor& rise,
+                             Tensor& lower, Tensor& upper, Tensor& nearest, Tensor& steepest) {
+  constexpr const char* kOp = "bracket_ends";
+  STD_TORCH_CHECK(distance.dim() == 1, kOp, ": distance must be [looks], got ", shape_of(distance));
+  STD_TORCH_CHECK(lower.dim() == 1, kOp, ": lower must be [rows], got ", shape_of(lower));
+  EndsArguments args{};
+  args.looks = distance.size(0);
+  args.rows = lower.size(0);
+  const auto check = [&](const char* name, const Tensor& t, ScalarType type, int64_t count) {
+    check_plain(kOp, name, t, type, {count});
+    check_same_device(kOp, name, t, lower);
+  };
+  const auto floats = [&](const char* name, const Tensor& t, int64_t count) {
+    check(name, t, ScalarType::Double, count);
+    return static_cast<const double*>(t.const_data_ptr());
+  };
+  args.distance = floats("distance", distance, args.looks);
+  args.norm = floats("norm", norm, args.looks);
+  args.margin = floats("margin", margin, args.looks);
+  args.margin_at_image = floats("margin_at_image", margin_at_image, args.rows);
+  args.rise = floats("rise", rise, args.rows);
+  check("row", row, ScalarType::Long, args.looks);
+  check("lower", lower, ScalarType::Double, args.rows);
+  check("upper", upper, ScalarType::Double, args.rows);
+  check("nearest", nearest, ScalarType::Long, args.rows);
+  check("steepest", steepest, ScalarType::Long, args.rows);
+  args.row = static_cast<const int64_t*>(row.const_data_ptr());
+  args.lower = static_cast<double*>(lower.mutable_data_ptr());
+  args.upper = static_cast<double*>(upper.mutable_data_ptr());
+  args.nearest = static_cast<int64_t*>(nearest.mutable_data_ptr());
+  args.steepest = static_cast<int64_t*>(steepest.mutable_data_ptr());
   return args;
 }
 

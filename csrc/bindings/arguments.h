@@ -30,7 +30,15 @@ MoveArguments move_arguments(Tensor& out, const Tensor& bases,
                              const Tensor& rows, const Tensor& scales, double p, double sharpness,
                              int64_t seed, double low, double high);
 
+StepArguments step_arguments(Tensor& out, const Tensor& points, const Tensor& gradients,
+                             const Tensor& centers, const Tensor& index, const Tensor& scales,
+                             double p, double low, double high);
+
 DistanceArguments distance_arguments(const Tensor& x, const Tensor& centers, const Tensor& index,
                                      double p, Tensor& distances);
+
+EndsArguments ends_arguments(const Tensor& distance, const Tensor& norm, const Tensor& margin,
+                             const Tensor& row, const Tensor& margin_at_image, const Tensor& rise,
+                             Tensor& lower, Tensor& upper, Tensor& nearest, Tensor& steepest);
 
 }  // namespace clever

@@ -74,6 +74,20 @@ void move_in_lp_ball(Tensor out, Tensor bases, std::optional<Tensor> directions,
       [&](int64_t begin, int64_t end) { cpu::move_in_lp_ball(args, begin, end); });
 }
 
+void step_to_boundary(Tensor out, Tensor points, Tensor gradients, Tensor centers, Tensor index,
+                      Tensor scales, double p, double low, double high) {
+  const StepArguments args =
+      step_arguments(out, points, gradients, centers, index, scales, p, low, high);
+  for (int64_t lane = 0; lane < args.batch; ++lane) {
+    STD_TORCH_CHECK(args.is_valid(lane), "step_to_boundary: lane ", lane,
+                    " names a center that is not there (of ", args.centers.n,
+                    "), or its share is not within 0 and 1");
+  }
+  torch::stable::parallel_for(
+      0, args.batch, grain(args.point.numel),
+      [&](int64_t begin, int64_t end) { cpu::step_to_boundary(args, begin, end); });
+}
+
 void lp_distances(Tensor x, Tensor centers, Tensor index, double p, Tensor distances) {
   const DistanceArguments args = distance_arguments(x, centers, index, p, distances);
   for (int64_t row = 0; row < args.x.n; ++row) {
@@ -84,6 +98,17 @@ void lp_distances(Tensor x, Tensor centers, Tensor index, double p, Tensor dista
   torch::stable::parallel_for(
       0, args.x.n, grain(args.point.numel),
       [&](int64_t begin, int64_t end) { cpu::lp_distances(args, begin, end); });
+}
+
+void bracket_ends(Tensor distance, Tensor norm, Tensor margin, Tensor row, Tensor margin_at_image,
+                  Tensor rise, Tensor lower, Tensor upper, Tensor nearest, Tensor steepest) {
+  const EndsArguments args = ends_arguments(distance, norm, margin, row, margin_at_image, rise,
+                                            lower, upper, nearest, steepest);
+  for (int64_t look = 0; look < args.looks; ++look) {
+    STD_TORCH_CHECK(args.is_valid(look), "bracket_ends: row names a row that is not there (",
+                    args.rows, " rows)");
+  }
+  cpu::bracket_ends(args);
 }
 
 }  // namespace
@@ -103,7 +128,14 @@ STABLE_TORCH_LIBRARY(clever_ext, m) {
       "Tensor rows, Tensor scales, float p, float sharpness, int seed, float low, float high) "
       "-> ()");
   m.def(
+      "step_to_boundary(Tensor(a!) out, Tensor points, Tensor gradients, Tensor centers, "
+      "Tensor index, Tensor scales, float p, float low, float high) -> ()");
+  m.def(
       "lp_distances(Tensor x, Tensor centers, Tensor index, float p, Tensor(a!) distances) -> ()");
+  m.def(
+      "bracket_ends(Tensor distance, Tensor norm, Tensor margin, Tensor row, "
+      "Tensor margin_at_image, Tensor rise, Tensor(a!) lower, Tensor(b!) upper, "
+      "Tensor(c!) nearest, Tensor(d!) steepest) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(clever_ext, CPU, m) {
@@ -111,5 +143,7 @@ STABLE_TORCH_LIBRARY_IMPL(clever_ext, CPU, m) {
   m.impl("grad_norm_max", TORCH_BOX(&clever::grad_norm_max));
   m.impl("reduce_and_resample", TORCH_BOX(&clever::reduce_and_resample));
   m.impl("move_in_lp_ball", TORCH_BOX(&clever::move_in_lp_ball));
+  m.impl("step_to_boundary", TORCH_BOX(&clever::step_to_boundary));
   m.impl("lp_distances", TORCH_BOX(&clever::lp_distances));
+  m.impl("bracket_ends", TORCH_BOX(&clever::bracket_ends));
 }

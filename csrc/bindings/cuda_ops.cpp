@@ -64,10 +64,25 @@ void move_in_lp_ball(Tensor out, Tensor bases, std::optional<Tensor> directions,
   launch_on(out, [&](void* stream) { cuda::move_in_lp_ball(args, stream); });
 }
 
+void step_to_boundary(Tensor out, Tensor points, Tensor gradients, Tensor centers, Tensor index,
+                      Tensor scales, double p, double low, double high) {
+  const StepArguments args =
+      step_arguments(out, points, gradients, centers, index, scales, p, low, high);
+  if (args.batch == 0) return;
+  launch_on(out, [&](void* stream) { cuda::step_to_boundary(args, stream); });
+}
+
 void lp_distances(Tensor x, Tensor centers, Tensor index, double p, Tensor distances) {
   const DistanceArguments args = distance_arguments(x, centers, index, p, distances);
   if (args.x.n == 0) return;
   launch_on(x, [&](void* stream) { cuda::lp_distances(args, stream); });
+}
+
+void bracket_ends(Tensor distance, Tensor norm, Tensor margin, Tensor row, Tensor margin_at_image,
+                  Tensor rise, Tensor lower, Tensor upper, Tensor nearest, Tensor steepest) {
+  const EndsArguments args = ends_arguments(distance, norm, margin, row, margin_at_image, rise,
+                                            lower, upper, nearest, steepest);
+  launch_on(lower, [&](void* stream) { cuda::bracket_ends(args, stream); });
 }
 
 }  // namespace
@@ -83,5 +98,7 @@ STABLE_TORCH_LIBRARY_IMPL(clever_ext, CUDA, m) {
   m.impl("grad_norm_max", TORCH_BOX(&clever::grad_norm_max));
   m.impl("reduce_and_resample", TORCH_BOX(&clever::reduce_and_resample));
   m.impl("move_in_lp_ball", TORCH_BOX(&clever::move_in_lp_ball));
+  m.impl("step_to_boundary", TORCH_BOX(&clever::step_to_boundary));
   m.impl("lp_distances", TORCH_BOX(&clever::lp_distances));
+  m.impl("bracket_ends", TORCH_BOX(&clever::bracket_ends));
 }

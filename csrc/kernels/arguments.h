@@ -5,6 +5,7 @@
 
 #include "../math/directions.h"
 #include "../math/dtypes.h"
+#include "../math/ends.h"
 
 namespace clever {
 
@@ -168,6 +169,27 @@ struct MoveArguments {
   }
 };
 
+enum StepColumn { kStepMargin, kStepBeyond, kStepShare, kStepColumns };
+
+struct StepArguments {
+  void* out;  // [batch, *shape]; apart from the points, which are read while it is written
+  int64_t batch, row_stride;
+  DType dtype, gradient_dtype;  // of all points but the gradients, and of these
+  PointLayout point;
+  Points points, gradients, centers;  // [batch, *shape] twice, [n_centers, *shape]
+  const int64_t* index;               // [batch], -1: the lane is skipped
+  const double* scales;               // [batch, kStepColumns]
+  double p;
+  Clip clip;
+
+  CLEVER_HD const double* scale(int64_t lane) const { return scales + lane * kStepColumns; }
+  CLEVER_HD bool skips(int64_t lane) const { return index[lane] == -1; }
+  CLEVER_HD bool is_valid(int64_t lane) const {
+    const double share = scale(lane)[kStepShare];
+    return skips(lane) || (centers.has(index[lane]) && share >= 0.0 && share <= 1.0);
+  }
+};
+
 struct DistanceArguments {
   Points x, centers;  // [batch, *shape], [n_centers, *shape]
   DType dtype;
@@ -178,6 +200,26 @@ struct DistanceArguments {
 
   CLEVER_HD bool skips(int64_t row) const { return index[row] == -1; }
   CLEVER_HD bool is_valid(int64_t row) const { return skips(row) || centers.has(index[row]); }
+};
+
+// Looks at points, each of which tells of one row's bracket: several may be of one point.
+struct EndsArguments {
+  const double *distance, *norm, *margin;  // [looks]
+  const int64_t* row;                      // [looks]
+  int64_t looks;
+  const double *margin_at_image, *rise;  // [rows]
+  double *lower, *upper;                 // [rows], folded into
+  int64_t *nearest, *steepest;           // [rows], the look that made an end smaller, or -1
+  int64_t rows;
+
+  CLEVER_HD bool is_valid(int64_t look) const { return row[look] >= 0 && row[look] < rows; }
+  CLEVER_HD double lower_end(int64_t look) const {
+    return clever::lower_end(distance[look], norm[look], margin[look], margin_at_image[row[look]],
+                             rise[row[look]]);
+  }
+  CLEVER_HD double upper_end(int64_t look) const {
+    return clever::upper_end(distance[look], margin[look]);
+  }
 };
 
 }  // namespace clever

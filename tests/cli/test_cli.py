@@ -50,6 +50,12 @@ def score(*arguments):
     return main(["score", "--model", "tiny_net:net", "--images", "pictures", *FEW, *arguments])
 
 
+def plain(*arguments):
+    """Score without any of the options that the paper's estimator has."""
+    tiny = ["--model", "tiny_net:net", "--images", "pictures", "--image-size", "8"]
+    return main(["score", *tiny, *arguments])
+
+
 def test_score_writes_a_run_and_prints_a_table(workplace, capsys):
     arguments = ["--norm", "2", "inf", "--targets", "top-3", "--out", "runs/mine"]
     assert score(*arguments) == 0
@@ -75,7 +81,7 @@ def test_score_writes_a_run_and_prints_a_table(workplace, capsys):
 def test_without_targets_a_network_of_few_classes_has_all(workplace, capsys, command):
     few = [each for each in FEW if each not in ("--targets", "all")]
     pictures = ["--model", "tiny_net:net", "--images", "pictures", "--out", "a"]
-    status = main([command, *pictures, *few])
+    status = main([command, *pictures, *few, "--radius", "2"])
     if command == "check":
         assert "288 gradients for 12 rows" in capsys.readouterr().out  # 3 pictures, 4 targets each
     else:
@@ -168,13 +174,13 @@ def test_ctrl_c_twice_keeps_the_finished_pieces_and_the_same_command_goes_on(mon
 
     with monkeypatch.context() as patched:
         patched.setattr(clever, "sample_maxima", interrupted)
-        assert score("--out", "run", "--targets", "top2") == 130
+        assert score("--out", "run", "--targets", "top2", "--radius", "2") == 130
     assert RunFolder("run").load().table["image"].tolist() == ["p0_0.png"]
     assert main(["status", "run"]) == 0
     said = capsys.readouterr().out
     assert "1 of 3" in said
     assert "the same command goes on" in said
-    assert score("--out", "run", "--targets", "top2") == 0
+    assert score("--out", "run", "--targets", "top2", "--radius", "2") == 0
     assert len(RunFolder("run").load().table) == 3
 
 
@@ -228,7 +234,7 @@ def test_shards_are_merged(capsys):
 
 @pytest.mark.usefixtures("workplace")
 def test_a_dry_run_tells_what_a_run_will_take_and_writes_nothing(capsys):
-    assert score("--out", "run", "--dry-run") == 0
+    assert score("--out", "run", "--dry-run", "--radius", "2") == 0
     said = capsys.readouterr().out
     assert "3 pictures, 12 rows, 288 gradients" in said
     assert "gradients/s" in said
@@ -313,15 +319,17 @@ def test_radii_are_given_found_and_raced_at(workplace, capsys):
     ]
     assert score("--radius", "0.1", "--race", "--out", "race") == 0
     assert RunFolder("race").load().table["p_lowest"].notna().all()
-    assert score("--radius", "auto", "--race", "--out", "neither") == 2
+    assert score("--race", "--out", "auto") == 0
+    assert RunFolder("auto").load().table["p_lowest"].notna().all()
+    assert score("--radius", "0.1,0.2", "--race", "--out", "neither") == 2
     assert "one radius" in capsys.readouterr().err
     assert not Path("neither").exists()
 
 
 @pytest.mark.usefixtures("workplace")
 def test_the_steepest_estimator_and_a_tolerance(capsys):
-    steep = ["--estimator", "steepest", "--max-gradients", "40", "--targets", "top2"]
-    assert score(*steep, "--out", "steep") == 0
+    steep = ["--max-gradients", "40", "--targets", "top2"]
+    assert plain("--radius", "0.5", *steep, "--out", "steep") == 0
     table = RunFolder("steep").load().table
     assert (table["estimator"] == "steepest").all()
     assert (table["n_gradients"] <= 40).all()
@@ -330,3 +338,43 @@ def test_the_steepest_estimator_and_a_tolerance(capsys):
     assert (RunFolder("exact").load().table["estimator"] == "clever-adaptive").all()
     assert score("--tolerance", "0.1", "--race", "--out", "neither") == 2
     assert "another way to spend" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("workplace")
+def test_score_without_more_is_the_bracket():
+    assert plain("--norm", "2", "inf", "--out", "run") == 0
+    settings = json.loads(Path("run/run.json").read_text())["settings"]
+    assert (settings["estimator"], settings["radii"]) == ("steepest", ["auto", "auto"])
+    table = RunFolder("run").load().table
+    assert len(table) == 3 * 4 * 2
+    assert (table["n_gradients"] <= 100).all()
+    assert (table["score"] == table["radius"]).all()
+    assert (table["score"] <= table["nearest_flip"]).all()
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("option", [["--n-batches", "4"], ["--batch-samples", "2"], ["--race"],
+                                    ["--tolerance", "0.2"]])  # fmt: skip
+def test_options_of_the_papers_estimator_choose_it(capsys, option):
+    dry = ["--dry-run", "--targets", "top2", "--out", "run"]
+    assert plain(*option, "--estimator", "steepest", *dry) == 2
+    assert f"{option[0]} with --estimator steepest" in capsys.readouterr().err
+    cheap = ["--n-batches", "2"] if option[0] == "--batch-samples" else ["--batch-samples", "2"]
+    run = ["--targets", "top2", "--out", "run"]
+    most = ["--max-gradients", "80"] if option[0] == "--tolerance" else ["--n-batches", "4"]
+    assert plain(*cheap, *most, *option, *run) == 0
+    assert json.loads(Path("run/run.json").read_text())["settings"]["estimator"] == "clever"
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_run_of_given_radii_goes_on_with_them(capsys):
+    few = ["--targets", "top2", "--out", "run"]
+    assert score("--radius", "2", *few) == 0
+    before = RunFolder("run").load().table["score"].to_numpy()
+    assert score("--radius", "2", "--estimator", "clever", *few) == 0
+    assert "Going on: 3 of 3" in capsys.readouterr().err
+    np.testing.assert_array_equal(RunFolder("run").load().table["score"], before)
+    assert plain(*few) == 2
+    said = capsys.readouterr().err
+    assert "settings.estimator was clever, now it is steepest" in said
+    assert "settings.radii was [2.0], now it is ['auto']" in said

@@ -27,7 +27,7 @@ class Shares(Rows):
         return super().forward(x).softmax(dim=1)
 """
 HOW = ["--image-size", "8", "--workers", "0", "--threads", "1", "--n-batches", "2"]
-HOW += ["--batch-samples", "4", "--targets", "top2", "--prepare", "none"]
+HOW += ["--batch-samples", "4", "--targets", "top2", "--radius", "2", "--prepare", "none"]
 
 
 @pytest.fixture

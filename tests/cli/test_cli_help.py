@@ -1,6 +1,7 @@
 """What commands say of themselves: defaults, choices, required options, and how wide."""
 
 import argparse
+from inspect import signature
 from typing import get_args
 
 import pytest
@@ -21,10 +22,12 @@ from clever_ext.data.numbering import ORDERS
 from clever_ext.data.preprocessing import CropMode, Interpolation
 from clever_ext.engine import preparation
 from clever_ext.estimators import table
+from clever_ext.estimators.bracket.estimator import DEFAULT_GRADIENTS as BRACKET_GRADIENTS
 from clever_ext.estimators.steepest.estimator import DEFAULT_GRADIENTS
 from clever_ext.estimators.tolerance import PAPER_GRADIENTS
-from clever_ext.kernels.balls import DEFAULT_RADII, FLOATS
+from clever_ext.kernels.balls import FLOATS
 from clever_ext.models.loading import BUILT_IN
+from clever_ext.scoring import clever_score
 
 COMMANDS = {command.prog.split()[-1]: command for command in commands_of(_parser())}
 OPTIONS = [
@@ -97,6 +100,9 @@ def test_names_in_the_help_are_those_that_are_known():
     assert tuple(order.choices) == tuple(ORDERS)
     said = " ".join(COMMANDS["score"].format_help().split())
     assert all(f"{name}:" in order.help for name in ORDERS)
-    radii = {"inf" if p == float("inf") else f"norm {p:g}": r for p, r in DEFAULT_RADII.items()}
-    assert all(f"{radius:g} for {norm}" in said for norm, radius in radii.items())
+    assert f"{BRACKET_GRADIENTS} for steepest with --radius auto" in said
     assert f"{DEFAULT_GRADIENTS} for steepest, {PAPER_GRADIENTS} for" in said
+    arguments = signature(clever_score).parameters
+    for option in ("n_batches", "batch_samples"):
+        (action,) = (each for each in COMMANDS["score"]._actions if each.dest == option)
+        assert f"(default: {arguments[option].default})" in action.help

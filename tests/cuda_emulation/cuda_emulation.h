@@ -145,6 +145,13 @@ T atomicMax(T* address, T value) {
   return before;
 }
 
+template <class T>
+T atomicMin(T* address, T value) {
+  const T before = *address;
+  if (value < before) *address = value;
+  return before;
+}
+
 [[noreturn]] inline void __trap(
     const clever::emulation::Place& place = clever::emulation::Place::current()) {
   clever::emulation::fail("__trap()", place);

@@ -91,6 +91,27 @@ def test_the_upper_end_is_a_flip_that_the_model_confirms(seed):
         assert distance == pytest.approx(row.nearest_flip, rel=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_the_lower_end_is_decided_by_a_point_that_the_model_confirms(seed):
+    model = small_convolution(seed)
+    rows = bracket(model, keep_witness=True).table
+    moved = 0
+    for row in rows.itertuples():
+        x0 = IMAGES[row.image_id].double().flatten().numpy()
+        x = torch.from_numpy(row.steepest).float().view(1, 3, 6, 6).requires_grad_()
+        logits = model(x)[0]
+        margin = logits[row.predicted] - logits[row.target]
+        (gradient,) = torch.autograd.grad(margin, x)
+        q, distance = dual_exponent(row.norm), np.linalg.norm(row.steepest - x0, row.norm)
+        slope = np.linalg.norm(gradient.double().flatten().numpy(), q)
+        if distance > 0:
+            slope = max(slope, abs(row.margin - margin.item()) / distance)
+        assert max(distance, row.margin / slope) == pytest.approx(row.score, rel=1e-4)
+        moved += distance > 0
+    assert moved > len(rows) / 2
+    assert all(len(x) == 0 for x in bracket(model, norm=[2]).table["steepest"])
+
+
 def test_rows_depend_on_no_other_row_nor_on_the_batch():
     model = small_convolution()
     whole = bracket(model, device_batch=64, prepare="none").table
@@ -118,13 +139,15 @@ def test_the_budget_is_kept(most):
         assert row.curve[-1] == pytest.approx(row.margin / row.score)
 
 
-def test_without_any_slope_the_default_radius_caps_the_score():
+def test_without_any_slope_the_reach_of_the_data_caps_the_score():
     class Flat(nn.Module):
         def forward(self, x):
             return torch.stack([x.sum(dim=(1, 2, 3)) * 0 + 1, x.sum(dim=(1, 2, 3)) * 0], dim=1)
 
-    rows = bracket(Flat().eval(), norm=[2]).table
-    assert (rows["score"] == cx.default_radius(2)).all()
+    with pytest.warns(cx.CleverWarning, match="4 of 4 scores are but the radius"):
+        rows = bracket(Flat().eval(), norm=[2]).table
+    widths = (IMAGES.amax(dim=(1, 2, 3)) - IMAGES.amin(dim=(1, 2, 3))).double()
+    assert rows["score"].to_numpy() == pytest.approx(widths.numpy() * math.sqrt(108))
     assert rows["capped"].all()
     assert rows["flags"].str.contains("zero-gradient").all()
 

@@ -28,7 +28,7 @@ def images(n=4):
 
 def race(model, x, **changes):
     given = {"norm": [2, math.inf], "radius": {2: 3, math.inf: 1}, "n_batches": 40,
-             "batch_samples": 8, "race": True, **EXACT}  # fmt: skip
+             "batch_samples": 8, "race": True, "targets": "all", **EXACT}  # fmt: skip
     return cx.clever_score(model, x, **(given | changes))
 
 
@@ -155,7 +155,46 @@ def test_a_race_is_saved_fitted_again_and_not_refined(tmp_path):
         cx.refine(result, model, x, 80)
 
 
-@pytest.mark.parametrize("radius", ["auto", [0.1, 0.2], {2: "auto", math.inf: 0.1}])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("radius", [None, {2: "auto", math.inf: 0.5}])
+@pytest.mark.parametrize("n_classes", [3, 10])
+def test_a_race_at_radii_that_are_found_gives_what_all_targets_give(seed, radius, n_classes):
+    model, x = network(seed, n_classes), images()
+    ours, full = race(model, x, radius=radius), race(model, x, radius=radius, race=False)
+    for a, b in zip(ours.smallest(), full.smallest(), strict=True):
+        assert a["target"] == b["target"]
+        assert a["score"] == pytest.approx(b["score"], rel=5e-3)
+        assert not a["capped"]
+    of_ball = ours.table.groupby(["image_id", "norm"])
+    assert (of_ball["radius"].nunique() == 1).all()  # all race in one ball
+    n_targets = n_classes - 1
+    assert (of_ball["n_gradients"].sum() <= n_targets * (2 * 40 * 8 + 1)).all()
+    assert (ours.table["score"] <= ours.table["radius"]).all()
+    if n_classes == 10:
+        assert 2 * ours.table["n_gradients"].sum() < full.table["n_gradients"].sum()
+
+
+def test_a_race_moves_to_the_ball_of_a_steeper_target():
+    class Steep(nn.Module):
+        """The nearest target at the image is linear; another one gets steep a little away."""
+
+        def forward(self, x):
+            first = x[:, 0]
+            bend = 60 * torch.relu(first.abs() - 0.05)
+            zero = torch.zeros_like(first)
+            return torch.stack([1 + zero, first, bend - first], dim=1)
+
+    x = torch.zeros(1, 3, dtype=torch.float64)
+    given = {"radius": None, "n_batches": 60, "batch_samples": 64, "norm": 2}
+    ours, full = (race(Steep().eval(), x, race=each, **given) for each in (True, False))
+    (a,), (b,) = ours.smallest(), full.smallest()
+    assert a["target"] == b["target"] == 2
+    assert a["score"] == pytest.approx(b["score"], rel=0.02)
+    assert ours.table["radius"].nunique() == 1
+    assert ours.table["n_gradients"].sum() <= 2 * (2 * 60 * 64 + 1)
+
+
+@pytest.mark.parametrize("radius", [[0.1, 0.2], {2: "auto", math.inf: [0.1, 0.2]}])
 def test_a_race_takes_one_radius(radius):
     progress = []
     with pytest.raises(cx.CleverError, match="one radius"):

@@ -10,7 +10,7 @@ from known_classifiers import Quadratic, linear
 from torch import nn
 
 import clever_ext as cx
-from clever_ext.kernels.balls import default_radius, dual_exponent
+from clever_ext.kernels.balls import dual_exponent
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -188,14 +188,26 @@ def test_a_margin_of_0_scores_0():
         n_batches=8,
         batch_samples=4,
     ).table.iloc[0]
-    assert (row["score"], row["radius"], row["capped"]) == (0.0, default_radius(2), False)
+    assert (row["score"], row["capped"]) == (0.0, False)
+    assert row["radius"] > 0
 
 
-def test_where_no_gradient_is_seen_the_default_radius_caps():
-    row = cx.clever_score(
-        Odd(1.0, 1.0, 100.0).eval(), torch.zeros(1, 3), radius="auto", n_batches=8, batch_samples=4
-    ).table.iloc[0]
-    assert (row["score"], row["radius"], row["capped"]) == (2.0, 2.0, True)
+@pytest.mark.parametrize(
+    ("clip", "low", "high", "width"),
+    [((0, 1), 0.2, 0.7, 0.8), (None, 0.2, 0.7, 0.5), ((-5, 300), 20.0, 90.0, 280.0)],
+)
+@pytest.mark.parametrize("more", [{}, {"tolerance": 0.1}, {"race": True}])
+def test_where_no_gradient_is_seen_the_reach_of_the_data_caps(clip, low, high, width, more):
+    x = torch.tensor([[low, high, high]])
+    with pytest.warns(cx.CleverWarning, match="4 of 4 scores are but the radius"):
+        result = cx.clever_score(
+            Odd(1.0, 1.0, 1e4).eval(), x, norm=[1, 2, 3, math.inf], n_batches=8, batch_samples=4,
+            clip=clip, **more,
+        )  # fmt: skip
+    for row in result.table.itertuples():
+        assert row.radius == pytest.approx(width * 3 ** (1 / row.norm))
+        assert (row.score, row.capped) == (row.radius, True)
+        assert "zero-gradient" in row.flags
 
 
 def test_a_first_radius_that_overflows_is_left():
@@ -232,15 +244,55 @@ def test_misclassified_images_among_found_radii():
     assert result.scores[2][1] == 0
 
 
-def test_a_result_of_found_radii_is_saved_fitted_again_and_not_refined(tmp_path):
+def test_a_result_of_found_radii_is_saved_and_fitted_again(tmp_path):
     model, x = network(), images()
     result = cx.clever_score(model, x, radius="auto", targets="top2", n_batches=10, batch_samples=8)
     result.save(tmp_path / "x.parquet")
     loaded = cx.CleverResult.load(tmp_path / "x.parquet")
     pd.testing.assert_frame_equal(loaded.table, result.table)
     pd.testing.assert_frame_equal(cx.refit(loaded).table, result.table)
-    with pytest.raises(cx.CleverError, match="auto"):
-        cx.refine(result, model, x, 20)
+
+
+def test_without_a_radius_it_is_found():
+    model, x = network(), images()
+    common = {"targets": "top2", "n_batches": 10, "batch_samples": 8, "norm": [1, 2]}
+    found = cx.clever_score(model, x, radius="auto", **common)
+    for given in (None, {1: None, 2: "auto"}):
+        pd.testing.assert_frame_equal(
+            cx.clever_score(model, x, radius=given, **common).table, found.table
+        )
+    assert found.metadata["settings"]["radii"] == ["auto", "auto"]
+
+
+@pytest.mark.parametrize("radius", [None, {1: None, 2: [0.1, 0.4]}])
+def test_found_radii_are_refined_where_they_are(radius):
+    model, x = network(), images()
+    labels = model(x).argmax(dim=1).numpy()
+    labels[1] = (labels[1] + 1) % 4
+    common = {"norm": [1, 2], "batch_samples": 8, "labels": labels, **EXACT}
+    few = cx.clever_score(model, x, n_batches=10, radius=radius, **common)
+    counts = []
+    more = cx.refine(few, model, x, 24, progress=lambda *done: counts.append(done))
+    scored = few.table["status"] != "misclassified"
+    pd.testing.assert_series_equal(more.table["radius"], few.table["radius"])
+    added = more.table["n_gradients"] - few.table["n_gradients"]
+    assert (added == np.where(scored, 14 * 8, 0)).all()
+    assert counts[-1] == (added.sum(), added.sum())
+    for before, after in zip(few.table["maxima"], more.table["maxima"], strict=True):
+        np.testing.assert_array_equal(before, after[: len(before)])
+    assert not more.table["capped"][scored & (more.table["norm"] == 1)].any()
+    assert more.metadata["settings"] == few.metadata["settings"] | {"n_batches": 24}
+    row = more.table[scored].iloc[0]
+    same = cx.clever_score(
+        model, x[:1], radius=row["radius"], n_batches=24, targets=int(row["target"]),
+        **common | {"norm": row["norm"], "labels": None},
+    ).table.iloc[0]  # fmt: skip
+    np.testing.assert_allclose(row["maxima"], same["maxima"], rtol=1e-9)
+    assert row["score"] == pytest.approx(same["score"], rel=1e-6)
+    exact = cx.refine(few, model, x, tolerance=0.2, max_gradients=1600)
+    pd.testing.assert_series_equal(exact.table["radius"], few.table["radius"])
+    assert (exact.table["n_gradients"] >= few.table["n_gradients"]).all()
+    assert (exact.table["n_gradients"] <= 1600).all()
 
 
 def test_progress_ends_at_what_was_spent():

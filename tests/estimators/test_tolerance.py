@@ -109,8 +109,50 @@ def test_a_fixed_result_can_be_refined_by_tolerance():
         np.testing.assert_array_equal(before, after[:10])
 
 
-def test_it_survives_a_file_and_a_refit(tmp_path):
-    result = score(network())
+@pytest.mark.parametrize("radius", [None, {2: "auto", math.inf: 0.1}])
+def test_radii_are_found_within_the_budget(radius):
+    model, seen = network(), []
+    result = score(model, radius=radius, progress=lambda *done: seen.append(done))
+    table = result.table
+    found = (table["norm"] == 2) | (radius is None)
+    assert (table["n_gradients"] <= 3200).all()
+    assert seen[-1][0] == table["n_gradients"].sum()
+    assert not table["capped"][found].any()
+    np.testing.assert_allclose(table["score"][found], table["radius"][found], rtol=0.1)
+    width = (table["score_high"] - table["score_low"]) / (2 * table["score"])
+    exact = ~table["flags"].str.contains("stopped-at-limit")
+    assert exact.any()
+    assert (width[exact] <= 0.05).all()
+    row = table.iloc[0]
+    same = score(
+        model, IMAGES[:1], norm=2, radius=row["radius"], targets=int(row["target"])
+    ).table.iloc[0]
+    both = min(len(row["maxima"]), len(same["maxima"]))
+    np.testing.assert_allclose(row["maxima"][:both], same["maxima"][:both], rtol=1e-5)
+
+
+@pytest.mark.parametrize("looks", [8, 9, 12, 20])
+def test_a_small_budget_is_kept_with_radii_to_find(looks):
+    table = score(network(), radius=None, tolerance=0.001, max_gradients=16 * looks).table
+    assert (table["n_gradients"] <= 16 * looks).all()
+    assert (table["n_batches"] >= looks // 2).all()
+    assert (table["flags"].str.contains("stopped-at-limit")).all()
+
+
+def test_refining_keeps_radii_that_were_found():
+    model = network()
+    few = score(model, radius=None, max_gradients=16 * 40)
+    more = cx.refine(few, model, IMAGES, tolerance=0.02, max_gradients=3200)
+    np.testing.assert_array_equal(more.table["radius"], few.table["radius"])
+    assert (more.table["n_gradients"] >= few.table["n_gradients"]).all()
+    assert (more.table["n_gradients"] <= 3200).all()
+    for before, after in zip(few.table["maxima"], more.table["maxima"], strict=True):
+        np.testing.assert_array_equal(before, after[: len(before)])
+
+
+@pytest.mark.parametrize("radius", [0.5, None])
+def test_it_survives_a_file_and_a_refit(tmp_path, radius):
+    result = score(network(), radius=radius)
     result.save(tmp_path / "x.parquet")
     again = cx.refit(cx.CleverResult.load(tmp_path / "x.parquet"))
     for name in ("score", "score_low", "score_high"):
@@ -125,7 +167,6 @@ def test_it_survives_a_file_and_a_refit(tmp_path):
         ({"confidence": 95}, "confidence=95 is no share"),
         ({"max_gradients": 100}, "max_gradients=100 is out of range"),
         ({"race": True}, "another way to spend"),
-        ({"radius": "auto"}, "another way to spend"),
         ({"estimator": "steepest"}, "another way to spend"),
     ],
 )

@@ -146,26 +146,26 @@ def test_rounding_at_the_ends_of_the_clip_is_let_be(dtype):
     check_batch(back, None, None, model().to(dtype), None, dtype, settings)
 
 
-def told(images, **settings):
-    result = cx.clever_score(model(), images, **FEW | settings)
-    return [each["topic"] for each in result.metadata["warnings"] if "reach from" in each["said"]]
+@pytest.mark.parametrize("p", [1, 2, math.inf])
+def test_scores_without_a_radius_are_in_the_units_of_the_images(p):
+    class Divided(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = model()
 
+        def forward(self, x):
+            return self.inner(x / 256)
 
-@pytest.mark.filterwarnings("ignore::clever_ext.findings.CleverWarning")
-def test_images_far_from_pixels_and_the_default_radius_are_doubted():
-    bytes_ = IMAGES * 255
-    assert told(bytes_) == ["units"]
-    assert told(bytes_, clip=(0, 255)) == ["units"]
-    assert told(bytes_, norm=[1, math.inf]) == ["units"]
-    assert told(-bytes_) == ["units"]
-    assert told(bytes_, radius=500) == []
-    assert told(bytes_, norm=[1, 2], radius={1: 1e4, 2: 500}) == []
-    assert told(IMAGES) == told((IMAGES - 0.5) / 0.2) == told(IMAGES * 2 - 1) == []
+    found = cx.clever_score(model(), IMAGES, norm=p, clip=(0, 1), **FEW)
+    bytes_ = cx.clever_score(Divided().eval(), IMAGES * 256, norm=p, clip=(0, 256), **FEW)
+    np.testing.assert_allclose(bytes_.scores[p], 256 * found.scores[p], rtol=1e-4)
+    assert bytes_.metadata["warnings"] == found.metadata["warnings"] == []
 
 
 def test_a_doubt_is_said_before_the_first_gradient():
     def gradients_come_later(done, _):
         assert done == 0 or len(heard) == 1
 
-    with pytest.warns(UserWarning, match="reach from .* suits pixels") as heard:
-        cx.clever_score(model(), IMAGES * 255, progress=gradients_come_later, **FEW)
+    shares = nn.Sequential(model(), nn.Softmax(dim=1)).eval()
+    with pytest.warns(UserWarning, match="probabilities") as heard:
+        cx.clever_score(shares, IMAGES, progress=gradients_come_later, **FEW)

@@ -13,7 +13,7 @@ from clever_ext.classifier.oracle import model_placement
 from clever_ext.errors import CleverError
 
 X = torch.rand(3, 12, generator=torch.Generator().manual_seed(1))
-FEW = {"n_batches": 4, "batch_samples": 4, "prepare": "none"}
+FEW = {"n_batches": 4, "batch_samples": 4, "radius": 2, "prepare": "none"}
 POINTS = torch.rand(3, 2, 12)
 SEARCH = {"estimator": "steepest", "max_gradients": 16}
 

@@ -20,6 +20,9 @@ def resolve(targets, logits=LOGITS, seed=0, ids=IDS):
         ("top2", [[2], [2]]),
         ("top-2", [[2], [2]]),
         ("top-4", [[2, 0, 3], [2, 3, 1]]),
+        (None, [[0, 2, 3], [1, 2, 3]]),
+        ("near-2", [[2, 0], [2, 3]]),  # by margin, until gradients are known
+        ("near3", [[2, 0, 3], [2, 3, 1]]),
         ("least-likely", [[3], [1]]),
         (3, [[3], [3]]),
         ([2], [[2], [2]]),
@@ -69,6 +72,8 @@ def test_as_many_targets_as_images_have_two_meanings(kind):
         ("top-1", "unknown"),
         ("top-5", "K from 2 to 4"),
         ("nearest", "unknown"),
+        ("near-0", "unknown"),
+        ("near-4", '"near-K" with K up to 3'),
         (4, "target 4 is out of range"),
         (-1, "target -1 is out of range"),
         ([[2, 3]] * 3, r"shape \[3, 2\] do not fit 2 images"),

@@ -11,7 +11,7 @@ import math
 import pytest
 import torch
 from conftest import Backend, needs_emulation
-from op_arguments import DTYPES, dtypes, laid_out, points, start
+from op_arguments import DTYPES, boundary_steps, dtypes, ends, laid_out, points, start
 from torch import Tensor
 
 CPU = torch.ops.clever_ext
@@ -171,6 +171,32 @@ def test_moves_are_those_of_the_cpu(
         torch.testing.assert_close(on_device[3].cpu(), distances[0], rtol=1e-6, atol=0)
 
 
+@dtypes
+@pytest.mark.parametrize("p", EXPONENTS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_steps_to_boundaries_as_on_the_cpu(
+    cuda_half: Backend, shape: list[int], p: float, dtype: torch.dtype
+) -> None:
+    step = boundary_steps(shape, dtype, layouts(shape)[-1], p=p, low=-1.1, high=1.2)
+    expected = step.out.clone()
+    CPU.step_to_boundary(expected, *step.arguments()[1:])
+    ours = step.copied(cuda_half.device)
+    cuda_half.ops.step_to_boundary(*ours)
+    torch.testing.assert_close(ours[0].cpu(), expected, rtol=0, atol=one_ulp(dtype))
+
+
+@pytest.mark.parametrize(("looks", "rows"), [(0, 4), (40, 3), (1100, 600)])
+def test_ends_are_those_of_the_cpu(cuda_half: Backend, looks: int, rows: int) -> None:
+    for steps in (None, 5):  # five different numbers: many looks give the same ends
+        some = ends(looks, rows, steps=steps)
+        some.margin[::7], some.norm[1::11], some.distance[2::13] = math.nan, -math.nan, math.inf
+        expected, ours = some.copied("cpu"), some.copied(cuda_half.device)
+        CPU.bracket_ends(*expected)
+        cuda_half.ops.bracket_ends(*ours)
+        for our, cpu in zip(ours, expected, strict=True):
+            torch.testing.assert_close(our.cpu(), cpu, rtol=0, atol=0, equal_nan=True)
+
+
 def test_runs_repeat_to_the_bit(cuda_half: Backend) -> None:
     """Blocks and threads come in another order each time."""
     grads = points((1, 8, 5000)).to(cuda_half.device)
@@ -217,3 +243,16 @@ def test_a_missing_point_stops_the_kernel(cuda_half: Backend, column: int, value
     index, distances = torch.tensor([3]), torch.zeros(1, dtype=torch.float64)
     with pytest.raises(RuntimeError, match="__trap"):
         cuda_half.ops.lp_distances(x[:1], x, index, 2.0, distances)
+    scales = torch.ones(1, 3, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="__trap"):
+        cuda_half.ops.step_to_boundary(x[:1], x[:1], x[:1], x, index, scales, 2.0, 0.0, 1.0)
+
+
+@needs_emulation
+@pytest.mark.parametrize("cuda_half", ["emulated"], indirect=True)
+@pytest.mark.parametrize("row", [2, -1, 2**62])
+def test_a_missing_row_stops_the_kernel(cuda_half: Backend, row: int) -> None:
+    some = ends(3, 2)
+    some.row[1] = row
+    with pytest.raises(RuntimeError, match="__trap"):
+        cuda_half.ops.bracket_ends(*some.arguments())

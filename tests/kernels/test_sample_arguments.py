@@ -9,14 +9,16 @@ from op_arguments import DTYPES, INF
 
 from clever_ext.errors import CleverError
 from clever_ext.kernels.balls import (
+    AUTO,
     as_points,
     check_clip,
     check_integer,
     check_norm,
+    check_radii,
     check_radius,
-    default_radius,
     dual_exponent,
     sample_lp_ball,
+    trial_radius,
 )
 
 
@@ -64,12 +66,13 @@ def test_as_points_copies_only_what_it_must():
     assert torch.equal(as_points(turned, 1), turned)
 
 
-def test_default_radii():
-    assert (default_radius(1), default_radius(2), default_radius(INF)) == (40.0, 2.0, 0.01)
+def test_trial_radii():
+    radii = [trial_radius(p) for p in (1, 2, INF)]
+    assert radii == pytest.approx([40.0, 2.0, 0.01])
     # log R is linear in 1/p: p = 4 is halfway between 2 and inf, p = 4/3 between 1 and 2.
-    assert default_radius(4) == pytest.approx(math.sqrt(2.0 * 0.01))
-    assert default_radius(4 / 3) == pytest.approx(math.sqrt(40.0 * 2.0))
-    radii = [default_radius(p) for p in (1, 1.01, 1.5, 2, 3, 10, 1e6, INF)]
+    assert trial_radius(4) == pytest.approx(math.sqrt(2.0 * 0.01))
+    assert trial_radius(4 / 3) == pytest.approx(math.sqrt(40.0 * 2.0))
+    radii = [trial_radius(p) for p in (1, 1.01, 1.5, 2, 3, 10, 1e6, INF)]
     assert radii == sorted(radii, reverse=True)
 
 
@@ -82,7 +85,8 @@ def test_dual_exponents():
 def test_radius_by_norm():
     assert check_radius({1: 3, INF: 0.1}, 1.0) == 3.0
     assert check_radius({1: 3, INF: 0.1}, INF) == 0.1
-    assert check_radius(None, 2.0) == default_radius(2.0)
+    assert check_radii(None, 2.0) == check_radii({2.0: None}, 2.0) == check_radii("auto", 2.0)
+    assert check_radii(None, 2.0) == AUTO
     assert check_radius(torch.tensor(0.5), 2.0) == 0.5
     assert check_clip(None) == (-INF, INF)
     assert check_clip([0, 1]) == (0.0, 1.0)
@@ -96,7 +100,7 @@ NO_NORM = (
 )
 NO_RADIUS = (
     "radius={} is no radius. Expected: a positive number up to 1e+30, in the units of the images. "
-    "Fix: leave it out for the default of norm 2, 2."
+    "Fix: give such a number, or leave it out."
 )
 NO_CLIP = "clip={} is no range. Expected: (low, high) with low < high. Fix: give e.g. (0, 1)."
 NO_CENTER = (

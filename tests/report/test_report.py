@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from reported import BROKEN, HOSTILE, make_pictures, make_run
+from scored_runs import bracketed
 from scored_runs import run as scored
 from small_run import SmallRun
 
@@ -19,6 +20,7 @@ from clever_ext import CleverError, CleverResult
 from clever_ext.cli import main
 from clever_ext.report.compared import compared
 from clever_ext.report.figures import rounded
+from clever_ext.report.flips import _factor
 from clever_ext.report.page import MOST_ROWS, MOST_THUMBNAILS
 from clever_ext.report.reading import read_runs
 from clever_ext.report.selection import pick_images
@@ -112,7 +114,7 @@ def test_json_is_strict_and_holds_all_but_maxima(place, run):
     assert first["metadata"]["settings"]["norms"] == ["2", "inf"]
     assert first["summary"]["norms"][0]["norm"] == 2.0
     assert len(first["rows"]) == len(run.table)
-    assert set(first["rows"][0]) == set(COLUMNS) - {"maxima", "witness"}
+    assert set(first["rows"][0]) == set(COLUMNS) - {"maxima", "witness", "steepest"}
     assert {row["norm"] for row in first["rows"]} == {2.0, "inf", None}
     assert first["rows"][-1]["score"] is None
     assert {pair["norm"] for pair in report["comparison"]["pairs"]} == {"2", "inf"}
@@ -188,6 +190,90 @@ def test_the_steepest_estimator_shows_its_search(place, tmp_path):
         assert search["gradients"] == sorted(search["gradients"])
         assert search["steepest"] == sorted(search["steepest"])
     assert data["runs"] == ["digits-0 (steepest)", "digits-0 (clever)"]
+
+
+def test_brackets_show_both_ends_and_their_nearest_flips(place, tmp_path):
+    result = make_run(
+        place / "pictures", 0, 4, estimator="steepest", radius="auto", max_gradients=40,
+        keep_witness=True, targets="top-3",
+    )  # fmt: skip
+    result.save(tmp_path / "run.parquet")
+    cx.write_report(tmp_path / "run.parquet", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    data = data_of(page)
+    for own in data["norms"]:
+        (series,) = own["series"]
+        assert len(series["eps"]) == len(series["share"]) == len(series["upper"])
+        assert all(u >= s for s, u in zip(series["share"], series["upper"], strict=True))
+        assert series["upper"][-1] == 0
+    decides = result.decisive().reset_index(drop=True)
+    drawn = [row.get("flip") for row in data["rows"]]
+    for row, flip in zip(decides.itertuples(), drawn, strict=True):
+        if row.status in ("error", "misclassified"):
+            assert flip is None
+            continue
+        mine = result.table[
+            (result.table["image_id"] == row.image_id) & (result.table["norm"] == row.norm)
+        ]
+        nearest = mine.loc[mine["nearest_flip"].idxmin()]  # which may be another target's
+        assert flip["distance"] == f"{nearest['nearest_flip']:.4g}"
+        assert flip["target"] == f"digit {nearest['target']}"
+        assert flip["predicted"] == f"digit {row.predicted}"
+        assert float(flip["factor"]) > 0
+        assert {"picture", "flip", "difference"} <= set(flip)
+        said = dict(next(r["facts"] for r in data["rows"] if r.get("flip") is flip))
+        assert said["upper end"] == flip["distance"]
+    assert sum(flip is not None for flip in drawn) >= 6
+    assert "upper end, median" in page
+    cx.write_report(tmp_path / "run.parquet", tmp_path / "plain.html", images=False)
+    assert not any("flip" in row for row in data_of((tmp_path / "plain.html").read_text())["rows"])
+    cx.write_report(tmp_path / "run.parquet", tmp_path / "run.md", format="md")
+    assert "| lower end | upper end |" in (tmp_path / "run.md").read_text()
+    cx.write_report(tmp_path / "run.parquet", tmp_path / "run.json", format="json")
+    run = json.loads((tmp_path / "run.json").read_text())["runs"][0]
+    assert not {"witness", "steepest"} & set(run["rows"][0])
+    assert run["summary"]["norms"][0]["no_flip"] == 0
+
+
+def test_a_flip_whose_picture_is_gone_stands_alone(place, tmp_path):
+    result = make_run(
+        place / "pictures", 0, 4, estimator="steepest", radius="auto", max_gradients=40,
+        keep_witness=True,
+    )  # fmt: skip
+    metadata = {name: value for name, value in result.metadata.items() if name != "data"}
+    cx.write_report(CleverResult(result.table, metadata), tmp_path / "report.html")
+    flips = [
+        row["flip"]
+        for row in data_of((tmp_path / "report.html").read_text())["rows"]
+        if "flip" in row
+    ]
+    assert flips
+    assert all("flip" in flip and "difference" not in flip for flip in flips)
+
+
+def test_brackets_stand_beside_runs_of_other_estimators(tmp_path):
+    lower = np.linspace(0.1, 1, 12)
+    capped = lower > 0.5
+    runs = [bracketed(lower, 2 * lower, "net", capped=capped), scored(lower * 1.1, "net")]
+    cx.write_report(runs, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    first, second = data_of(page)["norms"][0]["series"]
+    assert "upper" in first
+    assert "upper" not in second
+    assert "score (95 %), lower end" in page
+    assert "No slope was found there" in page
+    assert "It was too small" not in page
+    assert page.count("(no slope)") == 7
+    cx.write_report(runs, tmp_path / "report.md", format="md")
+    assert "upper end, median" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("largest", [1e-7, 0.003, 0.2, 0.25, 0.5, 1.0])
+def test_a_difference_is_amplified_by_a_round_factor_that_fits(largest):
+    factor = _factor(largest)
+    assert factor * largest <= 0.5 * (1 + 1e-9)
+    assert factor * largest > 0.5 / 2.51
+    assert f"{factor:.0e}"[0] in "125"
 
 
 def test_runs_are_named_apart(place, run):

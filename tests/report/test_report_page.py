@@ -62,6 +62,25 @@ def page(tmp_path_factory) -> Path:
     return folder / "report.html"
 
 
+#: Runs of brackets that kept their nearest flips.
+BRACKETS = {"radius": "auto", "estimator": "steepest", "keep_witness": True, "max_gradients": 40}
+
+
+@pytest.fixture(scope="module")
+def page_of_brackets(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("brackets")
+    make_pictures(folder / "pictures")
+    runs = [make_run(folder / "pictures", seed, most=8, **BRACKETS) for seed in (0, 1)]
+    table = runs[0].table  # of one picture no flip was found
+    lost = table["image"].str.contains("mnist_03")
+    table.loc[lost, "nearest_flip"] = float("inf")
+    table["witness"] = [
+        x[:0] if gone else x for x, gone in zip(table["witness"], lost, strict=True)
+    ]
+    cx.write_report(runs, folder / "report.html")
+    return folder / "report.html"
+
+
 @pytest.fixture
 def shown(browser, page):
     """The page at 1280 pixels in light mode, loaded anew."""
@@ -234,6 +253,52 @@ def test_it_can_be_read(browser, page, width, scheme):
         if head.is_displayed()
     ]
     assert {"picture", "norm", "score", "status"} <= set(heads)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_brackets_can_be_read(browser, page_of_brackets, width, scheme):
+    shown = show(browser, page_of_brackets, width, scheme)
+    band, dashed, line = (
+        find(shown, f".drawing svg g[aria-label='{mark}'] path")
+        for mark in ("area", "line", "line")
+    )
+    assert len(band) == 4  # of two runs in two norms
+    assert len(dashed) == len(line) == 8
+    assert "dashed: upper ends" in find(shown, ".drawing")[0].text
+    rows = [row for row in find(shown, "#table tbody tr") if "mnist_02" in row.text]
+    shown.execute_script("arguments[0].click()", rows[0].find_element("css selector", ".open"))
+    wait(shown, lambda: len(find(shown, ".flip img")) == 3)
+    wait(shown, lambda: shown.execute_script(
+        "return [...document.querySelectorAll('.flip img')].every((i) => i.naturalWidth > 0)"
+    ))  # fmt: skip
+    said = find(shown, ".flip")[0].text
+    assert " → " in said
+    assert "gives digit" in said
+    assert "What changed, " in said
+    assert " times, around grey" in said
+    assert shown.execute_script("return document.documentElement.scrollWidth") <= width
+    selectors = [".flip p", ".flip figcaption", ".detail dd", ".drawing svg text", "#table td"]
+    for selector, text, behind in shown.execute_script(COLOURS, selectors):
+        assert contrast(text, behind) >= LEAST_CONTRAST, selector
+    heads = [
+        head.text.split("\n")[0] for head in find(shown, "#table thead th") if head.is_displayed()
+    ]
+    assert {"lower", "upper"} <= {head.split()[0] for head in heads}
+    assert [entry for entry in shown.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_upper_ends_sort_with_those_that_are_not_known_last(browser, page_of_brackets):
+    shown = show(browser, page_of_brackets, 1280, "light")
+    find(shown, "#table th[data-column='upper'] button")[0].click()
+    upper = [
+        float(row["upper"].replace("Infinity", "inf"))
+        for row in visible_rows(shown)
+        if row["upper"]
+    ]
+    assert upper == sorted(upper)
+    assert upper[-1] == float("inf")
+    assert "no flip found" in find(shown, "#table")[0].text
 
 
 def contrast(one, other):

@@ -1,10 +1,12 @@
 """The numbers behind the pictures, against laws and samples that are known."""
 
+import io
 import math
 
 import numpy as np
 import pytest
 import torch
+from scored_runs import HIGH, LOW, bracketed, searched
 
 import clever_ext as cx
 from clever_ext.results import curves
@@ -100,6 +102,27 @@ def test_the_share_above_is_counted():
     assert len(curves.share_above([math.nan]).x) == 0
 
 
+def test_the_band_is_counted():
+    random = np.random.default_rng(0)
+    lower = np.round(random.gamma(2.0, size=200), 1)
+    upper = np.round(lower * random.uniform(1, 2, 200), 1)
+    upper[:20], lower[20:23], upper[20:23] = np.inf, np.nan, np.nan
+    band = curves.band_above(lower, upper)
+    known = ~np.isnan(lower)
+    for eps, low, high in zip(*band, strict=True):
+        assert low == pytest.approx(np.mean(lower[known] > eps))
+        assert high == pytest.approx(np.mean(upper[known] > eps))
+    assert (band.low <= band.high).all()
+    assert band.x[0] == 0
+    assert band.high[-1] == pytest.approx(20 / known.sum())  # no flip is known of these
+    assert np.isfinite(band.x).all()
+    assert len(curves.band_above(lower, upper, 10).x) == 10
+    assert len(curves.band_above([np.nan], [1.0]).x) == 0
+    alone = curves.share_above(lower)
+    at = np.searchsorted(band.x, alone.x)
+    np.testing.assert_allclose(band.low[at], alone.y)
+
+
 @pytest.fixture(scope="module")
 def result():
     torch.manual_seed(0)
@@ -131,3 +154,45 @@ def test_curves_are_drawn_of_results(result):
     np.testing.assert_array_equal(one.lines[0].get_ydata(), curves.share_above(result.scores[2]).y)
     with pytest.raises(cx.CleverError, match="no result has scores of the norm 1"):
         cx.plot.curve(result, norm=1)
+
+
+def lines_of(ax):
+    (lines,) = ax.collections
+    return [segment[:, 1].tolist() for segment in lines.get_segments()]
+
+
+def test_both_ends_of_brackets_are_drawn():
+    lower, upper = np.array([0.3, 0.0, 0.1, 0.2]), np.array([0.6, np.nan, 0.1, np.inf])
+    status = np.array(["ok", "misclassified", "ok", "ok"], dtype=object)
+    result = bracketed(lower, upper, "net", status=status)
+    ax = cx.plot.bracket(result)
+    top = ax.get_ylim()[1]
+    # Sorted by the lower end; a line that no flip ends is open to the top.
+    assert lines_of(ax) == [[0, 0], [0.1, 0.1], [0.2, top], [0.3, 0.6]]
+    dots, dashes, arrows = ax.lines
+    assert dots.get_ydata().tolist() == [0, 0.1, 0.2, 0.3]
+    assert dashes.get_ydata().tolist() == [0, 0.1, 0.6]
+    assert (arrows.get_xdata().tolist(), arrows.get_ydata().tolist()) == ([2], [top])
+    assert ax.get_yscale() == "linear"
+    ax.figure.savefig(io.BytesIO())
+    nothing = bracketed(lower * np.nan, upper * np.nan, "net", status=["non-finite"] * 4)
+    assert lines_of(cx.plot.bracket(nothing)) == []
+
+
+def test_brackets_of_several_norms_stand_side_by_side():
+    two, inf = (
+        bracketed(LOW * f, HIGH * f, "net", norm=np.full(60, p))
+        for f, p in ((1, 2.0), (1e-2, np.inf))
+    )
+    both = cx.CleverResult.concatenate([two, inf])
+    ax = cx.plot.bracket(both)
+    assert ax.get_yscale() == "log"
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["p = 2", "p = inf"]
+    assert len(ax.collections) == 2
+    right = ax.collections[0].get_segments()[-1][0, 0]
+    assert right < ax.collections[1].get_segments()[0][0, 0]
+    assert len(lines_of(cx.plot.bracket(both, norm=2))) == 60
+    with pytest.raises(cx.CleverError, match="no brackets of the norm 1"):
+        cx.plot.bracket(both, norm=1)
+    with pytest.raises(cx.CleverError, match="no brackets"):
+        cx.plot.bracket(searched(LOW, "net"))

@@ -39,6 +39,7 @@ def test_a_run_holds_what_one_call_would_give(small):
     whole = cx.clever_score(
         small.model.model,
         torch.stack([each.pixels for each in loaded]),
+        radius=2,
         n_batches=6,
         batch_samples=4,
         clip=(0, 1),
@@ -338,3 +339,19 @@ def test_a_model_that_changes_is_told_by_the_parts_and_once_by_the_log(small):
     assert ["something else" in each["said"] for each in events if each["event"] == "found"] == [
         True
     ]
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"estimator": "steepest", "radius": "auto", "max_gradients": 40}]
+)
+def test_the_nearest_targets_of_a_picture_are_those_of_any_run(small, settings):
+    settings = {"norm": [2, 1], "targets": "near-2", **settings}
+    assert small.score("whole", **settings) == 0
+    shards = [small.score(f"shard{n}", shard=(n, 2), **settings) for n in (1, 0)]
+    assert shards == [0, 0]
+    merge(small.path / "merged", [small.path / f"shard{n}" for n in (0, 1)])
+    whole = small.table("whole")
+    assert_same_bits(whole, small.table("merged"))
+    assert (whole["left_out"] == 2).all()
+    assert (whole.groupby(["image_id", "norm"])["target"].nunique() == 2).all()
+    assert whole["left_out_by"].notna().all()

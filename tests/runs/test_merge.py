@@ -6,8 +6,9 @@ from small_run import assert_same_bits
 from clever_ext import CleverError
 from clever_ext.data import open_images
 from clever_ext.data.loading import Loader
+from clever_ext.estimators.table import gradients_of_image
 from clever_ext.runs.merge import merge
-from clever_ext.runs.pieces import Pieces, gradients_per_image, piece_size
+from clever_ext.runs.pieces import Pieces, piece_size
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_the_size_of_a_piece_goes_by_its_cost(small, monkeypatch):
         scorer = small.scorer(**settings)
         with Loader(source := open_images(small.pictures), small.model.preprocessing, 0) as loader:
             subjects = scorer.look(scorer.first(source, loader))
-        assert gradients_per_image(scorer.settings, 4) == 4 * 4 * scorer.settings.n_batches
+        assert gradients_of_image(scorer.settings, 4) == 4 * 4 * scorer.settings.n_batches
         return piece_size(subjects, scorer.settings)
 
     assert size() == 1024

@@ -6,7 +6,8 @@ max(||d||_q, |g(x0) - g(x)| / r). Then
     lower = min over points of max(r, g(x0) / slope),    upper = min over those with g(x) <= 0 of r.
 
 Both are minima, so that neither the order of the looks nor who makes them matters. Proofs are in
-docs/concepts/bracket.md.
+docs/concepts/bracket.md. A look makes the gradient of one row's margin and knows the margins of all
+targets: the other rows of the image take note of secants and flips.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ...inputs.settings import Settings
 from ...kernels import ops
 from ...kernels.balls import as_points, dual_exponent, points_like
 from ..at_points import SHORTEST_RISE, gradients_at, margins_at, sharpness
-from ..subjects import Rows, Subjects
+from ..subjects import HeldEnds, Rows, Subjects
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,7 +63,8 @@ class Ends:
 
     Args:
         subjects: The images; their engine is running.
-        rows: Each (image, target) once, of one norm.
+        rows: Each (image, target) once, of one norm; those of an image stand together.
+        n_targets: How many these are.
         norm_at_image: [rows], gradient norms at the images themselves.
         settings: Seed and clip.
         count: Called with the gradients of each look.
@@ -71,6 +73,8 @@ class Ends:
         lower: [rows], and upper: the two ends so far.
         flip: [rows, *shape], the nearest point whose margin was not positive; the image where there
             is none.
+        steepest: [rows, *shape], the point that decided the lower end, the image at first; None
+            where witnesses are not kept.
         largest: [rows], the largest gradient norm.
         spent: [rows], gradients, that at the image among them.
         widths: [rows], how far away valid data may be in an element.
@@ -81,6 +85,7 @@ class Ends:
         self,
         subjects: Subjects,
         rows: Rows,
+        n_targets: int,
         norm_at_image: Floats,
         settings: Settings,
         count: Callable[[int], None],
@@ -88,45 +93,33 @@ class Ends:
         self.plan, self.settings, self.count = subjects.engine.plan, settings, count
         self.p = float(rows.norm[0])
         self.q = dual_exponent(self.p)
-        images, self.classes, self.targets = subjects.tensors(rows.image, rows.target[:, None])
+        images, self.classes, targets = subjects.tensors(rows.image, rows.target[:, None])
         self.centers, self.device = as_points(images, 1), images.device
         self.n = len(rows)
         self.row = torch.arange(self.n, device=self.device)
+        self.related = _related(self.row, n_targets)
+        self.targets = targets[:, 0][self.related]
         self.ids = torch.from_numpy(subjects.batch.image_ids[rows.image]).to(self.device)
         self.margin = self._of_rows(subjects.margins(rows.image, rows.target))
         logits = subjects.logits[rows.image]
         self.rise = self._of_rows(SHORTEST_RISE * np.abs(logits).max(axis=1))
         self.largest = self._of_rows(norm_at_image).clone()  # the array is the caller's
-        self.lower = self._bound(torch.zeros_like(self.margin), self.largest, self.margin)
-        self.upper = torch.full_like(self.lower, math.inf)
+        self.lower = torch.full_like(self.margin, math.inf)
+        self.upper = self.lower.clone()
         self.spent = torch.ones(self.n, dtype=torch.int64, device=self.device)
         self.flip = self.centers.clone()
+        self.steepest = self.centers.clone() if settings.keep_witness else None
+        here = torch.zeros_like(self.margin)
+        no_flip = self.margin.new_full(self.targets.shape, math.inf)
+        self._note(self.row, self.centers, no_flip, here, self.largest)
+        self.earlier: list[tuple[Floats, Floats]] | None = None
         self.curve = [self.lower.clone()]
         self.curve_spent = [self.spent.clone()]
-        self.widths, self.reach = self._reaches()
+        self.widths = self._of_rows(subjects.widths(rows.image, settings.clip))
+        self.reach = self._of_rows(subjects.reach(rows.image, self.p, settings.clip))
 
     def _of_rows(self, values: Floats) -> Tensor:
         return torch.from_numpy(values).to(self.device)
-
-    def _reaches(self) -> tuple[Tensor, Tensor]:
-        """Return how far valid data may be from the images: in an element, and in the norm.
-
-        Without bounds of its own, data is taken to be within the image's range and as much again.
-        """
-        flat = self.centers.flatten(1).double()
-        low, high = self.settings.clip
-        least, most = torch.aminmax(flat, dim=1)
-        if math.isfinite(low) and math.isfinite(high):
-            widths = torch.maximum(most - low, high - least)
-        else:
-            widths = (most - least).clamp(min=1e-3)
-        return widths, widths * flat.shape[1] ** (1 / self.p)
-
-    @staticmethod
-    def _bound(distance: Tensor, slope: Tensor, margin: Tensor) -> Tensor:
-        """Return max(r, g(x0) / slope); a margin of 0 or less gives r."""
-        ratio = torch.where(margin > 0, margin / slope, 0.0)
-        return torch.maximum(distance, torch.where(slope.isnan(), slope, ratio))
 
     def lanes(self, row: Tensor, x: Tensor) -> Lanes:
         """Look at points [lanes, *shape] of some rows: both ends take note."""
@@ -141,19 +134,50 @@ class Ends:
         self.curve.append(self.lower.clone())
         self.curve_spent.append(self.spent.clone())
         self.count(len(row))
-        return Lanes(row, x, gradient, margin, norm[0], distance)
+        return Lanes(row, x, gradient, margin[:, 0], norm[0], distance)
+
+    def take_up(self, held: HeldEnds, places: list[int]) -> None:
+        """Go on from what an earlier run has found.
+
+        Args:
+            held: Of all rows.
+            places: [rows], of these rows among them.
+        """
+        self.lower.copy_(self._of_rows(held.lower[places]))
+        self.upper.copy_(self._of_rows(held.upper[places]))
+        self.largest.copy_(self._of_rows(held.largest[places]))
+        self.spent.copy_(torch.from_numpy(held.spent[places]))
+        for row, place in enumerate(places):
+            for points, kept in ((self.flip, held.flips), (self.steepest, held.steepest)):
+                if points is not None and len(kept[place]):
+                    points[row] = torch.from_numpy(kept[place]).view_as(points[row]).to(points)
+        self.earlier = [(held.curves[0][place], held.curves[1][place]) for place in places]
+        self.curve, self.curve_spent = [], []
 
     def curves(self) -> tuple[list[Floats], list[Floats]]:
         """Return for each row its lower ends, falling, and after how many gradients each was so."""
-        ends = torch.stack(self.curve, dim=1).cpu().numpy()
-        spent = torch.stack(self.curve_spent, dim=1).double().cpu().numpy()
-        return list(ends), list(spent)
+        ends, spent = np.empty((self.n, 0)), np.empty((self.n, 0))
+        if self.curve:
+            ends = torch.stack(self.curve, dim=1).cpu().numpy()
+            spent = torch.stack(self.curve_spent, dim=1).double().cpu().numpy()
+        if self.earlier is None:
+            return list(ends), list(spent)
+        return (
+            [np.append(own[0], more) for own, more in zip(self.earlier, ends, strict=True)],
+            [np.append(own[1], more) for own, more in zip(self.earlier, spent, strict=True)],
+        )
+
+    def learn(self, other: Ends) -> None:
+        """Take note of the nearest flips of the same rows in another norm."""
+        row = other.upper.isfinite().nonzero()[:, 0]
+        if len(row):
+            self.margins(row, other.flip[row])
 
     def margins(self, row: Tensor, x: Tensor) -> Tensor:
         """Return the margins at points, by forward passes alone; both ends take note."""
         margin = margins_at(self.plan, x, self.classes[row], self.targets[row])
-        self._note(row, x, margin, self.distances(row, x), torch.zeros_like(margin))
-        return margin
+        self._note(row, x, margin, self.distances(row, x), torch.zeros_like(margin[:, 0]))
+        return margin[:, 0]
 
     def distances(self, row: Tensor, x: Tensor) -> Tensor:
         """Return the distances [lanes] of points from their images."""
@@ -162,19 +186,29 @@ class Ends:
         return distance
 
     def _note(self, row: Tensor, x: Tensor, margin: Tensor, distance: Tensor, norm: Tensor) -> None:
-        flipped = margin <= 0
-        change = (self.margin[row] - margin).abs()
-        counts = (distance > 0) & (flipped | (change > self.rise[row]))
-        slope = torch.maximum(norm, torch.where(counts, change / distance, 0.0))
-        bounds = self._bound(distance, slope, self.margin[row])
-        self.lower.scatter_reduce_(0, row, bounds, "amin")
-        flips = torch.where(flipped, distance, math.inf)
-        nearest = self.upper.scatter_reduce(0, row, flips, "amin")
-        lane = torch.arange(len(row), device=self.device)
-        first = self._first(row, torch.where(flips == nearest[row], lane, len(row)))
-        nearer = (nearest < self.upper).nonzero()[:, 0]
-        self.flip[nearer] = x[first[nearer]]
-        self.upper = nearest
+        """Let all rows of the images take note of points.
+
+        Args:
+            row: [lanes].
+            x: [lanes, *shape].
+            margin: [lanes, T], of the row's own target and the image's others.
+            distance: [lanes].
+            norm: [lanes], of the own margin's gradient; 0 where there is none.
+        """
+        n_targets = margin.shape[1]
+        norms = torch.zeros_like(margin)
+        norms[:, 0] = norm
+        nearest, steepest = torch.empty_like(self.row), torch.empty_like(self.row)
+        ops.bracket_ends(
+            distance.repeat_interleave(n_targets), norms.flatten(), margin.flatten(),
+            self.related[row].flatten(), self.margin, self.rise,
+            self.lower, self.upper, nearest, steepest,
+        )  # fmt: skip
+        for points, look in ((self.flip, nearest), (self.steepest, steepest)):
+            if points is None:
+                continue
+            changed = (look >= 0).nonzero()[:, 0]
+            points[changed] = x[look[changed] // n_targets]
 
     def move(
         self,
@@ -186,7 +220,7 @@ class Ends:
         directions: Tensor | None = None,
         sharp: float | None = None,
         noise: float | Tensor = 0.0,
-        sample: int | None = None,
+        sample: tuple[int, int] | None = None,
         p: float | None = None,
     ) -> Tensor:
         """Return bases + along * unit directions + noise, within radius [lanes] of the images.
@@ -199,12 +233,15 @@ class Ends:
             directions: [lanes, *shape] gradients; the unit vector is that of steepest ascent.
             sharp: Exponent of the directions, where it is not that of p.
             noise: [lanes], the radius of uniform noise.
-            sample: Number of the noise, another one for each use; lanes of a row differ by theirs.
+            sample: Numbers of round and use that the noise has; lanes of a row differ by theirs.
             p: Of moves and ball, where it is not the rows' own.
         """
         n, lane = len(row), torch.arange(len(row), device=self.device)
         out = points_like(self.centers[0], n)
-        number = lane if sample is None else lane - self._first(row, lane)[row] + (sample << 8)
+        number = lane
+        if sample is not None:
+            of_round, use = sample
+            number = self.numbers(row) + (use << 8) + (of_round << 16)
         moves = torch.stack([lane, lane, row, self.ids[row], number], dim=1)
         if bases is self.centers:
             moves[:, 0] = row
@@ -219,6 +256,37 @@ class Ends:
         )  # fmt: skip
         return out
 
-    def _first(self, row: Tensor, lane: Tensor) -> Tensor:
-        """Return the smallest of the numbers [lanes] of each row; their count where it has none."""
-        return torch.full_like(self.row, len(row)).scatter_reduce(0, row, lane, "amin")
+    def toward_boundary(self, lanes: Lanes, beyond: Tensor, share: float) -> Tensor:
+        """Return points a share of the way to where linear margins vanish, nearest to the images.
+
+        Args:
+            lanes: Where the margins and their gradients are known.
+            beyond: [lanes], by how many margins they shall fall: more than 1 to pass the boundary.
+            share: Of the way.
+        """
+        x = points_like(self.centers[0], len(lanes.row))
+        scales = torch.stack([lanes.margin, beyond, torch.full_like(beyond, share)], dim=1)
+        ops.step_to_boundary(
+            x, lanes.x, lanes.gradient, self.centers, lanes.row, scales, self.p, *self.settings.clip
+        )
+        return x
+
+    def free(self, lanes: Lanes) -> Tensor:
+        """Return the gradients, 0 where the end of valid data is in the way down; overwritten."""
+        low, high = self.settings.clip
+        x, gradient = lanes.x, lanes.gradient
+        stuck = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
+        return gradient.masked_fill_(stuck, 0.0)
+
+    def numbers(self, row: Tensor) -> Tensor:
+        """Number the lanes [lanes] of each row, from 0."""
+        lane = torch.arange(len(row), device=self.device)
+        first = torch.full_like(self.row, len(row)).scatter_reduce(0, row, lane, "amin")
+        return lane - first[row]
+
+
+def _related(row: Tensor, n_targets: int) -> Tensor:
+    """Return for each of the rows [rows] itself and the others of its image, [rows, n_targets]."""
+    first = row - row % n_targets
+    place = torch.arange(n_targets, device=row.device)
+    return first[:, None] + (row[:, None] + place) % n_targets

@@ -10,22 +10,29 @@ import numpy.typing as npt
 
 from ...errors import CleverError
 from ...inputs.settings import Settings
-from ...kernels.balls import AUTO, default_radius
+from ...inputs.targets import nearest
+from ...kernels.balls import AUTO
 from ...progress import Counter, Progress
 from ..protocol import Scored
+from ..screening import most_screened
 from ..subjects import Rows, Subjects
 from ..tables import joined_flags, signs_of_masking, status_of, tabulate
 from .ends import Ends
-from .search import search, visit
+from .search import FEWEST_GRADIENTS, search, visit
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Places = npt.NDArray[np.intp]
 
 NAME = "steepest"
-OPTIONS = frozenset({"keep_witness", "candidates"})
+OPTIONS = frozenset({"keep_witness", "candidates", "max_gradients"})
 AT_MOST = True
 
-#: Gradients of one row: where nothing else is asked for, and at least.
-DEFAULT_GRADIENTS, FEWEST_GRADIENTS = 100, 16
+#: Gradients of one row where nothing else is asked for.
+DEFAULT_GRADIENTS = 100
+#: What an image whose targets are screened may take, in gradients of one row; and, of all of many
+#: classes, those that can decide.
+_SHARED, _DECIDING = 3, 4
 #: Bytes that the lanes of rows in step may take, and buffers of points that a row has.
 _BYTES, _BUFFERS = 2**29, 32
 
@@ -50,14 +57,37 @@ def budget(_: Settings) -> tuple[int, int]:
     return DEFAULT_GRADIENTS, FEWEST_GRADIENTS
 
 
+def deciding(settings: Settings) -> int:
+    """Return to how many of the nearest classes "all" of many comes down."""
+    shared = (_SHARED - 1) * settings.max_gradients
+    return max(1, min(_DECIDING, shared // FEWEST_GRADIENTS))
+
+
+def gradients_of_row(settings: Settings) -> int:
+    """Return the most gradients of a row.
+
+    Where targets are screened the rows of an image share what is left of three times
+    `max_gradients` for each norm, and get at least the fewest.
+
+    Args:
+        settings: With the targets that are meant for the model's classes.
+    """
+    k = nearest(settings.targets)
+    if k is None:
+        return settings.max_gradients
+    left = _SHARED * settings.max_gradients - most_screened(settings, k)
+    return max(FEWEST_GRADIENTS, min(settings.max_gradients, left // k))
+
+
 def score(subjects: Subjects, settings: Settings, progress: Progress) -> Scored:
     """Bracket all rows; those of one norm in step, some at a time."""
     rows = subjects.rows(settings.balls, of=subjects.scored)
-    counter = Counter(progress, len(rows) * settings.max_gradients)
-    done: list[tuple[npt.NDArray[np.intp], dict[str, Any]]] = []
+    counter = Counter(progress, len(rows) * gradients_of_row(settings))
+    done: list[tuple[Places, dict[str, Any]]] = []
     complete = True
     try:
         for places, columns in _parts(subjects, settings, rows, counter):
+            rows.radius[places] = columns["score"]  # the radius of the best bound
             done.append((places, columns))
         counter.finish()
     except KeyboardInterrupt:
@@ -81,26 +111,56 @@ def _joined(parts: list[Any], order: npt.NDArray[np.intp]) -> Any:
 
 def _parts(
     subjects: Subjects, settings: Settings, rows: Rows, counter: Counter
-) -> Iterator[tuple[npt.NDArray[np.intp], dict[str, Any]]]:
-    """Yield places of rows of one norm, and their columns."""
+) -> Iterator[tuple[Places, dict[str, Any]]]:
+    """Yield places of rows of one norm, and their columns; all norms of some images in turn."""
     if len(rows) == 0:
         return
-    images = subjects.scored
-    at_image = subjects.at_image(settings.balls, of=images)
+    images, n_norms = subjects.scored, len(settings.balls)
+    held = subjects.held_ends
+    at_image = subjects.at_image(settings.balls, of=images) if held is None else held.at_image
     first = subjects.targets[images][:, :1]
     subjects.engine.ready(*subjects.tensors(images, first), counter.most)
-    image = subjects.batch.images
-    at_once = max(1, _BYTES // (_BUFFERS * image[0].numel() * image.element_size()))
-    for p in np.unique(rows.norm):
-        of_norm = np.flatnonzero(rows.norm == p)
-        for begin in range(0, len(of_norm), at_once):
-            places = of_norm[begin : begin + at_once]
-            some, norms = rows.take(places), at_image[places]
-            ends = Ends(subjects, some, norms, settings, counter.add)
-            if subjects.batch.candidates is not None:
-                visit(ends, subjects.candidates(some.image))
-            search(ends, settings.max_gradients)
-            yield places, _columns(subjects, settings, some, norms, ends)
+    together, at_once = _in_step(subjects)
+    of_norms = np.arange(len(rows)).reshape(-1, n_norms)  # targets of an image stand together
+    for begin in range(0, len(of_norms), at_once):
+        searched: list[tuple[Places, Ends]] = []
+        for places in of_norms[begin : begin + at_once].T:
+            some = rows.take(places)
+            ends = Ends(subjects, some, together, at_image[places], settings, counter.add)
+            _search(subjects, settings, rows.image[places], places, ends, searched)
+            searched.append((places, ends))
+        for n, (places, ends) in enumerate(searched):
+            for _, later in searched[n + 1 :]:
+                ends.learn(later)
+            yield places, _columns(subjects, settings, rows.take(places), at_image[places], ends)
+
+
+def _in_step(subjects: Subjects) -> tuple[int, int]:
+    """Return how many targets of an image share looks, and how many rows are worked on in step."""
+    image, n_targets = subjects.batch.images[0], subjects.n_targets
+    most = max(1, _BYTES // (_BUFFERS * image.numel() * image.element_size()))
+    together = max(n for n in range(1, min(n_targets, most) + 1) if n_targets % n == 0)
+    return together, most // together * together
+
+
+def _search(
+    subjects: Subjects,
+    settings: Settings,
+    images: Ints,
+    places: Places,
+    ends: Ends,
+    others: list[tuple[Places, Ends]],
+) -> None:
+    """Bring the ends of rows together, from what is known of them already."""
+    held, spent = subjects.held_ends, 1
+    if held is not None:
+        ends.take_up(held, places.tolist())
+        spent = held.budget
+    for _, other in others:
+        ends.learn(other)
+    if subjects.batch.candidates is not None:
+        visit(ends, subjects.candidates(images))
+    search(ends, spent, gradients_of_row(settings))
 
 
 def _columns(
@@ -108,25 +168,20 @@ def _columns(
 ) -> dict[str, Any]:
     """Turn the ends of rows into the columns of a table.
 
-    Where no slope is known, and so no lower end, the default radius stands and caps the score.
+    Where no slope is known, and so no lower end, the reach of valid data caps the score.
     """
     margin = subjects.margins(rows.image, rows.target)
     lower, upper = ends.lower.cpu().numpy(), ends.upper.cpu().numpy()
     largest = ends.largest.cpu().numpy()
     finite = np.isfinite(margin) & ~np.isnan(lower)
-    cap = default_radius(float(rows.norm[0]))
     capped = np.isposinf(lower) & finite
-    scores = np.where(finite, np.where(capped, cap, lower), np.nan)
+    scores = np.where(finite, np.where(capped, ends.reach.cpu().numpy(), lower), np.nan)
     curve, spent = ends.curves()
     vanishing = subjects.vanishing(rows, largest)
     with np.errstate(divide="ignore", invalid="ignore"):
         slopes = [np.where(each > 0, m / each, 0.0) for m, each in zip(margin, curve, strict=True)]
         lipschitz = np.where(capped, 0.0, np.where(scores > 0, margin / scores, largest))
-    witness = [np.empty(0)] * len(rows)
-    if settings.keep_witness:
-        witness = list(ends.flip.flatten(1).double().cpu().numpy())
     return {
-        "radius": scores,
         "margin": margin,
         "lipschitz": np.where(finite, lipschitz, np.nan),
         "score": scores,
@@ -141,5 +196,16 @@ def _columns(
         "flags": joined_flags(signs_of_masking(margin, largest, at_image, vanishing)),
         "curve": slopes,
         "curve_gradients": spent,
-        "witness": witness,
-    }
+    } | (_points(ends, upper) if settings.keep_witness else {})
+
+
+def _points(ends: Ends, upper: Floats) -> dict[str, list[Floats]]:
+    """Return the nearest flip of each row, where there is one, and the point of its lower end."""
+    flips, steepest = (
+        list(each.flatten(1).double().cpu().numpy())
+        for each in (ends.flip, ends.steepest)
+        if each is not None
+    )
+    found = np.isfinite(upper)
+    flips = [x if known else np.empty(0) for x, known in zip(flips, found, strict=True)]
+    return {"witness": flips, "steepest": steepest}

@@ -1,23 +1,27 @@
-"""How the two ends are found: walks along the boundary, far starts, and climbs.
+"""How the two ends are found: walks to the boundary and along it, far starts, and climbs.
 
-1. A walk is a minimum-norm attack in the spirit of DDN (Rony et al., CVPR 2019, arXiv 1811.09600)
-   and FMN (Pintor et al., NeurIPS 2021, arXiv 2102.12827), for any p. Until the first flip it goes
-   down the margin, twice as far as the margin's slope says that the boundary is; from then on it
-   stays in a ball that shrinks after each flip and grows else, by less and less.
+1. An approach takes the margin as linear, and goes a share of the way to the point nearest to the
+   image where that would vanish, within valid data: the projection of FAB (Croce and Hein, ICML
+   2020, arXiv 1907.02044), for any p. Where the margin is close to linear it arrives in ten steps.
 2. Far starts find flips where gradients show no way near the image, as behind closed gates: from
    noise, a few large steps anywhere in the range of valid data end behind the boundary. A bisection
-   on the segment to the image, by forward passes, brings such a flip near, and a walk goes on.
-3. Climbs look for steep places in the ball of the present lower end, which shrinks as they are
+   on the segment to the image, by forward passes, brings such a flip near.
+3. A walk goes on from a flip, in the spirit of DDN (Rony et al., CVPR 2019, arXiv 1811.09600) and
+   FMN (Pintor et al., NeurIPS 2021, arXiv 2102.12827): down the margin, in a ball that shrinks
+   after each flip and grows else, by less and less.
+4. Climbs look for steep places in the ball of the present lower end, which shrinks as they are
    found. At x with gradient d, let v be the unit vector with v . d = ||d||_q. The difference of
    the gradients at x + h v and x is the derivative of ||d||_q at a scale of h; its running mean is
    the direction of the next step; h and the step shrink together.
 
-docs/concepts/bracket.md has the proofs, docs/studies/bracket.md what was measured.
+They come in rounds, each of which doubles what was spent before. A row stops where a round moved
+neither end. docs/concepts/bracket.md has the proofs, docs/studies/bracket.md what was measured.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -27,24 +31,32 @@ from ...kernels.balls import MAX_RADIUS
 from ..at_points import each, remember
 from .ends import Ends
 
-#: Shares of the gradients that walk from the image, and from far starts; the rest climb.
-_WALK_SHARE, _FAR_SHARE = 0.3, 0.3
-#: Far starts of a row: one, and more where there are so many gradients for each.
-_FAR_STARTS, _GRADIENTS_OF_FAR = 4, 30
-#: Of a far start's looks, at most so many before its first flip.
-_FAR_LOOKS = 8
+#: Gradients of the first round, and the fewest of another.
+_FIRST_ROUND, FEWEST_GRADIENTS = 100, 16
+#: A row stops when a round moved neither end by this share.
+_STILL = 0.01
+#: Shares of a round that approach or walk, and that start far away; the rest climbs.
+_WALK_SHARE, _FAR_SHARE = 0.2, 0.4
+#: Far starts of a row in one round: one for so many gradients, and so many at most.
+_GRADIENTS_OF_FAR, _FAR_STARTS = 40, 8
+#: Of a far start's looks, at most so many before its first flip, and the fewest that it has.
+_FAR_LOOKS, _FEWEST_FAR_LOOKS = 8, 2
 #: Noise of the far starts, in widths of the valid data, and the size and sharpness of their steps.
 _FAR_NOISE, _FAR_STEP, _FAR_SHARPNESS = (0.5, 1.0), 0.5, 3.0
-#: Of walks, first and last: steps in distances, and growth of the ball; both fall geometrically.
+#: Of approaches: how far beyond the foretold boundary they aim at first, in margins; and first and
+#: last, how much nearer after each flip, and farther else, and which share of the way they go.
+#: These fall geometrically, as do the next two.
+_BEYOND, _ADJUSTED, _SHARES = 0.1, (0.1, 0.005), (0.7, 0.3)
+#: Of walks: steps in distances, and growth of the ball.
 _STEPS, _GROWTHS = (1.0, 0.1), (0.2, 0.01)
-#: How much farther than to the foretold boundary a walk aims, until it has passed it.
-_BEYOND = 2.0
 #: Halvings of a segment from an image to a flip.
 _HALVINGS = 8
 #: Lanes of a climb: where each begins (a flip, or noise), and its first steps, in lower ends.
 _CLIMB_STEPS = (0.5, 0.1, 0.05, 0.5)
 _CLIMB_FROM_FLIP = (True, False, True, False)
 _CLIMB_NOISE, _SHRINK = 0.2, 0.1
+#: Numbers of what noise is for: climbs, and the tries of far starts from the next one on.
+_CLIMBS, _FAR_NOISES = 1, 2
 
 
 class _Schedule(NamedTuple):
@@ -56,26 +68,59 @@ class _Schedule(NamedTuple):
     climb: int
 
     @classmethod
-    def of(cls, max_gradients: int) -> _Schedule:
-        """Share out the gradients; that at the image is spent already."""
-        left = max_gradients - 1
-        walk, far = int(_WALK_SHARE * left), int(_FAR_SHARE * left)
-        starts = max(1, min(_FAR_STARTS, far // _GRADIENTS_OF_FAR))
-        return cls(walk, far // starts, starts, (left - walk - far) // len(_CLIMB_STEPS))
+    def of(cls, gradients: int) -> _Schedule:
+        """Share out the gradients of a round; what does not divide walks."""
+        lanes, all_far = len(_CLIMB_STEPS), int(_FAR_SHARE * gradients)
+        starts = max(1, min(_FAR_STARTS, all_far // _GRADIENTS_OF_FAR))
+        far = all_far // starts
+        climb = int((1 - _WALK_SHARE - _FAR_SHARE) * gradients) // lanes
+        climb -= 1 - climb % 2  # a look, and two for each step
+        return cls(gradients - far * starts - climb * lanes, far, starts, climb)
 
 
-def search(ends: Ends, max_gradients: int) -> None:
+def rounds(spent: int, most: int) -> Iterator[tuple[int, int]]:
+    """Yield what rounds bring rows from and to, in gradients, until most are spent."""
+    end = _FIRST_ROUND
+    while spent < most:
+        while end <= spent:
+            end *= 2
+        stop = end if end + FEWEST_GRADIENTS <= most else most
+        yield spent, stop
+        spent = stop
+
+
+def search(ends: Ends, spent: int, most: int) -> None:
     """Spend gradients on both ends of all rows.
 
     Args:
-        ends: Of rows whose images alone were looked at.
-        max_gradients: Of each row, that at the image among them.
+        ends: Of rows whose images alone were looked at, or of an earlier search.
+        spent: Gradients of each row so far, that at the image among them.
+        most: That it may have spent afterwards.
     """
-    schedule = _Schedule.of(max_gradients)
-    walk(ends, ends.row, ends.centers.clone(), schedule.walk)
-    _from_far(ends, schedule)
-    halve(ends, ends.row, ends.flip)
-    climb(ends, schedule.climb)
+    going = ends.row
+    for begin, end in rounds(spent, most):
+        before = ends.lower[going], ends.upper[going]
+        first = begin == 1
+        _round(ends, going, _Schedule.of(end - begin), begin)
+        after = ends.lower[going], ends.upper[going]
+        still = torch.ones_like(going, dtype=torch.bool)
+        for was, now in zip(before, after, strict=True):
+            still &= ~(now < was * (1 - _STILL))
+        going = going if first else going[~still]
+        if len(going) == 0:
+            break
+
+
+def _round(ends: Ends, row: Tensor, schedule: _Schedule, begin: int) -> None:
+    """Make one round; what it draws is numbered by the gradients before it."""
+    if begin == 1:
+        _approach(ends, row, ends.centers[row], schedule.walk)
+    else:
+        near = row[ends.upper[row].isfinite()]
+        walk(ends, near, ends.flip[near], schedule.walk, ends.upper[near])
+    _from_far(ends, row, schedule, begin)
+    _halve_flips(ends, row)
+    climb(ends, row, schedule.climb, begin)
 
 
 def visit(ends: Ends, points: Tensor) -> None:
@@ -86,38 +131,42 @@ def visit(ends: Ends, points: Tensor) -> None:
         ends.lanes(ends.row, ends.move(ends.row, x, beyond))
 
 
-def walk(ends: Ends, row: Tensor, x: Tensor, looks: int, near: Tensor | None = None) -> None:
-    """Walk to the boundary and along it.
-
-    Args:
-        ends: Take note of every point.
-        row: [lanes], the row of each.
-        x: [lanes, *shape], where they begin.
-        looks: How many each makes.
-        near: [lanes], distances of flips where they begin; None: at the images.
-    """
-    flipped_once = torch.zeros(len(row), dtype=torch.bool, device=ends.device)
-    radius = best = torch.full((len(row),), math.inf, dtype=torch.float64, device=ends.device)
-    reach = ends.reach[row]
-    if near is not None:
-        flipped_once, radius = ~flipped_once, near
+def _approach(ends: Ends, row: Tensor, x: Tensor, looks: int) -> None:
+    """Go to the boundary: from x [lanes, *shape], by so many looks."""
+    beyond = torch.full((len(row),), 1 + _BEYOND, dtype=torch.float64, device=ends.device)
     for look in range(looks):
         lanes = ends.lanes(row, x)
         if look + 1 == looks:
             break
-        flips = lanes.margin <= 0
         done = look / (looks - 1)
-        growth = _falling(_GROWTHS, done)
+        if look:
+            adjusted = _falling(_ADJUSTED, done)
+            beyond += torch.where(lanes.margin > 0, adjusted, -adjusted)
+        x = ends.toward_boundary(lanes, beyond, _falling(_SHARES, done))
+
+
+def walk(ends: Ends, row: Tensor, x: Tensor, looks: int, near: Tensor) -> None:
+    """Walk along the boundary.
+
+    Args:
+        ends: Take note of every point.
+        row: [lanes], the row of each.
+        x: [lanes, *shape], flips where they begin.
+        looks: How many each makes.
+        near: [lanes], distances of these.
+    """
+    radius = best = near
+    for look in range(looks):
+        lanes = ends.lanes(row, x)
+        if look + 1 == looks:
+            break
+        done = look / (looks - 1)
+        growth, flips = _falling(_GROWTHS, done), lanes.margin <= 0
         best = torch.where(flips, torch.minimum(best, lanes.distance), best)
-        ahead = (_BEYOND * lanes.margin / lanes.norm).nan_to_num(math.inf, math.inf)
-        foretold = lanes.distance + ahead
         shrunk = torch.minimum(radius, lanes.distance) * (1 - growth)
-        known = torch.where(flips, shrunk, torch.minimum(radius * (1 + growth), best))
-        flipped_once = flipped_once | flips
-        radius = torch.where(flipped_once, known, foretold).clamp(max=reach)
-        step = radius * _falling(_STEPS, done)
-        step = torch.where(flipped_once, step, torch.maximum(step, ahead.clamp(max=reach)))
-        x = ends.move(row, x, radius, along=-step, directions=lanes.gradient)
+        radius = torch.where(flips, shrunk, torch.minimum(radius * (1 + growth), best))
+        step = -radius * _falling(_STEPS, done)
+        x = ends.move(row, x, radius, along=step, directions=ends.free(lanes))
 
 
 def _falling(ends: tuple[float, float], done: float) -> float:
@@ -125,15 +174,30 @@ def _falling(ends: tuple[float, float], done: float) -> float:
     return float(ends[0] * (ends[1] / ends[0]) ** done)
 
 
-def _from_far(ends: Ends, schedule: _Schedule) -> None:
-    """Walk from far flips; lanes that find none end."""
-    row = ends.row.repeat_interleave(schedule.starts)
-    lane = torch.arange(len(row), device=ends.device)
-    width, looks = ends.widths[row], min(_FAR_LOOKS, schedule.far // 2)
+def _from_far(ends: Ends, of: Tensor, schedule: _Schedule, begin: int) -> None:
+    """Walk from far flips; where a row has none at all yet, its lanes try from other noise."""
+    row, left, tries = of.repeat_interleave(schedule.starts), schedule.far, 0
+    while len(row) and left >= _FEWEST_FAR_LOOKS:
+        looks = min(_FAR_LOOKS, left // 2)
+        left -= looks
+        found, x = _far_flips(ends, row, looks, begin, tries)
+        if len(found):
+            x, distance = halve(ends, found, x)
+            walk(ends, found, x, left, distance)
+        row, tries = row[ends.upper[row].isinf()], tries + 1
+
+
+def _far_flips(
+    ends: Ends, row: Tensor, looks: int, begin: int, tries: int
+) -> tuple[Tensor, Tensor]:
+    """Go from noise to flips by large steps; return the rows and points of the lanes that do."""
+    number = ends.numbers(row) + tries
     levels = torch.tensor(_FAR_NOISE, dtype=torch.float64, device=ends.device)
-    noise = levels[lane % schedule.starts % len(levels)] * width
+    width = ends.widths[row]
     everywhere = torch.full_like(width, MAX_RADIUS)
-    x = ends.move(row, ends.centers, everywhere, noise=noise, sample=1, p=math.inf)
+    noise = levels[number % len(levels)] * width
+    draw = begin, _FAR_NOISES + tries
+    x = ends.move(row, ends.centers, everywhere, noise=noise, sample=draw, p=math.inf)
     found: list[tuple[Tensor, Tensor]] = []
     for look in range(looks):
         lanes = ends.lanes(row, x)
@@ -147,10 +211,15 @@ def _from_far(ends: Ends, schedule: _Schedule) -> None:
             row, lanes.x, everywhere[: len(row)], along=-_FAR_STEP * width,
             directions=lanes.gradient, sharp=_FAR_SHARPNESS, p=math.inf,
         )  # fmt: skip
-    row, x = (torch.cat(parts) for parts in zip(*found, strict=True))
+    rows, points = zip(*found, strict=True)
+    return torch.cat(rows), torch.cat(points)
+
+
+def _halve_flips(ends: Ends, row: Tensor) -> None:
+    """Bring the nearest flips nearer still, where there are some."""
+    row = row[ends.upper[row].isfinite()]
     if len(row):
-        x, distance = halve(ends, row, x)
-        walk(ends, row, x, schedule.far - looks, distance)
+        halve(ends, row, ends.flip[row])
 
 
 def halve(ends: Ends, row: Tensor, flips: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,26 +248,27 @@ def halve(ends: Ends, row: Tensor, flips: Tensor) -> tuple[Tensor, Tensor]:
     return x, ends.distances(row, x)
 
 
-def climb(ends: Ends, looks: int) -> None:
+def climb(ends: Ends, of: Tensor, looks: int, begin: int) -> None:
     """Look for steep places within the balls of the lower ends."""
     n = len(_CLIMB_STEPS)
-    row = ends.row.repeat_interleave(n)
+    row = of.repeat_interleave(n)
 
     def of_lanes(values: tuple[float, ...]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=ends.device).repeat(ends.n)
+        return torch.tensor(values, dtype=torch.float64, device=ends.device).repeat(len(of))
 
     def balls() -> Tensor:
         return torch.minimum(ends.lower, ends.reach).nan_to_num(0.0)[row]
 
-    begin, from_flip = of_lanes(_CLIMB_STEPS), of_lanes(_CLIMB_FROM_FLIP) > 0
-    x = ends.move(row, ends.centers, balls(), noise=_CLIMB_NOISE * balls(), sample=2)
+    first, from_flip = of_lanes(_CLIMB_STEPS), of_lanes(_CLIMB_FROM_FLIP) > 0
+    noise = _CLIMB_NOISE * balls()
+    x = ends.move(row, ends.centers, balls(), noise=noise, sample=(begin, _CLIMBS))
     x = torch.where(each(from_flip, x), ends.move(row, ends.flip[row], balls()), x)
     lanes = ends.lanes(row, x)
     mean = torch.zeros_like(x)
     steps = (looks - 1) // 2
     for step in range(steps):
         sign = -1.0 if step % 2 else 1.0
-        size = begin * _SHRINK ** (step / max(1, steps - 1)) * balls()
+        size = first * _SHRINK ** (step / max(1, steps - 1)) * balls()
         probe = ends.move(row, lanes.x, balls(), along=sign * size, directions=lanes.gradient)
         remember(mean, ends.lanes(row, probe).gradient, lanes.gradient, sign)
         x = ends.move(row, lanes.x, balls(), along=size, directions=mean)

@@ -25,7 +25,7 @@ from .found import Steepest
 from .search import search
 
 NAME = "steepest"
-OPTIONS = frozenset({"keep_witness", "candidates"})
+OPTIONS = frozenset({"keep_witness", "candidates", "max_gradients"})
 AT_MOST = False
 
 #: Gradients of a search for one row: where nothing else is asked for, and at least.

@@ -160,7 +160,7 @@ class Particles:
     def look(self, x: Tensor, gradient: Tensor) -> Tensor:
         """Write the gradients at points, note what is steepest, and return their norms [lanes]."""
         norms = torch.zeros(1, len(x), dtype=torch.float64, device=self.device)
-        margins = gradients_at(self.plan, x, self.classes, self.targets, gradient)
+        margins = gradients_at(self.plan, x, self.classes, self.targets, gradient)[:, 0]
         for p, q, _, part in self.norms:
             ops.grad_norm_max(gradient[part, None], [q], norms[:, part])
             ops.lp_distances(x[part], self.centers, self.row[part], p, self.distance[part])

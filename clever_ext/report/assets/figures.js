@@ -23,6 +23,7 @@ function plot(label, options) {
 }
 
 const format = (value) => Number(value.toPrecision(4)).toString();
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 /** The boxes of all runs in one norm over their curves, on one axis. */
 function drawNorm({norm, series}, names, width) {
@@ -41,18 +42,26 @@ function drawNorm({norm, series}, names, width) {
       Plot.dot(series, {y: "run", x: (s) => s.mean[1], fill: "currentColor", r: 3.5}),
     ],
   });
-  const points = series.flatMap((s) => s.eps.map((eps, n) => ({run: s.run, eps, share: s.share[n]})));
-  const curves = plot(`Share of images with a score above eps, for p = ${norm}`, {
+  const points = series.flatMap((s) =>
+    s.eps.map((eps, n) => ({run: s.run, eps, share: s.share[n], upper: s.upper?.[n]})));
+  const bands = points.filter((p) => p.upper !== undefined);
+  const said = bands.length ? "% of images above eps; dashed: upper ends" : "% of images with a score above eps";
+  const named = bands.length ? "Share of images with ends above eps" : "Share of images with a score above eps";
+  const above = (p) => p.upper === undefined ? percent(p.share) : `${percent(p.share)} to ${percent(p.upper)}`;
+  const step = {x: "eps", z: "run", curve: "step-after"};
+  const curves = plot(`${named}, for p = ${norm}`, {
     ...shared, x: {...x, label: "eps", labelAnchor: "center"},
-    y: {domain: [0, 100], percent: true, label: "% of images with a score above eps", grid: true, ticks: 5},
+    y: {domain: [0, 100], percent: true, label: said, grid: true, ticks: 5},
     height: 240, marginBottom: 36,
     marks: [
       Plot.ruleY([0]),
-      Plot.line(points, {x: "eps", y: "share", stroke: "run", z: "run", curve: "step-after", strokeWidth: 2}),
+      Plot.areaY(bands, {...step, y1: "share", y2: "upper", fill: "run", fillOpacity: 0.18}),
+      Plot.line(bands, {...step, y: "upper", stroke: "run", strokeWidth: 1.5, strokeDasharray: "5 3"}),
+      Plot.line(points, {...step, y: "share", stroke: "run", strokeWidth: 2}),
       Plot.ruleX(points, Plot.pointerX({x: "eps", py: "share", stroke: "currentColor", strokeOpacity: 0.4})),
       Plot.tip(points, Plot.pointerX({
         x: "eps", y: "share",
-        title: (p) => `${names.length > 1 ? p.run + "\n" : ""}${(100 * p.share).toFixed(1)} % above ${format(p.eps)}`,
+        title: (p) => `${names.length > 1 ? p.run + "\n" : ""}${above(p)} above ${format(p.eps)}`,
       })),
     ],
   });

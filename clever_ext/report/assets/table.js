@@ -23,9 +23,13 @@ const rows = [...body.rows].map((line, n) => ({
 function picture(row, alt) {
   const source = DATA.pictures[row.line.dataset.id];
   if (!source) return [];
-  const image = element("img", {src: source, alt, decoding: "async"});
+  return [settled(element("img", {src: source, alt, decoding: "async"}))];
+}
+
+/** An image whose pixels are shown as they are, where it has few. */
+function settled(image) {
   image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth < 64));
-  return [image];
+  return image;
 }
 
 for (const row of rows) row.open.querySelector(".thumb").append(...picture(row, ""));
@@ -87,8 +91,25 @@ function figure(caption, draw) {
   return element("figure", {}, holder, element("figcaption", {textContent: caption}));
 }
 
-function figures({fit, search}) {
-  const drawn = [];
+/** The nearest flip of a row beside the picture, and what changed. */
+function flipped(flip) {
+  const shown = [
+    ["picture", "As the network sees it."],
+    ["flip", `The nearest flip found, at a distance of ${flip.distance} (p = ${flip.norm}).`],
+    ["difference", `What changed, ${flip.factor} times, around grey.`],
+  ].filter(([name]) => flip[name]);
+  const pictures = shown.map(([name, said]) => element("figure", {},
+    settled(element("img", {src: flip[name], alt: said, decoding: "async"})),
+    element("figcaption", {textContent: said})));
+  const {predicted, target} = flip;
+  return element("div", {className: "flip"},
+    element("p", {}, element("b", {textContent: `${predicted} → ${target}`}),
+      `: at the flip the network gives ${target} at least as much as ${predicted}. A third class may have more still.`),
+    element("div", {className: "pictures"}, ...pictures));
+}
+
+function figures({fit, search, flip}) {
+  const drawn = flip ? [flipped(flip)] : [];
   if (fit) {
     const law = fit.density ? "the fitted density (line), " : "no law was fitted; ";
     const end = fit.interval[1] === null ? "the end point (red)" : "the end point (red) and its 95 % interval (band)";

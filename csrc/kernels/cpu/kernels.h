@@ -26,4 +26,10 @@ void move_in_lp_ball(const MoveArguments& args, int64_t begin, int64_t end);
 // The same: DistanceArguments::is_valid.
 void lp_distances(const DistanceArguments& args, int64_t begin, int64_t end);
 
+// The same: StepArguments::is_valid.
+void step_to_boundary(const StepArguments& args, int64_t begin, int64_t end);
+
+// All the looks at once, in order. They are valid: EndsArguments::is_valid.
+void bracket_ends(const EndsArguments& args);
+
 }  // namespace clever::cpu

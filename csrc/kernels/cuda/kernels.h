@@ -9,6 +9,8 @@ void sample_lp_ball(const SampleArguments& args, void* stream);
 void grad_norm_max(const NormArguments& args, void* stream);
 void reduce_and_resample(const ResampleArguments& args, void* stream);
 void move_in_lp_ball(const MoveArguments& args, void* stream);
+void step_to_boundary(const StepArguments& args, void* stream);
 void lp_distances(const DistanceArguments& args, void* stream);
+void bracket_ends(const EndsArguments& args, void* stream);
 
 }  // namespace clever::cuda
