@@ -75,12 +75,11 @@ def pictures(name: str, n: int | None) -> Work:
     return work
 
 
-def scored(work: Work, p: float, budget: int, **more: Any) -> Any:
+def scored(work: Work, norms: tuple[float, ...], budget: int) -> Any:
     """Return the table of the brackets of the pictures towards their targets."""
-    settings = {"targets": work.targets.numpy()[:, None], "clip": (0, 1), **more}
     return cx.clever_score(
-        work.pair.model, work.x, norm=p, radius="auto", estimator="steepest",
-        max_gradients=budget, **settings,
+        work.pair.model, work.x, norm=norms, radius="auto", targets=work.targets.numpy()[:, None],
+        clip=(0, 1), estimator="steepest", max_gradients=budget,
     ).table  # fmt: skip
 
 
@@ -95,30 +94,29 @@ def beside(name: str, budgets: list[int], far: int, n: int | None) -> list[dict[
     """
     work = pictures(name, n)
     robust = name in ROBUST
+    runs = {budget: scored(work, NORMS, budget) for budget in budgets}
+    if far:
+        runs[far] = scored(work.first(_SETTLED), NORMS, far)
     figures = []
     for p in NORMS:
-        runs = {budget: scored(work, p, budget) for budget in budgets}
-        if far:
-            runs[far] = scored(work.first(_SETTLED), p, far)
+        tables = {budget: run[run["norm"] == p] for budget, run in runs.items()}
         attack = best_attack(kept_attacks(name), p)
-        what = f"{name}, p = {p:g}, {len(work.x)} pictures"
-        rows = runs[budgets[0]]
+        rows = tables[budgets[0]]
         first = (rows["margin"] / rows["norm_at_image"]).to_numpy()
-        figures += _lower(first, attack[: len(rows)], f"{what}, 1 gradient", (None, None))
-        for budget, rows in runs.items():
+        case = f"{name}, p = {p:g}, {len(rows)} pictures, 1 gradient"
+        figures += _lower(first, attack[: len(rows)], case, (None, None))
+        for budget, rows in tables.items():
             case = f"{name}, p = {p:g}, {len(rows)} pictures, {budget} gradients"
             counts = budget == (400 if robust else 100)
             figures += _ends(rows, attack[: len(rows)], case, robust, p, counts)
             if far and budget != far:
-                ratio = (rows["score"][:_SETTLED] / runs[far]["score"]).to_numpy()
+                ratio = rows["score"][:_SETTLED].to_numpy() / tables[far]["score"].to_numpy()
                 wanted = 1.5 if robust else 1.25 if p > 1 else None
                 figures.append(
                     quantity(f"lower / lower of {far:,}", case, wanted if budget == 100 else None,
                              ratio, at_most=True)
                 )  # fmt: skip
-        if p == 2:
-            case = f"{what}, {budgets[0]} gradients"
-            figures.append(_beside_ddn(work, runs[budgets[0]], budgets[0], case))
+    figures.append(_beside_ddn(work, budgets[0], name))
     return figures
 
 
@@ -167,15 +165,15 @@ def paper(name: str, gradients: int) -> Iterator[dict[str, Any]]:
     )
 
 
-def _beside_ddn(work: Work, rows: Any, budget: int, case: str) -> dict[str, Any]:
-    """Run Foolbox's DDN with as many gradients."""
+def _beside_ddn(work: Work, budget: int, name: str) -> dict[str, Any]:
+    """Run Foolbox's DDN and a bracket of l2 alone, with as many gradients."""
     torch.manual_seed(0)
     points = by_foolbox(foolbox().attacks.DDNAttack(steps=budget), work)
     theirs = work.distances(points, 2.0)
-    ours = rows["nearest_flip"].to_numpy()
+    ours = scored(work, (2.0,), budget)["nearest_flip"].to_numpy()
     return share(
-        f"upper at most DDN's of {budget} gradients", case, 0.8,
-        ours <= theirs * _SAME, ddn=rounded(theirs),
+        "upper at most that of Foolbox's DDN", f"{name}, p = 2, {budget} gradients each", 0.8,
+        ours <= theirs * _SAME, ddn=rounded(theirs), upper=rounded(ours),
     )  # fmt: skip
 
 
@@ -297,7 +295,7 @@ def photographs() -> list[dict[str, Any]]:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        rows = scored(work, 2.0, 100)
+        rows = scored(work, (2.0,), 100)
         rows.to_csv(Path(folder) / "rows.csv")
         taken = time.perf_counter() - start
     what = f"{len(rows)} photographs, p = 2, 100 gradients, two threads"
