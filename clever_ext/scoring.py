@@ -25,6 +25,7 @@ from .inputs.batch import Batch, check_batch, check_candidates, check_device_bat
 from .inputs.labels import of_answers
 from .inputs.settings import Settings
 from .inputs.targets import nearest
+from .kernels.balls import AUTO
 from .progress import Counter, Progress, after, reporting
 from .results.result import NO_TARGET, CleverResult
 
@@ -264,7 +265,8 @@ def score_batch(
             engine.ask_again(batch.images)
         except KeyboardInterrupt:
             complete = False
-    late = of_scores(table)
+    pairs = zip(settings.norms, settings.radii, strict=True)
+    late = of_scores(table, [p for p, radii in pairs if radii == AUTO])
     # Where warnings are errors the result is not lost by them: its metadata tells the same.
     with suppress(Warning):
         if tell is not None:
@@ -288,8 +290,13 @@ def _screened(subjects: Subjects, settings: Settings, progress: Progress) -> Pro
     return after(progress, counter.done)
 
 
-def of_scores(table: Any) -> list[Finding]:
-    """Say of how many images there is nothing to score, and whose scores are but a radius."""
+def of_scores(table: Any, found_radii: Sequence[float]) -> list[Finding]:
+    """Say of how many images there is nothing to score, and whose scores are but a radius.
+
+    Args:
+        table: The rows.
+        found_radii: Norms whose radii were to be found.
+    """
     found = []
     without = table["status"].eq(NO_TARGET).groupby(table["image_id"]).all()
     if without.any():
@@ -302,14 +309,13 @@ def of_scores(table: Any) -> list[Finding]:
             )
         )
     scored = table[table["status"].isin(("ok", "max-fallback", "degenerate"))]
-    flat = scored["capped"] & (scored["lipschitz"] == 0)
+    flat = scored["capped"] & (scored["lipschitz"] == 0) & scored["norm"].isin(found_radii)
     if flat.any():
         found.append(
             Finding(
                 "model",
-                f"{int(flat.sum())} of {len(scored)} scores are but the radius of their ball, in "
-                "which no gradient was found; where none was given, it is as far as the data "
-                "reaches",
+                f"{int(flat.sum())} of {len(scored)} scores are but how far the data reaches: no "
+                "gradient was found near the image",
                 "do not trust these scores; see what hides the gradients, such as a softmax or "
                 "rounding",
             )

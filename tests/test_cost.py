@@ -78,7 +78,7 @@ def test_the_bracket_is_named_with_its_time_wherever_it_is_cheaper(changes):
     told = of_cost(settings(radius=None, **changes), 20, 1, SECOND)
     assert "estimator steepest (some 33 min, 100 gradients a row)" in told.fix
     one_ball = of_cost(settings(estimator="steepest", radius=2), 1000, 1, SECOND)
-    assert one_ball.fix == "radius auto (some 28 h, 100 gradients a row)"
+    assert one_ball.fix == "radius auto (some 27 h 47 min, 100 gradients a row)"
     assert of_cost(settings(estimator="steepest", radius=None), 1000, 1, SECOND).fix == (
         "score fewer images"
     )

@@ -54,9 +54,9 @@ def _add_what(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--estimator",
         metavar="NAME",
-        help="steepest searches for the nearest attack and the steepest place, for two ends of the "
-        "truth; clever is the paper's, which draws random samples; first-order takes one gradient, "
-        "at the picture (default: steepest; clever if "
+        help="steepest gives two ends: the nearest attack that it finds, and how much of this way "
+        "the steepest slope explains; clever is the paper's, from random samples; first-order takes "
+        "one gradient, at the picture (default: steepest; clever if "
         f"{_in_words(_OF_CLEVER)} is given)",
     )
     how.add_argument(

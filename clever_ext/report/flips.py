@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .reading import Run
 from .thumbnails import SIDE, encode, read_pictures
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 #: What the page's scripts show of flips, by image id and norm.
 Flips = Mapping[tuple[int, float], dict[str, Any]]
 
+#: Changes of pixels that are none, and the share of the others that is not cut off.
+_ROUNDING, _SHOWN = 1e-6, 0.98
 _COLUMNS = ("image_id", "norm", "predicted", "target", "status", "nearest_flip", "witness")
 
 
@@ -72,7 +75,7 @@ def _drawn(
     if picture is None or picture.shape != flip.shape:
         return drawn
     difference = flip - picture
-    factor = _factor(float(difference.abs().max()))
+    factor = _factor(difference.numpy())
     apart = -(-max(shape[1:]) // SIDE)  # of pixels that change up and down no mean would be left
     return drawn | {
         "picture": encode(picture),
@@ -81,10 +84,15 @@ def _drawn(
     }
 
 
-def _factor(largest: float) -> float:
-    """Return 1, 2 or 5 times a power of ten, so that the largest difference nearly fills a half."""
-    if not largest > 0:
+def _factor(difference: npt.NDArray[np.float32]) -> float:
+    """Return 1, 2 or 5 times a power of ten, so that most changes nearly fill half of the range.
+
+    A few pixels may change far more than all others, which would be grey beside them.
+    """
+    changes = np.abs(difference)
+    changes = changes[changes > _ROUNDING]
+    if len(changes) == 0:
         return 1.0
-    room = 0.5 / largest
+    room = 0.5 / float(np.quantile(changes, _SHOWN))
     power = 10.0 ** math.floor(math.log10(room))
     return power * max(step for step in (1, 2, 5) if step * power <= room * (1 + 1e-9))

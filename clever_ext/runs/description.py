@@ -15,6 +15,7 @@ from ..engine.choice import Choice
 from ..errors import CleverError
 from ..findings import Finding, of_concern
 from ..inputs.batch import Batch
+from ..kernels.balls import AUTO
 from ..machine import limits
 from ..results.result import CleverResult
 from ..scoring import describe, of_scores
@@ -97,7 +98,10 @@ def findings_of(metadata: dict[str, Any]) -> list[Finding]:
 
 def findings_in(result: CleverResult) -> list[Finding]:
     """Return all that is to be said of a result: what was seen at first, and what its rows show."""
-    return of_concern([*findings_of(result.metadata), *of_scores(result.table)])
+    known = result.metadata.get("settings", {"norms": [], "radii": []})
+    pairs = zip(known["norms"], known["radii"], strict=True)
+    found_radii = [float(p) for p, radius in pairs if radius == AUTO]
+    return of_concern([*findings_of(result.metadata), *of_scores(result.table, found_radii)])
 
 
 def renewed(description: dict[str, Any], here: dict[str, Any]) -> dict[str, Any]:

@@ -607,7 +607,7 @@ DOUBTS = {
 def test_doubts(name):
     model, said = DOUBTS[name]
     with pytest.warns(UserWarning, match=said):
-        result = cx.clever_score(model, IMAGES, **FEW)
+        result = cx.clever_score(model, IMAGES, radius=2, **FEW)
     told = result.metadata["warnings"]
     assert [each["topic"] for each in told] == ["model"]
     assert all(each["fix"] for each in told)

@@ -144,7 +144,7 @@ def test_without_any_slope_the_reach_of_the_data_caps_the_score():
         def forward(self, x):
             return torch.stack([x.sum(dim=(1, 2, 3)) * 0 + 1, x.sum(dim=(1, 2, 3)) * 0], dim=1)
 
-    with pytest.warns(cx.CleverWarning, match="4 of 4 scores are but the radius"):
+    with pytest.warns(cx.CleverWarning, match="4 of 4 scores are but how far"):
         rows = bracket(Flat().eval(), norm=[2]).table
     widths = (IMAGES.amax(dim=(1, 2, 3)) - IMAGES.amin(dim=(1, 2, 3))).double()
     assert rows["score"].to_numpy() == pytest.approx(widths.numpy() * math.sqrt(108))

@@ -199,7 +199,7 @@ def test_a_margin_of_0_scores_0():
 @pytest.mark.parametrize("more", [{}, {"tolerance": 0.1}, {"race": True}])
 def test_where_no_gradient_is_seen_the_reach_of_the_data_caps(clip, low, high, width, more):
     x = torch.tensor([[low, high, high]])
-    with pytest.warns(cx.CleverWarning, match="4 of 4 scores are but the radius"):
+    with pytest.warns(cx.CleverWarning, match="4 of 4 scores are but how far"):
         result = cx.clever_score(
             Odd(1.0, 1.0, 1e4).eval(), x, norm=[1, 2, 3, math.inf], n_batches=8, batch_samples=4,
             clip=clip, **more,

@@ -44,11 +44,17 @@ def is_asked(settings: Settings) -> bool:
 
 def check(settings: Settings) -> None:
     """Refuse a race, a tolerance, and radii beside those that are to be found."""
-    if settings.race or settings.tolerance is not None or set(settings.radii) != {AUTO}:
+    if settings.race or settings.tolerance is not None:
         raise CleverError(
-            'estimator="steepest" and radius="auto" with a race, a tolerance or another radius',
-            "a bracket for all norms, which needs no radius",
-            "score other radii in a call of their own",
+            'estimator="steepest" with a race or a tolerance, with or without a radius',
+            "neither: a search has no batches to save",
+            'leave them out, or choose estimator="clever"',
+        )
+    if set(settings.radii) != {AUTO}:
+        raise CleverError(
+            'estimator="steepest" with a radius for one norm, and none or "auto" for another',
+            "a number for each norm; or none at all, for a bracket",
+            "score the others in a call of their own",
         )
 
 

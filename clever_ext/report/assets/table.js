@@ -96,7 +96,7 @@ function flipped(flip) {
   const shown = [
     ["picture", "As the network sees it."],
     ["flip", `The nearest flip found, at a distance of ${flip.distance} (p = ${flip.norm}).`],
-    ["difference", `What changed, ${flip.factor} times, around grey.`],
+    ["difference", `What changed, ${flip.factor} times, around grey; the strongest changes are cut off.`],
   ].filter(([name]) => flip[name]);
   const pictures = shown.map(([name, said]) => element("figure", {},
     settled(element("img", {src: flip[name], alt: said, decoding: "async"})),
