@@ -102,7 +102,7 @@ def beside(name: str, budgets: list[int], far: int, n: int | None) -> list[dict[
         tables = {budget: run[run["norm"] == p] for budget, run in runs.items()}
         attack = best_attack(kept_attacks(name), p)
         rows = tables[budgets[0]]
-        first = (rows["margin"] / rows["norm_at_image"]).to_numpy()
+        first = rows["first_order"].to_numpy()
         case = f"{name}, p = {p:g}, {len(rows)} pictures, 1 gradient"
         figures += _lower(first, attack[: len(rows)], case, (None, None))
         for budget, rows in tables.items():
@@ -243,17 +243,17 @@ def cost(rounds: int) -> list[dict[str, Any]]:
 
 def verdicts(gradients: int) -> Iterator[dict[str, Any]]:
     """Compare two pairs of models by their brackets, and by what attacks.py kept of them."""
-    for a, b, n in (
-        ("lenet-clean", "lenet-adversarial", 200),
-        ("efficientnet-lite0", "efficientnet-lite1", 20),
+    for a, b, norms in (
+        ("lenet-clean", "lenet-adversarial", NORMS),
+        ("efficientnet-lite0", "efficientnet-lite1", (2.0,)),
     ):
         runs = []
         for name in (a, b):
             case = REPORTED[name]
-            images, labels = digits(n) if case.data is mnist else case.data()
+            images, labels = digits(200) if case.data is mnist else case.data()
             runs.append(
                 cx.clever_score(
-                    case.build(), images, norm=NORMS, radius="auto", targets="top2", labels=labels,
+                    case.build(), images, norm=norms, radius="auto", targets="top2", labels=labels,
                     clip=(0, 1), estimator="steepest", max_gradients=gradients, model_name=name,
                 )
             )  # fmt: skip

@@ -63,7 +63,7 @@ def main() -> None:
     panel(
         left,
         "efficientnet-lite0",
-        "bracket-lite0-cpu.json",
+        "bracket-large-cpu.json",
         "EfficientNet-Lite0, 18 photographs",
         photographs,
         "1,024",
