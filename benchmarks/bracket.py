@@ -52,7 +52,10 @@ _NEAR |= {(True, 1.0): 0.7, (True, 2.0): 0.85, (True, math.inf): 0.95}
 
 def kept_attacks(name: str) -> Any:
     """Return what attacks.py wrote of a network."""
-    return json.loads((RESULTS / f"attacks-{name}-cpu.json").read_text())
+    file = RESULTS / f"attacks-{name}-cpu.json"
+    if not file.exists():
+        sys.exit(f"{file} is missing: python attacks.py {name} --out {file}")
+    return json.loads(file.read_text())
 
 
 def best_attack(kept: Any, p: float) -> Floats:
@@ -319,6 +322,8 @@ def main() -> None:
     unknown = set(args.names) - {*REPORTED, *CHOOSING}
     if unknown:
         sys.exit(f"unknown: {', '.join(unknown)}")
+    for name in args.names if args.what in ("beside", "paper") else ():
+        kept_attacks(name)  # before hours of work
     works = {
         "beside": lambda: (
             figure
