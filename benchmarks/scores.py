@@ -1,6 +1,6 @@
 """Draws docs/images/scores.png: four scores of pictures against the nearest flips of attacks.
 
-python scores.py      # from the result files of bracket.py and steepest.py; runs nothing
+python scores.py      # from the result files of bracket.py; runs nothing
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> None:
     """Draw both networks."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    photographs = found("steepest-photographs-cpu.json", "18 photographs", "p = 2", "clever")
+    photographs = found("bracket-paper-cpu.json", "efficientnet-lite0", "paper's", "score")
     panel(
         left,
         "efficientnet-lite0",
