@@ -1,8 +1,9 @@
 """Both ends of brackets beside the nearest flips of others' attacks, and beside first order.
 
-    python bracket.py beside lenet-clean lenet-adversarial --out results/bracket-cpu.json
+    python bracket.py beside lenet-clean mnist-7-layer --out results/bracket-normal-cpu.json
+    python bracket.py paper lenet-adversarial --out results/bracket-paper-cpu.json
     python bracket.py cost --out results/bracket-cost-cpu.json
-    python bracket.py verdict --out results/bracket-verdict-cpu.json
+    python bracket.py verdict lenet-clean lenet-adversarial --out results/bracket-verdict-cpu.json
     python bracket.py photographs --out results/bracket-photographs-cpu.json
 
 The attacks' distances are those that attacks.py kept, results/attacks-NETWORK-cpu.json: of the same
