@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from published import lenet_adversarial, lenet_clean, photographs
+from published import lenet_adversarial, lenet_clean, photographs, read_idx
 from side_by_side import arguments, parsed, write
 from torch import Tensor, nn
-from train import read_idx
 
 import clever_ext as cx
 from clever_ext.models.loading import load_model

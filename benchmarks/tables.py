@@ -4,6 +4,7 @@ It stands between a comment that says where it comes from and `<!-- end -->`:
 
     <!-- table FILE: PATTERN -->   figures, their targets, and where and how they were measured
     <!-- speed FILE: PATTERN -->   figures alone
+    <!-- grid FILE: PATTERN -->     a row for each case and a column for each figure, medians alone
     <!-- value FILE: PATTERN -->   in a line: the median of one figure
 
 FILE is a file in benchmarks/results. PATTERN is a regular expression, which takes the figures whose
@@ -25,7 +26,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-_QUOTED = re.compile(r"(<!-- (table|speed|value) ([\w.-]+)(?:: (.*?))? -->)(?s:.*?)(<!-- end -->)")
+_QUOTED = re.compile(
+    r"(<!-- (table|speed|grid|value) ([\w.-]+)(?:: (.*?))? -->)(?s:.*?)(<!-- end -->)"
+)
 
 
 def _number(value: float) -> str:
@@ -50,6 +53,13 @@ def _target(figure: dict[str, Any]) -> str:
     if figure["target"] is None:
         return ""
     return f"{'at most ' if figure.get('at_most') else ''}{figure['target']:g}"
+
+
+def _reached(figure: dict[str, Any]) -> bool:
+    target, median = figure["target"], figure["ratio"]["median"]
+    if target is None:
+        return True
+    return bool(median <= target if figure.get("at_most") else median >= target)
 
 
 def _lines(head: list[str], rows: Iterable[list[str]]) -> str:
@@ -78,6 +88,19 @@ def speed(figures: list[dict[str, Any]]) -> str:
     return "\n" + _lines(["figure", "case", "ratio (range)"], rows)
 
 
+def grid(figures: list[dict[str, Any]]) -> str:
+    """Return a table of a row for each case; what misses its target is bold."""
+    cells: dict[str, dict[str, str]] = {}
+    for figure in figures:
+        median = _median(figure)
+        cell = median if _reached(figure) else f"**{median}**"
+        cells.setdefault(figure["case"], {})[figure["figure"]] = cell
+    fullest_first = sorted(cells.values(), key=len, reverse=True)
+    columns = list(dict.fromkeys(column for own in fullest_first for column in own))
+    rows = ([case, *(own.get(column, "") for column in columns)] for case, own in cells.items())
+    return "\n" + _lines(["case", *columns], rows)
+
+
 def quote(form: str, name: str, pattern: str) -> str:
     """Return what one comment asks for.
 
@@ -94,7 +117,8 @@ def quote(form: str, name: str, pattern: str) -> str:
         raise SystemExit(f"{name} has {len(figures)} figures that match {pattern!r}")
     if form == "value":
         return _median(figures[0])
-    return speed(figures) if form == "speed" else table(result, figures)
+    forms = {"speed": speed, "grid": grid}
+    return forms[form](figures) if form in forms else table(result, figures)
 
 
 def pages() -> list[Path]:

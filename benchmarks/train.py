@@ -8,22 +8,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from networks import lenet, mnist_7_layer
-from published import WEIGHTS, mlp, small_convolutions
+from published import WEIGHTS, mlp, read_idx, small_convolutions
 from torch import Tensor, nn
-
-
-def read_idx(path: Path) -> Tensor:
-    """Read an IDX file of bytes."""
-    data = path.read_bytes()
-    n_dims = data[3]
-    shape = np.frombuffer(data, ">u4", n_dims, 4).astype(int)
-    return torch.from_numpy(
-        np.frombuffer(data, np.uint8, offset=4 + 4 * n_dims).reshape(shape).copy()
-    )
 
 
 def attacked(model: nn.Module, x: Tensor, y: Tensor, size: float, steps: int) -> Tensor:

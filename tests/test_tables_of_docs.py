@@ -81,6 +81,20 @@ def test_speed_has_figure_case_and_ratio_alone():
     )
 
 
+def test_grid_has_a_row_for_each_case_and_missed_targets_are_bold():
+    assert tables.renewed("<!-- grid it.json: seconds|sampling|hold -->\nold\n<!-- end -->") == (
+        "<!-- grid it.json: seconds|sampling|hold -->\n"
+        "| case | sampling, plain torch / ours | seconds | intervals that hold the reference |\n"
+        "| --- | --- | --- | --- |\n"
+        "| p = 2 | 4.91 | 0.5 |  |\n"
+        "| p = inf |  |  | 95 % |\n"
+        "<!-- end -->"
+    )
+    slow = {**RESULT, "figures": [{**FIGURES[0], "target": 5}]}
+    (tables.RESULTS / "slow.json").write_text(json.dumps(slow))
+    assert "| p = 2 | **4.91** |\n" in tables.renewed("<!-- grid slow.json -->\n<!-- end -->")
+
+
 def test_values_stand_in_a_line():
     text = (
         "It is <!-- value it.json: ^sampling -->?<!-- end --> times as fast; "
