@@ -12,6 +12,7 @@ from typing import Any
 from bracket import RESULTS, best_attack, kept_attacks
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 IMAGE = Path(__file__).parents[1] / "docs" / "images" / "scores.png"
 
@@ -51,6 +52,11 @@ def panel(axes: Axes, name: str, file: str, title: str, paper: list[float], spen
     ends = [min(attack) / 1.5, max(attack) * 1.5]
     axes.plot(ends, ends, "-", color="black", lw=0.8, zorder=0)
     axes.set(xscale="log", yscale="log", xlabel="nearest flip of the attacks (l2)", title=title)
+    few = (1.0,) if ends[1] / ends[0] > 100 else (1.0, 2.0, 5.0)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=few))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
     axes.legend(fontsize=7)
     axes.grid(alpha=0.3)
 
