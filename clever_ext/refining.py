@@ -129,7 +129,7 @@ def refine(
         n_batches: N_b that the new result shall have; or
         tolerance: how exact its scores shall be, as for `clever_score`, like the next two.
         confidence: Of the intervals.
-        max_gradients: What a row may have spent in all; of a bracket, this alone.
+        max_gradients: What a row may have spent in all; of a bracket, this alone, for every row.
         device: As for `clever_score`, like the next three.
         device_batch: How many points go through the model at once.
         progress: True for a bar, or a function of (done, total) gradients.
@@ -181,6 +181,8 @@ def refine(
         elif n_batches is None or AUTO in settings.radii:
             held = _held(result)
         more = score_batch(engine, batch, settings, report, name, held)
+    if not more.metadata["complete"]:  # the given result is whole, a part of the new one is not
+        raise KeyboardInterrupt
     if n_batches is None:
         return _with_left_out(result, more)
     whole = refit(_joined(result, more)) if held is None else _with_left_out(result, more)
@@ -242,6 +244,12 @@ def _settings(
         first_batch = 0 if AUTO in known["radii"] else held
     of_first_ball = result.table.iloc[::n_balls]
     targets = of_first_ball.groupby("image_id", sort=False)["target"].agg(list)
+    if len(result.table) != n_balls * len(of_first_ball) or targets.map(len).nunique() != 1:
+        raise CleverError(
+            "rows of the result are missing",
+            "all rows that clever_score made: each image, target and norm",
+            "give the whole result",
+        )
     clip = known["clip"]
     settings = check_settings(
         norm=known["norms"],

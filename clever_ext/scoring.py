@@ -220,7 +220,7 @@ def clever_score(
         settings = replace(settings, candidates=points.shape[1])
     with reporting(progress) as report:
         result = score_batch(engine, batch, settings, report, name, tell=warn)
-    if (result.table["status"] == NO_TARGET).all():
+    if len(result.table) and (result.table["status"] == NO_TARGET).all():
         raise CleverError(
             f"the target of image {result.table['image_id'].iloc[0]}, and of every other, is the "
             "class predicted for it, or has a logit of -inf",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..results.brackets import decisive_with_upper
 from ..results.glossary import MEANING
 from .terminal import (
     Column,
@@ -22,7 +23,6 @@ from .terminal import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..results.brackets import decisive_with_upper
 from ..results.result import CleverResult
 
 #: Pictures up to which a run's table is printed, and reasons for errors that are.

@@ -130,6 +130,8 @@ class Ends:
         norm = torch.zeros(1, len(row), dtype=torch.float64, device=self.device)
         ops.grad_norm_max(gradient[:, None], [self.q], norm)
         distance = self.distances(row, x)
+        # Beyond the lower end no slope counts, and so none that is no number either.
+        norm.masked_fill_(norm.isnan() & (distance >= self.lower[row]), 0.0)
         self._note(row, x, margin, distance, norm[0])
         self.largest.scatter_reduce_(0, row, norm[0], "amax")
         self.spent += torch.bincount(row, minlength=self.n)

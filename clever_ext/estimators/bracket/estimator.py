@@ -202,7 +202,7 @@ def _columns(
         "score_high": scores,
         "max_norm": largest,
         "norm_at_image": at_image,
-        "nearest_flip": np.where(np.isposinf(margin), np.inf, upper),
+        "nearest_flip": np.where(np.isfinite(margin), upper, np.abs(margin)),
         "n_gradients": ends.spent.cpu().numpy(),
         "capped": capped,
         "status": status_of(margin, finite, "ok"),

@@ -87,7 +87,7 @@ def rounds(spent: int, most: int) -> Iterator[tuple[int, int]]:
     """Yield what rounds bring rows from and to, in gradients, until most are spent."""
     end = _FIRST_ROUND
     while spent < most:
-        while end <= spent:
+        while end < spent + FEWEST_GRADIENTS:
             end *= 2
         stop = end if end + FEWEST_GRADIENTS <= most else most
         yield spent, stop
@@ -102,18 +102,18 @@ def search(ends: Ends, spent: int, most: int) -> None:
         spent: Gradients of each row so far, that at the image among them.
         most: That it may have spent afterwards.
     """
-    going, still = ends.row, torch.zeros_like(ends.row)
+    going, still = ends.row[ends.margin.isfinite()], torch.zeros_like(ends.row)
     for begin, end in rounds(spent, most):
+        if len(going) == 0:
+            break
         before = ends.lower[going], ends.upper[going]
         _round(ends, going, _Schedule.of(end - begin), begin)
         after = ends.lower[going], ends.upper[going]
-        moved = torch.zeros_like(going, dtype=torch.bool)
+        moved = torch.full_like(going, end < 2 * begin, dtype=torch.bool)  # too short to tell
         for was, now in zip(before, after, strict=True):
             moved |= now < was * (1 - _STILL)
         still[going] = torch.where(moved | (begin == 1), 0, still[going] + 1)
         going = going[still[going] < _STILL_ROUNDS]
-        if len(going) == 0:
-            break
 
 
 def _round(ends: Ends, row: Tensor, schedule: _Schedule, begin: int) -> None:
@@ -191,7 +191,9 @@ def _from_far(ends: Ends, of: Tensor, schedule: _Schedule, begin: int) -> None:
         if len(found):
             x, distance = halve(ends, found, x)
             walk(ends, found, x, left, distance)
-        row, tries = row[~ends.has_flip[row]], tries + 1
+        without = ~ends.has_flip
+        without[found] = False  # it may be farther than one that is known by its distance alone
+        row, tries = row[without[row]], tries + 1
 
 
 def _far_flips(
