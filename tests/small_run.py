@@ -68,6 +68,8 @@ class SmallRun:
         (path / "program.py").write_text(PROGRAM)
         few = ["--n-batches", str(n_batches), "--batch-samples", "4", "--targets", "all"]
         self.command = [*COMMAND, "--images", "pictures", *few]
+        #: The same without a radius and without what only the paper's estimator has.
+        self.searching = [*COMMAND[:-2], "--images", "pictures", "--targets", "all"]
         self.n_batches = n_batches
         namespace: dict[str, Any] = {}
         exec(NETWORK, namespace)

@@ -180,7 +180,7 @@ def _estimator(args: argparse.Namespace) -> str:
     if given and args.estimator in ESTIMATORS and args.estimator != "clever":
         raise CleverError(
             f"{' '.join(given)} with --estimator {args.estimator}",
-            "options of that estimator, such as --max-gradients",
+            "options of that estimator",
             "leave them out, or give --estimator clever",
         )
     return str(args.estimator)

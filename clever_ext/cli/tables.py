@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..results.brackets import decisive_with_upper
 from ..results.glossary import MEANING
 from .terminal import (
     Column,
@@ -23,7 +22,7 @@ from .terminal import (
 if TYPE_CHECKING:
     import pandas as pd
 
-from ..results.result import CleverResult
+    from ..results.result import CleverResult
 
 #: Pictures up to which a run's table is printed, and reasons for errors that are.
 _FEW, _REASONS = 40, 3
@@ -50,6 +49,8 @@ def print_scores(
         class_names: Name of each logit, or None for numbers.
         path: The folder of the run that they are from, if they are from one.
     """
+    from ..results.brackets import decisive_with_upper
+
     name = _name_of(class_names)
     several = result.table["norm"].nunique() > 1
     beside = _beside(result)

@@ -67,7 +67,7 @@ def test_the_column_of_a_run_is_the_score_of_another(small):
 def test_the_command_scores_and_prints_it(small, monkeypatch, capsys):
     monkeypatch.chdir(small.path)
     monkeypatch.syspath_prepend(str(small.path))
-    words = [*small.command[2:], "--out", "by-command", "--estimator", "first-order"]
+    words = [*small.searching[2:], "--out", "by-command", "--estimator", "first-order"]
     monkeypatch.delenv("COLUMNS", raising=False)
     assert main([*words, "--norm", "1", "2", "inf"]) == 0
     said = capsys.readouterr().out
@@ -113,7 +113,7 @@ def test_reports_and_exports_have_it(small, tmp_path):
     rows = json.loads((tmp_path / "all").read_text())["runs"][1]["rows"]
     assert rows[0]["first_order"] == small.table("paper")["first_order"][0]
     for run in read_runs(runs):
-        row = make_rows(run, list(run.result.table["image_id"].unique()))[0]
+        row = make_rows(run, list(run.result.table["image_id"].unique()), {})[0]
         said = dict(row.details["facts"])
         decisive = run.result.decisive().iloc[0]
         assert said["first order"] == f"{decisive['first_order']:.4g}"

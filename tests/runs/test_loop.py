@@ -345,7 +345,7 @@ def test_a_model_that_changes_is_told_by_the_parts_and_once_by_the_log(small):
     "settings", [{}, {"estimator": "steepest", "radius": "auto", "max_gradients": 40}]
 )
 def test_the_nearest_targets_of_a_picture_are_those_of_any_run(small, settings):
-    settings = {"norm": [2, 1], "targets": "near-2", **settings}
+    settings = {"norm": [2, 1], "radius": 2, "targets": "near-2", **settings}
     assert small.score("whole", **settings) == 0
     shards = [small.score(f"shard{n}", shard=(n, 2), **settings) for n in (1, 0)]
     assert shards == [0, 0]

@@ -74,7 +74,7 @@ def test_what_a_run_will_take_knows_of_points(small):
 def test_the_command_keeps_them(small, monkeypatch, capsys):
     monkeypatch.chdir(small.path)
     monkeypatch.syspath_prepend(str(small.path))
-    command = [*small.command[2:], "--estimator", "steepest", "--radius", "auto"]
+    command = [*small.searching[2:], "--estimator", "steepest", "--radius", "auto"]
     command += ["--max-gradients", "20", "--keep-witness", "--out", "run", "--limit", "2"]
     assert main(command) == 0
     table = small.table("run")
