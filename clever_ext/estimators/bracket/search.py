@@ -50,8 +50,9 @@ _FAR_NOISE, _FAR_STEP, _FAR_SHARPNESS = (0.5, 1.0), 0.5, 3.0
 _BEYOND, _OF_MARGIN, _LEAST, _SHARES = 0.1, 0.5, (0.1, 0.005), (0.7, 0.3)
 #: Of walks: steps in distances, and growth of the ball.
 _STEPS, _GROWTHS = (1.0, 0.1), (0.2, 0.01)
-#: Halvings of a segment from an image to a flip.
-_HALVINGS = 8
+#: Looks along a segment from an image to a flip, and where the first one is after walks, which end
+#: close to the boundary.
+_HALVINGS, _NEAR_FLIP = 8, 0.97
 #: Lanes of a climb: where each begins (a flip, or noise), and its first steps, in lower ends.
 _CLIMB_STEPS = (0.5, 0.1, 0.05, 0.5)
 _CLIMB_FROM_FLIP = (True, False, True, False)
@@ -228,16 +229,17 @@ def _halve_flips(ends: Ends, row: Tensor) -> None:
     """Bring the nearest flips nearer still, where there are some."""
     row = row[ends.has_flip[row]]
     if len(row):
-        halve(ends, row, ends.flip[row])
+        halve(ends, row, ends.flip[row], _NEAR_FLIP)
 
 
-def halve(ends: Ends, row: Tensor, flips: Tensor) -> tuple[Tensor, Tensor]:
+def halve(ends: Ends, row: Tensor, flips: Tensor, first: float = 0.5) -> tuple[Tensor, Tensor]:
     """Bisect the segments from images to flips, by forward passes alone.
 
     Args:
         ends: Take note of every point.
         row: [lanes].
         flips: [lanes, *shape].
+        first: Share of the segment that is looked at first.
 
     Returns:
         The nearest flips on the segments, [lanes, *shape], and their distances, [lanes].
@@ -249,10 +251,11 @@ def halve(ends: Ends, row: Tensor, flips: Tensor) -> tuple[Tensor, Tensor]:
     def at(share: Tensor) -> Tensor:
         return torch.lerp(centers, flips, each(share.to(flips.dtype), flips))
 
+    middle = torch.full_like(low, first)
     for _ in range(_HALVINGS):
-        middle = (low + high) / 2
         flipped = ends.margins(row, at(middle)) <= 0
         low, high = torch.where(flipped, low, middle), torch.where(flipped, middle, high)
+        middle = (low + high) / 2
     x = at(high)
     return x, ends.distances(row, x)
 
