@@ -6,9 +6,10 @@
 2. Far starts find flips where gradients show no way near the image, as behind closed gates: from
    noise, a few large steps anywhere in the range of valid data end behind the boundary. A bisection
    on the segment to the image, by forward passes, brings such a flip near.
-3. A walk goes on from a flip, in the spirit of DDN (Rony et al., CVPR 2019, arXiv 1811.09600) and
-   FMN (Pintor et al., NeurIPS 2021, arXiv 2102.12827): down the margin, in a ball that shrinks
-   after each flip and grows else, by less and less.
+3. A walk goes on from a flip, or from the image where an approach has found none, in the spirit of
+   DDN (Rony et al., CVPR 2019, arXiv 1811.09600) and FMN (Pintor et al., NeurIPS 2021, arXiv
+   2102.12827): down the margin, in a ball that shrinks after each flip and grows else, by less and
+   less.
 4. Climbs look for steep places in the ball of the present lower end, which shrinks as they are
    found. At x with gradient d, let v be the unit vector with v . d = ||d||_q. The difference of
    the gradients at x + h v and x is the derivative of ||d||_q at a scale of h; its running mean is
@@ -37,6 +38,8 @@ _FIRST_ROUND, FEWEST_GRADIENTS = 100, 16
 _STILL_ROUNDS, _STILL = 2, 0.01
 #: Shares of a round that approach or walk, and that start far away; the rest climbs.
 _WALK_SHARE, _FAR_SHARE = 0.2, 0.4
+#: Of the first round's walk, what approaches the boundary.
+_APPROACH_SHARE = 0.5
 #: Far starts of a row in one round: one for so many gradients, and so many at most.
 _GRADIENTS_OF_FAR, _FAR_STARTS = 40, 8
 #: Of a far start's looks, at most so many before its first flip, and the fewest of all. With fewer
@@ -48,6 +51,8 @@ _FAR_NOISE, _FAR_STEP, _FAR_SHARPNESS = (0.5, 1.0), 0.5, 3.0
 #: of what is left of the margin they adjust that; and first and last, by how much at least, and
 #: which share of the way they go. These fall geometrically, as do the next two.
 _BEYOND, _OF_MARGIN, _LEAST, _SHARES = 0.1, 0.5, (0.1, 0.005), (0.7, 0.3)
+#: How much farther than to the foretold boundary a walk from an image aims, until it has passed it.
+_AHEAD = 2.0
 #: Of walks: steps in distances, and growth of the ball.
 _STEPS, _GROWTHS = (1.0, 0.1), (0.2, 0.01)
 #: Looks along a segment from an image to a flip, and where the first one is after walks, which end
@@ -119,11 +124,15 @@ def search(ends: Ends, spent: int, most: int) -> None:
 
 def _round(ends: Ends, row: Tensor, schedule: _Schedule, begin: int) -> None:
     """Make one round; what it draws is numbered by the gradients before it."""
+    left = schedule.walk
     if begin == 1:
-        _approach(ends, row, ends.centers[row], schedule.walk)
-    else:
-        near = row[ends.has_flip[row]]
-        walk(ends, near, ends.flip[near], schedule.walk, ends.upper[near])
+        looks = math.ceil(_APPROACH_SHARE * left)
+        _approach(ends, row, ends.centers[row], looks)
+        left -= looks
+    has_flip = ends.has_flip[row]
+    near, far = row[has_flip], row[~has_flip]
+    walk(ends, near, ends.flip[near], left, ends.upper[near])
+    walk(ends, far, ends.centers[far], left)
     _from_far(ends, row, schedule, begin)
     _halve_flips(ends, row)
     climb(ends, row, schedule.climb, begin)
@@ -153,28 +162,34 @@ def _approach(ends: Ends, row: Tensor, x: Tensor, looks: int) -> None:
         x = ends.toward_boundary(lanes, beyond, _falling(_SHARES, done))
 
 
-def walk(ends: Ends, row: Tensor, x: Tensor, looks: int, near: Tensor) -> None:
-    """Walk along the boundary.
+def walk(ends: Ends, row: Tensor, x: Tensor, looks: int, near: Tensor | None = None) -> None:
+    """Walk along the boundary, after a way down the margin where it does not begin there.
 
     Args:
         ends: Take note of every point.
         row: [lanes], the row of each.
-        x: [lanes, *shape], flips where they begin.
+        x: [lanes, *shape], where they begin.
         looks: How many each makes.
-        near: [lanes], distances of these.
+        near: [lanes], distances of flips where they begin; None: at the images.
     """
-    radius = best = near
+    at_boundary = torch.full_like(row, near is not None, dtype=torch.bool)
+    radius = best = torch.full_like(ends.margin[row], math.inf) if near is None else near
+    reach = ends.reach[row]
     for look in range(looks):
         lanes = ends.lanes(row, x)
         if look + 1 == looks:
             break
         done = look / (looks - 1)
         growth, flips = _falling(_GROWTHS, done), lanes.margin <= 0
+        at_boundary = at_boundary | flips
         best = torch.where(flips, torch.minimum(best, lanes.distance), best)
         shrunk = torch.minimum(radius, lanes.distance) * (1 - growth)
-        radius = torch.where(flips, shrunk, torch.minimum(radius * (1 + growth), best))
-        step = -radius * _falling(_STEPS, done)
-        x = ends.move(row, x, radius, along=step, directions=ends.free(lanes))
+        known = torch.where(flips, shrunk, torch.minimum(radius * (1 + growth), best))
+        ahead = (_AHEAD * lanes.margin / lanes.norm).nan_to_num(math.inf, math.inf)
+        radius = torch.where(at_boundary, known, lanes.distance + ahead).clamp(max=reach)
+        step = radius * _falling(_STEPS, done)
+        step = torch.where(at_boundary, step, torch.maximum(step, ahead.clamp(max=reach)))
+        x = ends.move(row, x, radius, along=-step, directions=ends.free(lanes))
 
 
 def _falling(ends: tuple[float, float], done: float) -> float:
