@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import pytest
 import torch
@@ -62,6 +63,27 @@ class _Arguments:
         return [a.to(device, copy=True) if isinstance(a, Tensor) else a for a in self.arguments()]
 
 
+class _WritesOut(_Arguments):
+    """Arguments of an op of which only the first, `out`, is written."""
+
+    OP: ClassVar[str]
+    out: Tensor
+
+    def run(self, backend) -> Tensor:
+        """Run on a backend's device, strides kept; `out` as it is afterwards."""
+        on_device = self.copied(backend.device)
+        getattr(backend.ops, self.OP)(*on_device)
+        for after, before in zip(on_device[1:], self.arguments()[1:], strict=True):
+            if isinstance(after, Tensor):
+                torch.testing.assert_close(after.cpu(), before, rtol=0, atol=0, equal_nan=True)
+        return on_device[0].cpu()
+
+    def expected(self) -> Tensor:
+        out = self.out.clone()
+        getattr(reference, self.OP)(out, *self.arguments()[1:])
+        return out
+
+
 @dataclass
 class Step(_Arguments):
     """The arguments of reduce_and_resample, in order."""
@@ -113,8 +135,10 @@ def start(
 
 
 @dataclass
-class Move(_Arguments):
+class Move(_WritesOut):
     """The arguments of move_in_lp_ball, in order."""
+
+    OP = "move_in_lp_ball"
 
     out: Tensor
     bases: Tensor
@@ -127,20 +151,6 @@ class Move(_Arguments):
     seed: int = 5
     low: float = -INF
     high: float = INF
-
-    def run(self, backend) -> Tensor:
-        """Run on a backend's device, strides kept; `out` as it is afterwards."""
-        on_device = self.copied(backend.device)
-        backend.ops.move_in_lp_ball(*on_device)
-        for after, before in zip(on_device[1:], self.arguments()[1:], strict=True):
-            if isinstance(after, Tensor):  # only out is written
-                torch.testing.assert_close(after.cpu(), before, rtol=0, atol=0, equal_nan=True)
-        return on_device[0].cpu()
-
-    def expected(self) -> Tensor:
-        out = self.out.clone()
-        reference.move_in_lp_ball(out, *self.arguments()[1:])
-        return out
 
 
 def moves(
@@ -171,8 +181,10 @@ ROWS = [[0, 1, 0, 70, 4], [2, -1, 2, -8, 2**32 + 3], [-1, 9, 9, 9, 9], [3, 0, 0,
 
 
 @dataclass
-class BoundaryStep(_Arguments):
+class BoundaryStep(_WritesOut):
     """The arguments of step_to_boundary, in order."""
+
+    OP = "step_to_boundary"
 
     out: Tensor
     points: Tensor
@@ -183,20 +195,6 @@ class BoundaryStep(_Arguments):
     p: float = 2.0
     low: float = -INF
     high: float = INF
-
-    def run(self, backend) -> Tensor:
-        """Run on a backend's device, strides kept; `out` as it is afterwards."""
-        on_device = self.copied(backend.device)
-        backend.ops.step_to_boundary(*on_device)
-        for after, before in zip(on_device[1:], self.arguments()[1:], strict=True):
-            if isinstance(after, Tensor):  # only out is written
-                torch.testing.assert_close(after.cpu(), before, rtol=0, atol=0, equal_nan=True)
-        return on_device[0].cpu()
-
-    def expected(self) -> Tensor:
-        out = self.out.clone()
-        reference.step_to_boundary(out, *self.arguments()[1:])
-        return out
 
 
 LANES = [2, 0, -1, 1, 0, 2, 1]

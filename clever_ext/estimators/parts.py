@@ -160,11 +160,16 @@ def join(
         complete = False
     nothing = np.array([], dtype=np.intp)
     rows = [some for some, _ in done] or [subjects.rows(settings.balls, of=nothing)]
-    joined = {
-        name: [value for _, each in done for value in each[name]]
-        if name == "maxima"
-        else np.concatenate([each[name] for _, each in done])
-        for name in (done[0][1] if done else {})
-    }
-    table = tabulate(subjects, settings.balls, Rows.concatenate(rows), joined, estimator)
+    columns = concatenated([each for _, each in done])
+    table = tabulate(subjects, settings.balls, Rows.concatenate(rows), columns, estimator)
     return Scored(table, complete)
+
+
+def concatenated(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Put the columns of parts, lists and arrays, one behind the other; no parts have none."""
+    return {
+        name: [value for each in parts for value in each[name]]
+        if isinstance(values, list)
+        else np.concatenate([each[name] for each in parts])
+        for name, values in (parts[0] if parts else {}).items()
+    }

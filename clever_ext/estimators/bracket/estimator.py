@@ -14,10 +14,11 @@ from ...inputs.settings import Settings
 from ...inputs.targets import nearest
 from ...kernels.balls import AUTO
 from ...progress import Counter, Progress
+from ..parts import concatenated, join
 from ..protocol import Scored
 from ..screening import most_screened
 from ..subjects import Rows, Subjects
-from ..tables import joined_flags, signs_of_masking, status_of, tabulate
+from ..tables import joined_flags, signs_of_masking, status_of
 from .ends import Ends
 from .search import FEWEST_GRADIENTS, search, visit
 
@@ -88,39 +89,17 @@ def gradients_of_row(settings: Settings) -> int:
 
 def score(subjects: Subjects, settings: Settings, progress: Progress) -> Scored:
     """Bracket all rows; those of one norm in step, some at a time."""
-    rows = subjects.rows(settings.balls, of=subjects.scored)
-    counter = Counter(progress, len(rows) * gradients_of_row(settings))
-    done: list[tuple[Places, dict[str, Any]]] = []
-    complete = True
-    try:
-        for places, columns in _parts(subjects, settings, rows, counter):
-            rows.radius[places] = columns["score"]  # the radius of the best bound
-            done.append((places, columns))
-        counter.finish()
-    except KeyboardInterrupt:
-        complete = False
-    found = np.concatenate([np.empty(0, dtype=np.intp), *(places for places, _ in done)])
-    order = np.argsort(found)
-    joined = {
-        name: _joined([columns[name] for _, columns in done], order)
-        for name in (done[0][1] if done else {})
-    }
-    table = tabulate(subjects, settings.balls, rows.take(found[order]), joined, NAME)
-    return Scored(table, complete)
-
-
-def _joined(parts: list[Any], order: npt.NDArray[np.intp]) -> Any:
-    if isinstance(parts[0], list):
-        values = [value for part in parts for value in part]
-        return [values[place] for place in order]
-    return np.concatenate(parts)[order]
+    return join(subjects, settings, _parts(subjects, settings, progress), NAME)
 
 
 def _parts(
-    subjects: Subjects, settings: Settings, rows: Rows, counter: Counter
-) -> Iterator[tuple[Places, dict[str, Any]]]:
-    """Yield places of rows of one norm, and their columns; all norms of some images in turn."""
+    subjects: Subjects, settings: Settings, progress: Progress
+) -> Iterator[tuple[Rows, dict[str, Any]]]:
+    """Yield rows and their columns: some images after the other, all norms of them in turn."""
+    rows = subjects.rows(settings.balls, of=subjects.scored)
+    counter = Counter(progress, len(rows) * gradients_of_row(settings))
     if len(rows) == 0:
+        counter.finish()
         return
     images, n_norms = subjects.scored, len(settings.balls)
     held = subjects.held_ends
@@ -140,12 +119,30 @@ def _parts(
                 searched.append((places, ends))
         except KeyboardInterrupt as error:  # norms that are finished are kept
             stopped = error
+        found = []
         for n, (places, ends) in enumerate(searched):
             for _, later in searched[n + 1 :]:
                 ends.learn(later)
-            yield places, _columns(subjects, settings, rows.take(places), at_image[places], ends)
+            some = rows.take(places)
+            found.append((places, _columns(subjects, settings, some, at_image[places], ends)))
+        if found:
+            yield _in_order(rows, found)
         if stopped is not None:
             raise stopped
+    counter.finish()
+
+
+def _in_order(
+    rows: Rows, found: list[tuple[Places, dict[str, Any]]]
+) -> tuple[Rows, dict[str, Any]]:
+    """Put the columns of several norms in the order of the rows."""
+    places = np.concatenate([of_norm for of_norm, _ in found])
+    order = np.argsort(places)
+    columns = {
+        name: [values[n] for n in order] if isinstance(values, list) else values[order]
+        for name, values in concatenated([each for _, each in found]).items()
+    }
+    return rows.take(places[order]), columns
 
 
 def _in_step(subjects: Subjects) -> tuple[int, int]:
@@ -195,6 +192,7 @@ def _columns(
         slopes = [np.where(each > 0, m / each, 0.0) for m, each in zip(margin, curve, strict=True)]
         lipschitz = np.where(capped, 0.0, np.where(scores > 0, margin / scores, largest))
     return {
+        "radius": scores,  # that of the best bound
         "margin": margin,
         "lipschitz": np.where(finite, lipschitz, np.nan),
         "score": scores,
