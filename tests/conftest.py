@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import multiprocessing.forkserver
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,6 @@ import hypothesis
 import pytest
 import torch
 
-import clever_ext.engine.graphs
 import clever_ext.kernels.ops
 
 # The same examples on every run, and no limit on their time.
@@ -113,23 +112,11 @@ def own_global_state() -> Iterator[None]:
 
 
 @pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Put a stand-in for CUDA graphs in their place, and return its class."""
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Put a stand-in for GPUs in the place of torch's, and return it."""
+    from gpu_stand_in import GpuStandIn
 
-    class Recorder:
-        """Repeats a step by calling it again."""
-
-        replays = 0
-
-        def record(self, step: Callable[[], None]) -> None:
-            self.step = step
-
-        def replay(self) -> None:
-            Recorder.replays += 1
-            self.step()
-
-    monkeypatch.setattr(clever_ext.engine.graphs, "CudaGraph", Recorder)
-    return Recorder
+    return GpuStandIn().on(monkeypatch)
 
 
 @contextmanager

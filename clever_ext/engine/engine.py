@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -117,16 +117,21 @@ class Engine:
 
     @contextmanager
     def running(self, device: torch.device) -> Iterator[None]:
-        """Set the process up for passes, and back again; the model itself is left alone."""
-        holding = memory.held() if device.type == "cpu" else nullcontext()
+        """Set the process up for passes, and back again; the model itself is left alone.
+
+        A GPU is the current device meanwhile: what names none works there.
+        """
+        on_cpu = device.type == "cpu"
+        place = memory.held() if on_cpu else torch.cuda.device(device)
         self._device = device
         self._given.watch_weights()
         settings = process_settings(self._asked.options, device)
-        with undisturbed(device) as found, settings, holding:
+        with undisturbed(device) as found, settings, place:
             self._find(found)
             try:
                 yield
             finally:
+                self.plan.forget()
                 if self._given.weights_changed():
                     self._find([_CHANGED])
 

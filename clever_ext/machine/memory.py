@@ -75,6 +75,7 @@ def available() -> float:
 _OUT_OF_MEMORY = (
     "out of memory",  # CUDA, HIP and their allocators
     "outofmemory",
+    "cudaerrormemoryallocation",
     "can't allocate memory",  # DefaultCPUAllocator
     "cannot allocate memory",  # errno 12
     "not enough memory",  # DefaultCPUAllocator on Windows

@@ -298,22 +298,22 @@ def test_one_backward_pass_for_all_targets(case):
 
 
 @pytest.mark.parametrize("device_batch", [2, 4])  # 105 samples: the last batch is not full
-def test_maxima_from_replays(case, recorder, device_batch):
+def test_maxima_from_replays(case, gpus, device_batch):
     counted = []
     plan = Plan(TorchOracle(network()), device_batch, capture=True)
     found = run(*case, plan=plan, progress=counted.append)
     steps = -(-105 // device_batch)
-    assert recorder.replays == steps - 3  # three plain ones; one replay is checked by a plain step
+    assert gpus.replays == steps - 3  # three plain ones; one replay is checked by a plain step
     assert sum(counted) == 3 * 2 * 5 * 7
     np.testing.assert_allclose(found, run(*case), rtol=1e-5)
 
 
-def test_short_work_is_not_recorded(case, recorder):
+def test_short_work_is_not_recorded(case, gpus):
     run(*case, plan=Plan(TorchOracle(network()), 16, capture=True))
-    assert recorder.replays == 0
+    assert gpus.replays == 0
 
 
-@pytest.mark.usefixtures("recorder")
+@pytest.mark.usefixtures("gpus")
 def test_a_model_that_computes_in_python_falls_back_and_says_why(case):
     class Counting(TorchOracle):
         calls = 0
