@@ -29,6 +29,9 @@ OPS = (
     "step_to_boundary",
     "lp_distances",
     "bracket_ends",
+    "assign_targets",
+    "margin_seeds",
+    "note_flips",
 )
 EMULATION_LIBRARY = os.environ.get("CLEVER_EMULATION_LIBRARY")
 needs_emulation = pytest.mark.skipif(

@@ -84,6 +84,31 @@ class _WritesOut(_Arguments):
         return out
 
 
+class WritesLast(_Arguments):
+    """Arguments of an op of which only the last ones, `WRITTEN` of them, are written."""
+
+    OP: ClassVar[str]
+    WRITTEN: ClassVar[int]
+
+    def run(self, backend) -> list[Tensor]:
+        """Run on a backend's device, strides kept; what is written, as it is afterwards."""
+        on_device = self.copied(backend.device)
+        getattr(backend.ops, self.OP)(*on_device)
+        read = list(zip(on_device, self.arguments(), strict=True))[: -self.WRITTEN]
+        for after, before in read:
+            if isinstance(after, Tensor):
+                torch.testing.assert_close(after.cpu(), before, rtol=0, atol=0, equal_nan=True)
+        return [tensor.cpu() for tensor in on_device[-self.WRITTEN :]]
+
+    def expected(self) -> list[Tensor]:
+        copies = self.copied("cpu")
+        getattr(reference, self.OP)(*copies)
+        return copies[-self.WRITTEN :]
+
+    def named(self) -> dict:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
 @dataclass
 class Step(_Arguments):
     """The arguments of reduce_and_resample, in order."""
@@ -232,8 +257,10 @@ def boundary_steps(
 
 
 @dataclass
-class Ends(_Arguments):
+class Ends(WritesLast):
     """The arguments of bracket_ends, in order."""
+
+    OP, WRITTEN = "bracket_ends", 4
 
     distance: Tensor
     norm: Tensor
@@ -245,19 +272,6 @@ class Ends(_Arguments):
     upper: Tensor
     nearest: Tensor
     steepest: Tensor
-
-    def run(self, backend) -> list[Tensor]:
-        """Run on a backend's device; what is written, as it is afterwards: lower, upper, looks."""
-        on_device = self.copied(backend.device)
-        backend.ops.bracket_ends(*on_device)
-        for after, before in zip(on_device[:6], self.arguments()[:6], strict=True):
-            torch.testing.assert_close(after.cpu(), before, rtol=0, atol=0, equal_nan=True)
-        return [tensor.cpu() for tensor in on_device[6:]]
-
-    def expected(self) -> list[Tensor]:
-        copies = self.copied("cpu")
-        reference.bracket_ends(*copies)
-        return copies[6:]
 
     def looks(self, which: Tensor) -> Ends:
         """Some of the looks, in that order."""

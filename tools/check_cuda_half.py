@@ -56,6 +56,18 @@ def arguments(device: str) -> dict[str, tuple[Any, ...]]:
             *(numbers(2, dtype=float64) for _ in range(4)),
             *(numbers(2, dtype=int64) for _ in range(2)),
         ),
+        "assign_targets": (
+            *(cursor, numbers(3, dtype=int64), numbers(2, dtype=int64), numbers(2, 6, dtype=int64)),
+            *(numbers(4, dtype=int64), numbers(4, dtype=int64), numbers(4, 6, dtype=int64)),
+        ),
+        "margin_seeds": (
+            *(numbers(4, 7), cursor, numbers(4, 6, dtype=int64)),
+            *(numbers(4, 6), numbers(2, 4, 7)),
+        ),
+        "note_flips": (
+            *(numbers(4, 6), x, numbers(4, dtype=int64), numbers(2, 3, 5)),
+            *(cursor, 2.0, numbers(6, 2, dtype=float64)),
+        ),
     }
 
 
@@ -116,6 +128,9 @@ def check_messages() -> None:
         ("step_to_boundary", 4, torch.zeros(5), "index must have shape [4]"),
         ("lp_distances", 2, torch.zeros(5), "index must have shape [4]"),
         ("bracket_ends", 3, torch.zeros(5), "row must have shape [4]"),
+        ("assign_targets", 3, torch.zeros(2), "targets must be [I, T]"),
+        ("margin_seeds", 4, torch.zeros(2, 3, 7), "seeds must have shape [2, 4, 7]"),
+        ("note_flips", 6, torch.zeros(2), "nearest_flip must have shape [6, 2]"),
     )
     for op, position, value, message in wrong:
         args = list(arguments("cpu")[op])

@@ -55,6 +55,9 @@ for _op in (
     "step_to_boundary",
     "lp_distances",
     "bracket_ends",
+    "assign_targets",
+    "margin_seeds",
+    "note_flips",
 ):
     torch.library.register_fake(f"clever_ext::{_op}", _nothing_to_make)
 
@@ -68,3 +71,6 @@ move_in_lp_ball = torch.ops.clever_ext.move_in_lp_ball
 step_to_boundary = torch.ops.clever_ext.step_to_boundary
 lp_distances = torch.ops.clever_ext.lp_distances
 bracket_ends = torch.ops.clever_ext.bracket_ends
+assign_targets = torch.ops.clever_ext.assign_targets
+margin_seeds = torch.ops.clever_ext.margin_seeds
+note_flips = torch.ops.clever_ext.note_flips

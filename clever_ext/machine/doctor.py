@@ -164,6 +164,40 @@ def _ends(device: torch.device, p: float) -> float:
     return _difference(*found)
 
 
+def _assigned(device: torch.device, _: float) -> float:
+    targets = torch.arange(6, device=device).view(2, 3)
+    slots, centers = (torch.tensor(n, device=device) for n in ([3, -1, 0], [1, 0, 0, 1]))
+    found = []
+    for assign in (ops.assign_targets, reference.assign_targets):
+        image, of_class = (torch.zeros_like(slots) for _ in range(2))
+        to = torch.zeros(3, 3, dtype=torch.int64, device=device)
+        assign(slots, centers, targets[:, 1].contiguous(), targets, image, of_class, to)
+        found.append(torch.cat([image, of_class, to.flatten()]))
+    return _difference(*found)
+
+
+def _seeds(device: torch.device, _: float) -> float:
+    logits = torch.sin(torch.arange(4.0 * 50, device=device)).view(4, 50)
+    classes = torch.arange(4, device=device)
+    targets = torch.stack([49 - classes, classes + 9, classes], dim=1)
+    found = []
+    for seed in (ops.margin_seeds, reference.margin_seeds):
+        margins, seeds = torch.zeros(4, 3, device=device), torch.ones(2, 4, 50, device=device)
+        seed(logits, classes, targets, margins, seeds)
+        found.append(torch.cat([margins.flatten(), seeds.flatten()]))
+    return _difference(*found)
+
+
+def _flips(device: torch.device, p: float) -> float:
+    x = torch.sin(torch.arange(5.0 * 5000, device=device)).view(5, 5000)
+    margins, slots = x[:, :2].sign(), torch.tensor([0, 3, -1, 1, 2], device=device)
+    image = torch.tensor([0, 1, 0, 1, 0], device=device)
+    ours, expected = (torch.full((2, 2), 1e4, device=device).double() for _ in range(2))
+    ops.note_flips(margins, x, slots, x[1:3], image, p, ours)
+    reference.note_flips(margins, x, slots, x[1:3], image, p, expected)
+    return _difference(ours, expected)
+
+
 def self_test() -> Iterator[Check]:
     """Compare each kernel with its reference on each device, for every named norm and one more."""
     kernels: tuple[tuple[str, Callable[[torch.device, float], float]], ...] = (
@@ -174,6 +208,9 @@ def self_test() -> Iterator[Check]:
         ("step_to_boundary", _steps),
         ("lp_distances", _distances),
         ("bracket_ends", _ends),
+        ("assign_targets", _assigned),
+        ("margin_seeds", _seeds),
+        ("note_flips", _flips),
     )
     for device in devices():
         for name, difference in kernels:

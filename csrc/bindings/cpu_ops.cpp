@@ -6,6 +6,7 @@
 
 #include "../kernels/cpu/kernels.h"
 #include "arguments.h"
+#include "step_arguments.h"
 
 namespace clever {
 namespace {
@@ -111,6 +112,53 @@ void bracket_ends(Tensor distance, Tensor norm, Tensor margin, Tensor row, Tenso
   cpu::bracket_ends(args);
 }
 
+void assign_targets(Tensor slots, Tensor center_of_slot, Tensor classes, Tensor targets,
+                    Tensor row_image, Tensor row_classes, Tensor row_targets) {
+  const AssignArguments args = assign_arguments(slots, center_of_slot, classes, targets, row_image,
+                                                row_classes, row_targets);
+  for (int32_t row = 0; row < args.rows; ++row) {
+    STD_TORCH_CHECK(args.is_valid(row), "assign_targets: row ", row,
+                    " names a slot that is not there, or its slot an image (of ", args.n_slots,
+                    " and ", args.images, ")");
+  }
+  cpu::assign_targets(args);
+}
+
+void margin_seeds(Tensor logits, Tensor classes, Tensor targets, Tensor margins, Tensor seeds) {
+  const SeedArguments args = seed_arguments(logits, classes, targets, margins, seeds);
+  for (int32_t row = 0; row < args.rows; ++row) {
+    for (int32_t margin = 0; margin < args.n_margins; ++margin) {
+      STD_TORCH_CHECK(args.is_valid(row, margin), "margin_seeds: row ", row,
+                      " names a class or a target that logits does not have (", args.n_logits,
+                      " logits)");
+    }
+  }
+  cpu::margins_of(args);
+  torch::stable::parallel_for(0, int64_t{args.n_seeds} * args.rows, grain(args.n_logits),
+                              [&](int64_t begin, int64_t end) { cpu::seeds_of(args, begin, end); });
+}
+
+void note_flips(Tensor margins, Tensor x, Tensor slots, Tensor centers, Tensor row_image, double p,
+                Tensor nearest_flip) {
+  const FlipArguments args = flip_arguments(margins, x, slots, centers, row_image, p, nearest_flip);
+  for (int32_t row = 0; row < args.rows; ++row) {
+    STD_TORCH_CHECK(args.is_valid(row),
+                    "note_flips: row_image names a center that centers does not have (",
+                    args.centers.n, " centers)");
+  }
+  const std::vector<int32_t> rows = cpu::flipped_rows(args);
+  if (rows.empty()) return;
+  std::vector<double> distances(rows.size());
+  torch::stable::parallel_for(0, static_cast<int64_t>(rows.size()), grain(args.point.numel),
+                              [&](int64_t begin, int64_t end) {
+                                cpu::flip_distances(args, rows.data(), begin, end,
+                                                    distances.data());
+                              });
+  for (size_t number = 0; number < rows.size(); ++number) {
+    cpu::fold_flip(args, rows[number], distances[number]);
+  }
+}
+
 }  // namespace
 }  // namespace clever
 
@@ -136,6 +184,15 @@ STABLE_TORCH_LIBRARY(clever_ext, m) {
       "bracket_ends(Tensor distance, Tensor norm, Tensor margin, Tensor row, "
       "Tensor margin_at_image, Tensor rise, Tensor(a!) lower, Tensor(b!) upper, "
       "Tensor(c!) nearest, Tensor(d!) steepest) -> ()");
+  m.def(
+      "assign_targets(Tensor slots, Tensor center_of_slot, Tensor classes, Tensor targets, "
+      "Tensor(a!) row_image, Tensor(b!) row_classes, Tensor(c!) row_targets) -> ()");
+  m.def(
+      "margin_seeds(Tensor logits, Tensor classes, Tensor targets, Tensor(a!) margins, "
+      "Tensor(b!) seeds) -> ()");
+  m.def(
+      "note_flips(Tensor margins, Tensor x, Tensor slots, Tensor centers, Tensor row_image, "
+      "float p, Tensor(a!) nearest_flip) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(clever_ext, CPU, m) {
@@ -146,4 +203,7 @@ STABLE_TORCH_LIBRARY_IMPL(clever_ext, CPU, m) {
   m.impl("step_to_boundary", TORCH_BOX(&clever::step_to_boundary));
   m.impl("lp_distances", TORCH_BOX(&clever::lp_distances));
   m.impl("bracket_ends", TORCH_BOX(&clever::bracket_ends));
+  m.impl("assign_targets", TORCH_BOX(&clever::assign_targets));
+  m.impl("margin_seeds", TORCH_BOX(&clever::margin_seeds));
+  m.impl("note_flips", TORCH_BOX(&clever::note_flips));
 }

@@ -6,6 +6,7 @@
 
 #include "../kernels/cuda/kernels.h"
 #include "arguments.h"
+#include "step_arguments.h"
 
 #if !defined(CLEVER_CUDA_EMULATION)
 #include <cuda_runtime.h>
@@ -85,6 +86,27 @@ void bracket_ends(Tensor distance, Tensor norm, Tensor margin, Tensor row, Tenso
   launch_on(lower, [&](void* stream) { cuda::bracket_ends(args, stream); });
 }
 
+void assign_targets(Tensor slots, Tensor center_of_slot, Tensor classes, Tensor targets,
+                    Tensor row_image, Tensor row_classes, Tensor row_targets) {
+  const AssignArguments args = assign_arguments(slots, center_of_slot, classes, targets, row_image,
+                                                row_classes, row_targets);
+  if (args.rows == 0) return;
+  launch_on(slots, [&](void* stream) { cuda::assign_targets(args, stream); });
+}
+
+void margin_seeds(Tensor logits, Tensor classes, Tensor targets, Tensor margins, Tensor seeds) {
+  const SeedArguments args = seed_arguments(logits, classes, targets, margins, seeds);
+  if (args.rows == 0) return;
+  launch_on(logits, [&](void* stream) { cuda::margin_seeds(args, stream); });
+}
+
+void note_flips(Tensor margins, Tensor x, Tensor slots, Tensor centers, Tensor row_image, double p,
+                Tensor nearest_flip) {
+  const FlipArguments args = flip_arguments(margins, x, slots, centers, row_image, p, nearest_flip);
+  if (args.rows == 0) return;
+  launch_on(x, [&](void* stream) { cuda::note_flips(args, stream); });
+}
+
 }  // namespace
 }  // namespace clever
 
@@ -101,4 +123,7 @@ STABLE_TORCH_LIBRARY_IMPL(clever_ext, CUDA, m) {
   m.impl("step_to_boundary", TORCH_BOX(&clever::step_to_boundary));
   m.impl("lp_distances", TORCH_BOX(&clever::lp_distances));
   m.impl("bracket_ends", TORCH_BOX(&clever::bracket_ends));
+  m.impl("assign_targets", TORCH_BOX(&clever::assign_targets));
+  m.impl("margin_seeds", TORCH_BOX(&clever::margin_seeds));
+  m.impl("note_flips", TORCH_BOX(&clever::note_flips));
 }

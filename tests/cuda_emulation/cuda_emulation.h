@@ -22,6 +22,7 @@
 #include <type_traits>
 
 #define __global__
+#define __grid_constant__
 #define __device__
 #define __launch_bounds__(...)
 #define CLEVER_OUTLINED

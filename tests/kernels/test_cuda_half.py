@@ -11,7 +11,17 @@ import math
 import pytest
 import torch
 from conftest import Backend, needs_emulation
-from op_arguments import DTYPES, boundary_steps, dtypes, ends, laid_out, points, start
+from op_arguments import (
+    DTYPES,
+    WritesLast,
+    boundary_steps,
+    dtypes,
+    ends,
+    laid_out,
+    points,
+    start,
+)
+from step_arguments import assigned, flips, seeds
 from torch import Tensor
 
 CPU = torch.ops.clever_ext
@@ -197,6 +207,42 @@ def test_ends_are_those_of_the_cpu(cuda_half: Backend, looks: int, rows: int) ->
             torch.testing.assert_close(our.cpu(), cpu, rtol=0, atol=0, equal_nan=True)
 
 
+def written_by_both(cuda_half: Backend, some: WritesLast) -> list[tuple[Tensor, Tensor]]:
+    """What an op of the CUDA half writes, beside what the CPU's does."""
+    cpu = some.copied("cpu")
+    getattr(CPU, some.OP)(*cpu)
+    return list(zip(some.run(cuda_half), cpu[-some.WRITTEN :], strict=True))
+
+
+@pytest.mark.parametrize(("rows", "n_targets"), [(1, 1), (700, 9), (3, 999), (600, 0)])
+def test_assignments_are_those_of_the_cpu(cuda_half: Backend, rows: int, n_targets: int) -> None:
+    for ours, expected in written_by_both(cuda_half, assigned(rows, n_targets)):
+        assert torch.equal(ours, expected)
+
+
+@dtypes
+@pytest.mark.parametrize("sizes", [(1, 2, 1, 0), (64, 10, 1, 9), (9, 1000, 9, 40), (3, 70, 0, 3)])
+def test_seeds_are_those_of_the_cpu(
+    cuda_half: Backend, sizes: tuple[int, int, int, int], dtype: torch.dtype
+) -> None:
+    for ours, expected in written_by_both(cuda_half, seeds(*sizes, dtype=dtype)):
+        assert torch.equal(ours, expected)
+
+
+@dtypes
+@pytest.mark.parametrize("p", EXPONENTS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_flips_are_those_of_the_cpu(
+    cuda_half: Backend, shape: list[int], p: float, dtype: torch.dtype
+) -> None:
+    for n_targets, layout in zip((2, 70), layouts(shape)[::-1], strict=False):
+        some = flips(5, shape, n_targets, p, dtype, layout, margins_dtype=dtype)
+        some.x[0] = some.centers[some.row_image[0]]
+        some.x[3, 0] = math.nan
+        for ours, expected in written_by_both(cuda_half, some):
+            torch.testing.assert_close(ours, expected, rtol=1e-6, atol=0, equal_nan=True)
+
+
 def test_runs_repeat_to_the_bit(cuda_half: Backend) -> None:
     """Blocks and threads come in another order each time."""
     grads = points((1, 8, 5000)).to(cuda_half.device)
@@ -256,3 +302,19 @@ def test_a_missing_row_stops_the_kernel(cuda_half: Backend, row: int) -> None:
     some.row[1] = row
     with pytest.raises(RuntimeError, match="__trap"):
         cuda_half.ops.bracket_ends(*some.arguments())
+
+
+@needs_emulation
+@pytest.mark.parametrize("cuda_half", ["emulated"], indirect=True)
+@pytest.mark.parametrize("number", [7, 2**32, 2**62])
+def test_a_missing_number_stops_the_kernel(cuda_half: Backend, number: int) -> None:
+    of_slot, of_image = assigned(3, 2, n_slots=7), assigned(3, 2, n_slots=7)
+    of_slot.slots[1] = number
+    of_image.slots[1], of_image.center_of_slot[2] = 2, number
+    of_class, of_target, of_margin = seeds(3, 7, 1), seeds(3, 7, 1), seeds(3, 7, 0, 1)
+    of_class.classes[2], of_target.targets[2], of_margin.targets[2] = number, -number, number
+    of_center = flips(3, (5,), 1)
+    of_center.slots[:], of_center.margins[:], of_center.row_image[1] = 0, -1.0, number
+    for some in (of_slot, of_image, of_class, of_target, of_margin, of_center):
+        with pytest.raises(RuntimeError, match="__trap"):
+            some.run(cuda_half)

@@ -1,7 +1,9 @@
 // The CPU's kernels. Each works on a range of rows: the caller shares rows out to threads.
 #pragma once
 
-#include "../arguments.h"
+#include <vector>
+
+#include "../step_arguments.h"
 
 namespace clever::cpu {
 
@@ -31,5 +33,22 @@ void step_to_boundary(const StepArguments& args, int64_t begin, int64_t end);
 
 // All the looks at once, in order. They are valid: EndsArguments::is_valid.
 void bracket_ends(const EndsArguments& args);
+
+// All rows, which are valid: AssignArguments::is_valid.
+void assign_targets(const AssignArguments& args);
+
+// All margins, and seeds begin..end of the n_seeds * rows there are. SeedArguments::is_valid.
+void margins_of(const SeedArguments& args);
+void seeds_of(const SeedArguments& args, int64_t begin, int64_t end);
+
+// The rows that hold a sample with a margin that is not positive, in order.
+std::vector<int32_t> flipped_rows(const FlipArguments& args);
+
+// The distances of the rows with numbers begin..end of such a list. FlipArguments::is_valid.
+void flip_distances(const FlipArguments& args, const int32_t* rows, int64_t begin, int64_t end,
+                    double* distances);
+
+// Folds the distance of one row into those of its margins that are not positive.
+void fold_flip(const FlipArguments& args, int32_t row, double distance);
 
 }  // namespace clever::cpu

@@ -1,0 +1,64 @@
+#include "kernels.h"
+#include "norms.cuh"
+
+namespace clever::cuda {
+namespace {
+
+// Whether a margin of the row is not positive. Each warp looks at all of them, so that the block
+// agrees without a barrier.
+__device__ bool any_flip(const FlipArguments& args, int32_t row) {
+  int found = 0;
+  for (int32_t margin = threadIdx.x % kWarp; margin < args.n_margins; margin += kWarp) {
+    found |= args.flipped(row, margin);
+  }
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+    found |= __shfl_xor_sync(0xffffffffu, found, offset);
+  }
+  return found != 0;
+}
+
+// Distances are not negative, and for such numbers the order of float64 is that of their bits: an
+// integer minimum is exact, and the same in whatever order. A NaN with a sign is below all of them,
+// so that a NaN stays; one without is put there by whoever took it for a larger number.
+__device__ void fold_nearest(double* nearest, double distance) {
+  auto* bits = reinterpret_cast<long long*>(nearest);
+  const double nan = __builtin_bit_cast(double, 0xfff8000000000000ull);
+  const double folded = distance == distance ? distance : nan;
+  const long long before = atomicMin(bits, __builtin_bit_cast(long long, folded));
+  const auto was = __builtin_bit_cast(double, before);
+  if (was != was) atomicMin(bits, __builtin_bit_cast(long long, nan));
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    flip_kernel(const __grid_constant__ FlipArguments args) {
+  const auto row = static_cast<int32_t>(blockIdx.x);
+  if (args.skips(row)) return;
+  CLEVER_DEVICE_CHECK(args.is_valid(row));
+  if (!any_flip(args, row)) return;
+  const T* x = args.x.at<T>(row);
+  const T* center = args.centers.at<T>(args.row_image[row]);
+  const T* end = x + args.point.numel;
+  // The elements of a point of either layout lie without gaps, and a norm knows no order.
+  const auto sizes = [x, center, end](const auto& add) {
+    const T *a = x + threadIdx.x, *b = center + threadIdx.x;
+    for (; a < end; a += kThreads, b += kThreads) add(magnitude(load(a) - load(b)));
+  };
+  const double distance = with_norm(args.p, [&](auto norm) {
+    return norm_of<decltype(norm), typename Arithmetic<T>::Real>(args.p, sizes);
+  });
+  for (int32_t margin = threadIdx.x; margin < args.n_margins; margin += kThreads) {
+    if (args.flipped(row, margin)) fold_nearest(args.nearest(row, margin), distance);
+  }
+}
+
+}  // namespace
+
+void note_flips(const FlipArguments& args, void* stream) {
+  with_dtype(args.dtype, [&](auto tag) {
+    auto* kernel = flip_kernel<decltype(tag)>;
+    CLEVER_LAUNCH(kernel, static_cast<unsigned>(args.rows), kThreads, stream, args);
+  });
+}
+
+}  // namespace clever::cuda
