@@ -117,21 +117,21 @@ class GpuStandIn:
         self.pools += 1
         return self.pools
 
-    def synchronize(self, device: Any = None) -> None:
+    def synchronize(self, _: Any = None) -> None:
         assert self.graph is None, "a capture is under way"
 
     def empty_cache(self) -> None:
         """There is none."""
 
-    def _host_emptyCache(self) -> None:  # noqa: N802
+    def _host_emptyCache(self) -> None:
         """There is none."""
 
-    def _cuda_endAllocateToPool(self, _: int, pool: int) -> None:  # noqa: N802
+    def _cuda_endAllocateToPool(self, _: int, pool: int) -> None:
         if pool not in self.allocating:
             raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
         self.allocating.remove(pool)
 
-    def _cuda_releasePool(self, _: int, __: int) -> None:  # noqa: N802
+    def _cuda_releasePool(self, _: int, __: int) -> None:
         """Nothing is held."""
 
     def get_sync_debug_mode(self) -> int:
@@ -170,7 +170,7 @@ class GpuStandIn:
             def record_event(self) -> Event:
                 return Event()
 
-        class device:  # noqa: N801
+        class device:
             def __init__(self, device: Any) -> None:
                 self.number = gpus.number_of(device)
 
@@ -180,7 +180,7 @@ class GpuStandIn:
             def __exit__(self, *_: object) -> None:
                 gpus.current = self.before
 
-        class stream:  # noqa: N801
+        class stream:
             def __init__(self, stream: Any) -> None:
                 self.stream = stream
 

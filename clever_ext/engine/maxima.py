@@ -77,7 +77,8 @@ class _Work:
         image_ids: npt.NDArray[np.int64],
         sampling: Sampling,
     ) -> None:
-        self.centers, self.classes, self.targets = as_points(centers, 1), classes, targets
+        self.centers, self.classes = as_points(centers, 1), classes.contiguous()
+        self.targets = targets.contiguous()
         self.sampling, device = sampling, centers.device
         n_jobs = len(centers) * sampling.n_batches
         slot = np.arange(n_jobs, dtype=np.int64)
@@ -166,7 +167,9 @@ class _DeviceBatch:
         self.x = points_like(work.centers[0], size)
         self.cursor = torch.empty(size, dtype=torch.int64, device=device)
         self.slots = torch.empty(size, dtype=torch.int64, device=device)
-        self.distances = torch.zeros(size, dtype=torch.float64, device=device)
+        self.image, self.classes = torch.zeros_like(self.slots), torch.zeros_like(self.slots)
+        n_targets = work.targets.shape[1]
+        self.targets = torch.zeros(size, n_targets, dtype=torch.int64, device=device)
         self.steps = 0
         self.replay: Callable[[], None] | None = None
 
@@ -180,37 +183,28 @@ class _DeviceBatch:
     def written(self) -> list[Tensor]:
         """All that a step writes."""
         work = self.work
-        return [self.x, self.cursor, self.slots, self.distances, work.maxima, work.nearest_flip]
+        return [
+            self.x, self.cursor, self.slots, self.image, self.classes, self.targets, work.maxima,
+            work.nearest_flip,
+        ]  # fmt: skip
 
     def step(self, rows: int) -> None:
         """Differentiate at the first rows, fold the norms into their maxima, draw new samples."""
-        work, q = self.work, dual_exponent(self.work.sampling.p)
-        held = self.slots[:rows]
-        image = work.center_of_slot[held]
-        targets = work.targets[image]
-        margins, gradients = margins_and_gradients(
-            self.oracle, self.x[:rows], work.classes[image], targets
+        work, p = self.work, self.work.sampling.p
+        x, slots, image = self.x[:rows], self.slots[:rows], self.image[:rows]
+        classes, targets = self.classes[:rows], self.targets[:rows]
+        ops.assign_targets(
+            slots, work.center_of_slot, work.classes, work.targets, image, classes, targets
         )
-        self._note_flips((margins <= 0) & (held >= 0)[:, None], image)
+        margins, gradients = margins_and_gradients(self.oracle, x, classes, targets)
+        ops.note_flips(margins, x, slots, work.centers, image, p, work.nearest_flip)
         last = targets.shape[1] - 1
         for target, gradient in enumerate(gradients):
             if target < last:
                 maxima = work.maxima[target, None]
-                ops.grad_norm_max(gradient[None], [q], maxima, held[None])
+                ops.grad_norm_max(gradient[None], [dual_exponent(p)], maxima, slots[None])
             else:
                 self._resample(gradient, target, rows)
-
-    def _note_flips(self, flipped: Tensor, image: Tensor) -> None:
-        """Fold the distances of the rows in x whose margins [rows, T] are not positive."""
-        if (
-            isinstance(self.work, _Work) and not flipped.is_cuda and not flipped.any()
-        ):  # a GPU is not waited for
-            return
-        work, rows = self.work, len(flipped)
-        index, distances = torch.where(flipped.any(dim=1), image, -1), self.distances[:rows]
-        ops.lp_distances(self.x[:rows], work.centers, index, work.sampling.p, distances)
-        found = torch.where(flipped, distances[:, None], torch.inf).T
-        work.nearest_flip.scatter_reduce_(1, image.expand_as(found), found, "amin")
 
     def _resample(self, gradient: Tensor | None, target: int, rows: int) -> None:
         work, sampling = self.work, self.work.sampling

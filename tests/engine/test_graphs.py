@@ -31,7 +31,7 @@ def test_a_capture_makes_one_step_and_replays_the_next(gpus, home):
 
 
 @HOMES
-def test_what_torch_s_own_stream_would_not_record_is_refused(gpus, home, monkeypatch):
+def test_what_torch_s_own_stream_would_not_record_is_refused(gpus, home):
     """As by `torch.cuda.graph` without a stream: it takes one of the device that is current."""
     gpus.home = home
     recorder, count = Recorder(CPU), torch.zeros(1)
