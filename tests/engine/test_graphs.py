@@ -123,6 +123,21 @@ def test_a_step_that_raises_in_a_capture_leaves_everything_as_it_was(gpus, home)
     assert gpus.as_new()
 
 
+def test_a_step_that_was_carried_out_before_it_raised_is_undone(gpus):
+    gpus.home = 1
+    recorder, count = Recorder(CPU), torch.zeros(1)
+    recorder._stream = torch.cuda.Stream()
+
+    def step():
+        count.add_(1)
+        if gpus.graph is not None:
+            raise ValueError("not twice")
+
+    with pytest.raises(CannotCaptureError, match="not twice"):
+        recorder.capture(step, [count], torch.float32)
+    assert count == 0
+
+
 @HOMES
 @pytest.mark.parametrize("fails", ["begin_fails", "end_fails", "in the step"])
 def test_a_capture_that_fails_leaves_everything_as_it_was(gpus, home, fails):

@@ -101,6 +101,8 @@ def test_a_tuned_malloc_is_left_alone(monkeypatch):
         RuntimeError("std::bad_alloc"),
         RuntimeError("bad allocation"),
         RuntimeError("CUDA error: out of memory"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        torch.AcceleratorError("CUDA error: cudaErrorMemoryAllocation"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
         RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
@@ -121,6 +123,7 @@ def test_a_lack_of_memory_has_many_names(error):
     [
         RuntimeError("shape '[3, -1]' is invalid for input of size 100"),
         RuntimeError("CUDA error: an illegal memory access was encountered"),
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
         ValueError("the word memory in a message: out of memory"),
         OSError(errno.ENOENT, "No such file or directory"),
         KeyError("memory"),
