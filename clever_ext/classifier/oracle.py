@@ -10,8 +10,12 @@ import torch
 from torch import Tensor
 
 from ..errors import CleverError
+from ..kernels import ops
 from ..kernels.balls import FLOATS
 from ..machine.memory import is_out_of_memory
+
+#: Elements of the seeds that are made together: those of many targets take a few megabytes.
+_SEED_ELEMENTS = 2**20
 
 
 @runtime_checkable
@@ -73,36 +77,29 @@ class TorchOracle:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             logits = self.model(leaf.clone())
-        return margins_of(logits.detach(), classes, _all(targets, others)), self._backward(
-            leaf, logits, classes, targets
-        )
+        n_targets = targets.shape[1]
+        n_seeds = n_targets if self.batched_backward else min(n_targets, _seeds_at_once(logits))
+        margins, seeds = _margins_and_seeds(logits, classes, _all(targets, others), n_seeds)
+        return margins, self._backward(leaf, logits, classes, targets, seeds)
 
     def _backward(
-        self, leaf: Tensor, logits: Tensor, classes: Tensor, targets: Tensor
+        self, leaf: Tensor, logits: Tensor, classes: Tensor, targets: Tensor, seeds: Tensor
     ) -> Iterator[Tensor]:
-        # A margin's gradient is that of the logits' product with one 1 and one -1: the margins
-        # themselves are not needed, and rows do not influence each other.
-        ones = torch.ones_like(targets[:, :1], dtype=logits.dtype)
-        plus = torch.zeros_like(logits).scatter_(1, classes[:, None], ones)
         n_targets = targets.shape[1]
         if self.batched_backward and n_targets > 1:
-            signs = plus.expand(n_targets, -1, -1).scatter_add(
-                2, targets.T[:, :, None], -ones.expand(n_targets, -1, -1)
-            )
-            (gradients,) = torch.autograd.grad(logits, leaf, signs, is_grads_batched=True)
+            (gradients,) = torch.autograd.grad(logits, leaf, seeds, is_grads_batched=True)
             yield from gradients
             return
-        for t in range(n_targets):
-            signs = plus.scatter_add(1, targets[:, t, None], -ones)
+        for t, seed in enumerate(_all_seeds(seeds, logits.detach(), classes, targets)):
             if t > 0 and not self._one_forward:
                 logits = self._again(leaf)
             keep = self._one_forward and t < n_targets - 1
             try:
-                (gradient,) = torch.autograd.grad(logits, leaf, signs, retain_graph=keep)
+                (gradient,) = torch.autograd.grad(logits, leaf, seed, retain_graph=keep)
             except Exception as error:  # whatever a model's own backward pass raises
                 if n_targets == 1 or not self._one_forward or is_out_of_memory(error):
                     raise
-                (gradient,) = torch.autograd.grad(self._again(leaf), leaf, signs)
+                (gradient,) = torch.autograd.grad(self._again(leaf), leaf, seed)
                 self._one_forward = False
             yield gradient
 
@@ -197,7 +194,34 @@ def _kind(value: Any) -> str:
 
 def margins_of(logits: Tensor, classes: Tensor, targets: Tensor) -> Tensor:
     """Return the margins [B, T] of logits [B, K]."""
-    return logits.gather(1, classes[:, None]) - logits.gather(1, targets)
+    return _margins_and_seeds(logits, classes, targets, 0)[0]
+
+
+def _margins_and_seeds(
+    logits: Tensor, classes: Tensor, targets: Tensor, n_seeds: int
+) -> tuple[Tensor, Tensor]:
+    """Return the margins [B, T] of logits [B, K], and the seeds [n_seeds, B, K] of the first.
+
+    A margin's gradient is that of the logits' product with its seed: one 1 and one -1 in each row,
+    and rows do not influence each other.
+    """
+    logits = logits.detach()
+    margins, seeds = logits.new_empty(targets.shape), logits.new_empty(n_seeds, *logits.shape)
+    ops.margin_seeds(logits, classes.contiguous(), targets, margins, seeds)
+    return margins, seeds
+
+
+def _seeds_at_once(logits: Tensor) -> int:
+    return max(1, _SEED_ELEMENTS // max(1, logits.numel()))
+
+
+def _all_seeds(seeds: Tensor, logits: Tensor, classes: Tensor, targets: Tensor) -> Iterator[Tensor]:
+    """Yield the seed [B, K] of each target: those that there are, then the others."""
+    yield from seeds
+    n_targets, at_once = targets.shape[1], _seeds_at_once(logits)
+    for first in range(len(seeds), n_targets, at_once):
+        some = targets[:, first : first + at_once]
+        yield from _margins_and_seeds(logits, classes, some, some.shape[1])[1]
 
 
 def margins_and_gradients(

@@ -4,6 +4,7 @@ from torch import nn
 
 import clever_ext as cx
 from clever_ext.classifier.oracle import GradientOracle, TorchOracle, model_placement
+from clever_ext.kernels import ops
 
 IMAGES = torch.rand(2, 3, 4, 4)
 
@@ -28,6 +29,53 @@ def test_margin_gradients_match_autograd_row_by_row():
             # float32 rounding of another batch size's kernels
             torch.testing.assert_close(found[t][row], expected[0], rtol=1e-4, atol=1e-6)
     assert not x.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("batched", [False, True])
+def test_margins_and_their_gradients_are_those_of_plain_torch(batched, dtype):
+    """To the bit, for targets that lie apart in memory, one of which is the class itself."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 10)).to(dtype)
+    x, classes = torch.rand(13, 20, dtype=dtype), torch.randint(10, (26,))[::2]
+    targets, others = torch.randint(10, (5, 13)).T, torch.randint(10, (13, 2))
+    targets[0, 1] = classes[0]
+    oracle = TorchOracle(model, batched_backward=batched)
+    margins, gradients = oracle.margins_and_gradients(x, classes, targets, others)
+    leaf = x.clone().requires_grad_()
+    logits = model(leaf)
+    to = torch.cat([targets, others], dim=1)
+    expected = logits.gather(1, classes[:, None]) - logits.gather(1, to)
+    assert margins.dtype == dtype
+    assert not margins.requires_grad
+    assert torch.equal(margins, expected.detach())
+    one_hot = torch.eye(10, dtype=dtype)
+    for t, gradient in enumerate(gradients):
+        signs = one_hot[classes] - one_hot[targets[:, t]]
+        assert torch.equal(gradient, torch.autograd.grad(logits, leaf, signs, retain_graph=True)[0])
+    assert t == 4
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_the_seeds_of_many_targets_are_made_by_parts(monkeypatch, at_once):
+    model, x = network(), torch.rand(6, 3, 4, 4)
+    classes, targets = (
+        torch.arange(6) % 5,
+        torch.stack([torch.arange(6) + t for t in range(7)]).T % 5,
+    )
+    expected = list(TorchOracle(model).margin_gradients(x, classes, targets))
+    made, margin_seeds = [], ops.margin_seeds
+
+    def counted(*arguments):
+        made.append(len(arguments[-1]))
+        margin_seeds(*arguments)
+
+    monkeypatch.setattr(ops, "margin_seeds", counted)
+    monkeypatch.setattr("clever_ext.classifier.oracle._SEED_ELEMENTS", at_once * 6 * 5 + 1)
+    found = list(TorchOracle(model).margin_gradients(x, classes, targets))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert max(made) == at_once
+    assert sum(made) == 7
 
 
 def test_logits_have_no_graph():
