@@ -104,7 +104,7 @@ class _Pair:
                 return out
             self._seen = x
         else:
-            out = _forward(self.fused, x)
+            out = self.fused.forward(x)  # of autocast's, where it has cast the weights
         return _Pending.of(out, self)
 
     def normalise(self, norm: nn.Module, value: Tensor) -> Any:
@@ -253,7 +253,7 @@ class Folded(nn.Module):
     def unguarded(self) -> None:
         """Hand plain tensors on, as a compiler wants them, without a look at who reads them."""
         for pair in self._pairs:
-            pair.convolution.forward = partial(type(pair.fused).forward, pair.fused)
+            pair.convolution.forward = pair.fused.forward
             pair.norm.forward = _as_it_is
 
     def forward(self, x: Tensor) -> Any:

@@ -19,6 +19,7 @@ from ..classifier.oracle import TorchOracle
 from ..classifier.process_state import precision
 from ..classifier.tolerances import Allowed, apart, spread
 from ..errors import CleverError, in_short
+from .casting import Autocast
 from .folding import CannotFoldError, Folded
 
 Model = Callable[[Tensor], Tensor]
@@ -166,30 +167,23 @@ def _channels_last(prepared: Prepared, points: Tensor) -> Prepared:
     return replace(prepared, model=module, memory_format=torch.channels_last)
 
 
-class _Autocast(nn.Module):
-    """Runs a model in a shorter type where torch holds that to be safe; logits are float32."""
-
-    def __init__(self, model: Model, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.model, self.dtype, self.training = model, dtype, False
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, self.dtype):
-            return self.model(x).float()
-
-
 def _autocast(dtype: torch.dtype) -> Callable[[Prepared, Tensor], Prepared]:
     def step(prepared: Prepared, points: Tensor) -> Prepared:
         if points.dtype != torch.float32:
             raise CannotPrepareError(f"the points are {points.dtype}, not float32")
-        return replace(prepared, model=_Autocast(prepared.model, dtype))
+        try:
+            made = Autocast(_module_copy(prepared), dtype)
+        except Exception:  # whatever a model's own code raises: what is no copy is left alone
+            return replace(prepared, model=Autocast(prepared.model, dtype))
+        made.cast_once()
+        return replace(prepared, model=made)
 
     return step
 
 
 def _compile(prepared: Prepared, _: Tensor) -> Prepared:
     for part in prepared.model.modules() if isinstance(prepared.model, nn.Module) else ():
-        if isinstance(part, Folded):
+        if isinstance(part, (Folded, Autocast)):
             part.unguarded()
     compiled = torch.compile(prepared.model, dynamic=False)
     return replace(prepared, model=compiled, fixed_batch=True)
