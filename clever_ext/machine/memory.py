@@ -71,6 +71,12 @@ def available() -> float:
     return min(left)
 
 
+def left_on(device: torch.device) -> int:
+    """Return the bytes of a GPU that tensors may still take: free ones, and those torch keeps."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
 #: How a lack of memory is told by torch, its libraries and systems, in lower case.
 _OUT_OF_MEMORY = (
     "out of memory",  # CUDA, HIP and their allocators

@@ -9,6 +9,7 @@ import torch
 from known_classifiers import small_convolution
 
 import clever_ext as cx
+from clever_ext.estimators import in_step
 from clever_ext.estimators.bracket import estimator, search
 
 IMAGES = torch.rand(4, 3, 6, 6, generator=torch.Generator().manual_seed(1))
@@ -132,7 +133,7 @@ def test_a_row_stops_when_two_rounds_in_succession_move_neither_end():
 def test_targets_are_worked_on_in_groups_where_memory_is_short(monkeypatch):
     whole = bracket(norm=2).table
     image = IMAGES[0].numel() * IMAGES.element_size()
-    monkeypatch.setattr(estimator, "_BYTES", 2 * estimator._BUFFERS * image)
+    monkeypatch.setattr(in_step, "_BYTES", 2 * estimator._BUFFERS * image)
     parts = bracket(norm=2).table
     assert (parts["target"] == whole["target"]).all()
     ratio = parts["nearest_flip"] / whole["nearest_flip"]

@@ -9,6 +9,7 @@ from known_classifiers import Quadratic, linear, relu_lipschitz, relu_network
 from torch import nn
 
 import clever_ext as cx
+from clever_ext.estimators import in_step
 from clever_ext.kernels.balls import dual_exponent
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -229,9 +230,7 @@ def test_it_survives_a_file_and_a_refit(tmp_path):
 
 
 def test_an_interrupted_search_keeps_what_is_finished(monkeypatch):
-    from clever_ext.estimators.steepest import search as module
-
-    monkeypatch.setattr(module, "_BYTES", 1)  # one row at a time
+    monkeypatch.setattr(in_step, "_BYTES", 1)  # one row at a time
     calls = []
 
     def interrupt(done, _):

@@ -14,6 +14,7 @@ from ...inputs.settings import Settings
 from ...inputs.targets import nearest
 from ...kernels.balls import AUTO
 from ...progress import Counter, Progress
+from ..in_step import rows_in_step
 from ..parts import concatenated, join
 from ..protocol import Scored
 from ..screening import most_screened
@@ -35,8 +36,8 @@ DEFAULT_GRADIENTS = 100
 #: What an image whose targets are screened may take, in gradients of one row; and, of all of many
 #: classes, those that can decide.
 _SHARED, _DECIDING = 3, 4
-#: Bytes that the lanes of rows in step may take, and buffers of points that a row has.
-_BYTES, _BUFFERS = 2**29, 32
+#: Buffers of points that a row has.
+_BUFFERS = 32
 
 
 def is_asked(settings: Settings) -> bool:
@@ -147,8 +148,7 @@ def _in_order(
 
 def _in_step(subjects: Subjects) -> tuple[int, int]:
     """Return how many targets of an image share looks, and how many rows are worked on in step."""
-    image, n_targets = subjects.batch.images[0], subjects.n_targets
-    most = max(1, _BYTES // (_BUFFERS * image.numel() * image.element_size()))
+    n_targets, most = subjects.n_targets, rows_in_step(subjects, _BUFFERS)
     together = max(n for n in range(1, min(n_targets, most) + 1) if n_targets % n == 0)
     return together, most // together * together
 

@@ -32,14 +32,13 @@ import numpy as np
 from torch import Tensor
 
 from ...inputs.settings import Settings
+from ..in_step import rows_in_step
 from ..subjects import Rows, Subjects
 from .found import Floats, Places, Steepest
 from .particles import BUFFERS, PARTICLES, Particles
 
 #: Shares of the gradients that are spent scouting and jumping; the rest climb.
 _SCOUT_SHARE, _JUMP_SHARE = 0.15, 0.2
-#: Bytes that the particles of rows in step may take.
-_BYTES = 2**29
 
 
 class _Schedule(NamedTuple):
@@ -146,9 +145,7 @@ def search(
     Yields:
         Places of some rows, and what was found for them.
     """
-    image = subjects.batch.images
-    each = BUFFERS * PARTICLES * image[0].numel() * image.element_size()
-    at_once = max(1, _BYTES // each)
+    at_once = rows_in_step(subjects, BUFFERS * PARTICLES, PARTICLES)
     for begin in range(0, len(rows), at_once):
         norms = rows.norm[begin : begin + at_once]
         part = begin + np.argsort(norms, kind="stable")  # as particles want them
