@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from clever_ext.engine import graphs
+
 _WAITING = {
     torch.ops.aten._local_scalar_dense.default,
     torch.ops.aten.nonzero.default,
@@ -94,6 +96,7 @@ class GpuStandIn:
             "get_sync_debug_mode", "set_sync_debug_mode",
         ):  # fmt: skip
             monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+        monkeypatch.setattr(graphs, "_streams", {})
         monkeypatch.setattr(torch.cuda, "default_generators", self.generators)
         monkeypatch.setattr(torch.cuda.graph, "default_capture_stream", None)
         for name in ("_host_emptyCache", "_cuda_endAllocateToPool", "_cuda_releasePool"):

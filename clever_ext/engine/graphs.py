@@ -26,6 +26,14 @@ _ROUNDING = {
 _WAITING = "called a synchronizing CUDA operation"
 
 
+#: Held during a capture: torch takes one at a time in a process.
+_capturing = threading.Lock()
+#: The streams of captures, one for each GPU: libraries keep memory for every stream they have seen.
+#: Torch's own is a single one, of the device that was current at its first capture: kernels of
+#: another device would not be recorded, but run.
+_streams: dict[int, torch.cuda.Stream] = {}
+
+
 class CannotCaptureError(Exception):
     """The step cannot be a graph; the text says why."""
 
@@ -41,9 +49,11 @@ class Recorder:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        # torch's own stream for captures is one of the device that was current at the first one:
-        # kernels of another device would not be recorded, but run.
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        with torch.cuda.device(device):
+            number = torch.cuda.current_device()
+            if number not in _streams:
+                _streams[number] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._stream = _streams[number]
         self._pool = torch.cuda.graph_pool_handle()
 
     def capture(
@@ -66,7 +76,7 @@ class Recorder:
             Exception: of the step itself, or there is no memory; see `memory.is_out_of_memory`.
         """
         before = _copied(buffers)
-        with self._streams_as_they_were():
+        with _capturing, self._streams_as_they_were():
             # The plain step comes first, and only its results stay: the graph's memory and its own
             # are never held at a time.
             waits = self._plain(step)

@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 
+from clever_ext.engine import graphs
 from clever_ext.engine.graphs import CannotCaptureError, Recorder
 
 CPU = torch.device("cpu")  # stands for the GPU where the tensors are
@@ -248,6 +249,23 @@ def test_the_plain_step_s_memory_is_free_when_the_graph_takes_its_own(gpus):
     count = torch.zeros(1)
     capture(step, [count])
     assert (len(held), gpus.captures) == (2, 1)
+
+
+def test_captures_on_a_gpu_share_a_stream_and_come_one_after_the_other(gpus):
+    assert Recorder(CPU)._stream is Recorder(CPU)._stream
+    gpus.home = 1
+    assert Recorder(CPU)._stream.number == 1
+    count, begin = torch.zeros(1), threading.Event()
+
+    def step():
+        if not begin.is_set():
+            begin.set()
+            assert graphs._capturing.locked()
+        count.add_(1)
+
+    capture(step, [count])
+    assert begin.is_set()
+    assert not graphs._capturing.locked()
 
 
 def test_graphs_of_one_recorder_share_their_memory(gpus):

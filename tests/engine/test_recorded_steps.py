@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+import clever_ext as cx
 from clever_ext.classifier.oracle import TorchOracle
+from clever_ext.engine import engine as engines
 from clever_ext.engine import plan as plans
 from clever_ext.engine.engine import Engine
 from clever_ext.engine.maxima import Sampling, sample_maxima
@@ -125,6 +127,30 @@ def test_many_short_looks_are_recorded_in_time(gpus):
         np.testing.assert_allclose(drawn_by(plan, of, **changes), eager(of, **changes), rtol=1e-5)
     assert gpus.captures == 1
     assert gpus.replays > 12 * 9 / 2
+
+
+@pytest.mark.parametrize(
+    ("more", "most"),
+    [({"tolerance": 0.1}, 2), ({"race": True}, 8), ({"radius": "auto"}, 2)],
+    ids=str,
+)
+def test_searches_in_many_looks_record_few_times(gpus, monkeypatch, more, most):
+    recorded, use = [], engines.use
+
+    def capturing(found, plan, *rest):
+        use(found, plan, *rest)
+        plan.capture = True
+        recorded.append(plan)
+
+    images = work(6)[0]
+    few = {"n_batches": 40, "batch_samples": 16, "device_batch": 8, "prepare": "none"}
+    plain = cx.clever_score(network(), images, **({"radius": 1.0} | few | more))
+    monkeypatch.setattr(engines, "use", capturing)
+    found = cx.clever_score(network(), images, **({"radius": 1.0} | few | more))
+    np.testing.assert_allclose(found.table["score"], plain.table["score"], rtol=1e-4)
+    assert all(plan.capture for plan in recorded)
+    assert 1 <= gpus.captures <= most
+    assert gpus.replays > 100 * gpus.captures
 
 
 def test_less_than_a_batch_makes_no_full_one(gpus):
