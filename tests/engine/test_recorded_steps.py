@@ -131,7 +131,7 @@ def test_many_short_looks_are_recorded_in_time(gpus):
 
 @pytest.mark.parametrize(
     ("more", "most"),
-    [({"tolerance": 0.1}, 2), ({"race": True}, 8), ({"radius": "auto"}, 2)],
+    [({"tolerance": 0.01, "max_gradients": 3000}, 4), ({"race": True}, 4), ({"radius": "auto"}, 2)],
     ids=str,
 )
 def test_searches_in_many_looks_record_few_times(gpus, monkeypatch, more, most):
