@@ -175,7 +175,7 @@ class _DeviceBatch:
 
     def begin(self, first: int) -> None:
         """Draw the first samples of the work, from a given one on."""
-        torch.arange(first, first + self.size, out=self.cursor)
+        torch.arange(first, first + self.size, device=self.cursor.device, out=self.cursor)
         self.slots.fill_(-1)
         self._resample(None, 0, self.size)
 

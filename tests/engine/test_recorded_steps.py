@@ -281,6 +281,15 @@ def test_nothing_is_kept_once_the_engine_has_run(gpus):
     assert gpus.captures == 1
 
 
+@pytest.mark.usefixtures("gpus")
+def test_a_default_device_of_the_user_s_is_left_alone():
+    of = work(3)
+    expected, plan = eager(of), recording()
+    with torch.device("meta"):
+        np.testing.assert_allclose(drawn_by(plan, of), expected, rtol=1e-5)
+    assert plan.capture
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_s_work_runs_on_its_own_gpu(gpus, monkeypatch, rank):
     monkeypatch.setenv("LOCAL_RANK", str(rank))
