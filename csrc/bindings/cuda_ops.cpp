@@ -3,6 +3,7 @@
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/macros.h>
+#include <torch/csrc/stable/ops.h>
 
 #include "../kernels/cuda/kernels.h"
 #include "arguments.h"
@@ -31,19 +32,39 @@ void launch_on(const Tensor& tensor, const Launch& launch) {
 #endif
 }
 
+void check_launch(const char* op, int64_t rows, int64_t numel) {
+  STD_TORCH_CHECK(cuda::can_launch(rows, numel), op, ": ", rows, " rows of ", numel,
+                  " elements are more than one launch can count; call it for fewer rows");
+}
+
+// The same with memory that the kernels of the launch hand on: launch(scratch, stream).
+template <class Arguments, class Launch>
+void launch_with_scratch(const Tensor& tensor, const Arguments& args, const Launch& launch) {
+  const int64_t words[] = {cuda::scratch_words(args)};
+  // Freed at once, it is not used again before this stream has come so far.
+  Tensor scratch =
+      torch::stable::new_empty(tensor, {words, 1}, torch::headeronly::ScalarType::Long);
+  launch_on(tensor, [&](void* stream) { launch(scratch.mutable_data_ptr(), stream); });
+}
+
 void sample_lp_ball(Tensor out, Tensor center, double p, double radius, int64_t seed,
                     int64_t image_id, int64_t first, double low, double high) {
   const SampleArguments args =
       sample_arguments(out, center, p, radius, seed, image_id, first, low, high);
   if (args.n == 0 || args.point.numel == 0) return;
-  launch_on(out, [&](void* stream) { cuda::sample_lp_ball(args, stream); });
+  check_launch("sample_lp_ball", args.n, args.point.numel);
+  launch_with_scratch(
+      out, args, [&](void* scratch, void* stream) { cuda::sample_lp_ball(args, scratch, stream); });
 }
 
 void grad_norm_max(Tensor grads, std::vector<double> q, Tensor maxima,
                    std::optional<Tensor> slots) {
   const NormArguments args = norm_arguments(grads, q, maxima, slots);
   if (args.rows() == 0) return;
-  launch_on(grads, [&](void* stream) { cuda::grad_norm_max(args, stream); });
+  check_launch("grad_norm_max", args.rows(), args.row.numel);
+  launch_with_scratch(grads, args, [&](void* scratch, void* stream) {
+    cuda::grad_norm_max(args, scratch, stream);
+  });
 }
 
 void reduce_and_resample(std::optional<Tensor> grads, Tensor x, Tensor maxima, Tensor cursor,
@@ -53,7 +74,10 @@ void reduce_and_resample(std::optional<Tensor> grads, Tensor x, Tensor maxima, T
   const ResampleArguments args = resample_arguments(grads, x, maxima, cursor, slots, centers, jobs,
                                                     radii, batch_samples, p, q, seed, low, high);
   if (args.batch == 0) return;
-  launch_on(x, [&](void* stream) { cuda::reduce_and_resample(args, stream); });
+  check_launch("reduce_and_resample", args.batch, args.point.numel);
+  launch_with_scratch(x, args, [&](void* scratch, void* stream) {
+    cuda::reduce_and_resample(args, scratch, stream);
+  });
 }
 
 void move_in_lp_ball(Tensor out, Tensor bases, std::optional<Tensor> directions, Tensor centers,
@@ -62,6 +86,7 @@ void move_in_lp_ball(Tensor out, Tensor bases, std::optional<Tensor> directions,
   const MoveArguments args =
       move_arguments(out, bases, directions, centers, rows, scales, p, sharpness, seed, low, high);
   if (args.batch == 0) return;
+  check_launch("move_in_lp_ball", args.batch, args.point.numel);
   launch_on(out, [&](void* stream) { cuda::move_in_lp_ball(args, stream); });
 }
 
@@ -70,13 +95,16 @@ void step_to_boundary(Tensor out, Tensor points, Tensor gradients, Tensor center
   const StepArguments args =
       step_arguments(out, points, gradients, centers, index, scales, p, low, high);
   if (args.batch == 0) return;
+  check_launch("step_to_boundary", args.batch, args.point.numel);
   launch_on(out, [&](void* stream) { cuda::step_to_boundary(args, stream); });
 }
 
 void lp_distances(Tensor x, Tensor centers, Tensor index, double p, Tensor distances) {
   const DistanceArguments args = distance_arguments(x, centers, index, p, distances);
   if (args.x.n == 0) return;
-  launch_on(x, [&](void* stream) { cuda::lp_distances(args, stream); });
+  check_launch("lp_distances", args.x.n, args.point.numel);
+  launch_with_scratch(
+      x, args, [&](void* scratch, void* stream) { cuda::lp_distances(args, scratch, stream); });
 }
 
 void bracket_ends(Tensor distance, Tensor norm, Tensor margin, Tensor row, Tensor margin_at_image,

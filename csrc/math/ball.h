@@ -21,15 +21,25 @@ struct BlockGrid {
   CLEVER_HD int64_t element(int i, int64_t block) const { return i * n_blocks + block; }
 };
 
-// The mass of a block that may lack elements.
+// Masses are added up as integers, in units of 2^-22, the last place of a float32 between 2 and 4:
+// the sum is the same in every order, and so CPU and GPU scale a sample by the same bits. A block's
+// mass is below 150: four draws of the heaviest law, which is near p = 1, have at most 36 each.
+constexpr double kMassUnit = 0x1p-22;
+// Four blocks so have less than 2^32.
+CLEVER_HD int32_t mass_units(float mass) { return to_nearest(mass * 0x1p22f); }
+
+// The mass of one block; the last ones of a sample may lack elements.
 template <class Norm>
-CLEVER_HD float tail_mass(const Stream& stream, int64_t block, const BlockGrid& grid, double p) {
+CLEVER_HD int32_t block_mass(const Stream& stream, int64_t block, const BlockGrid& grid, double p) {
+  if (block < grid.full) {
+    return mass_units(Norm::Sampler::mass(stream, static_cast<uint32_t>(block), p));
+  }
   const Block drawn = Norm::Sampler::draw(stream, static_cast<uint32_t>(block), p);
   float mass = 0.0f;
   for (int i = 0; i < 4; ++i) {
     if (grid.element(i, block) < grid.numel) mass += drawn.mass[i];
   }
-  return mass;
+  return mass_units(mass);
 }
 
 struct Clip {
@@ -48,8 +58,16 @@ struct PointWriter {
         clip_low(static_cast<float>(clip.low)),
         clip_high(static_cast<float>(clip.high)) {}
   CLEVER_HD float move(float t) const { return fmaf(t, high, t * low); }
+  // A NaN stays one.
   CLEVER_HD float clipped(float x) const {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm("max.NaN.f32 %0, %0, %1;\n\tmin.NaN.f32 %0, %0, %2;"
+        : "+f"(x)
+        : "f"(clip_low), "f"(clip_high));
+    return x;
+#else
     return x < clip_low ? clip_low : (x > clip_high ? clip_high : x);
+#endif
   }
   CLEVER_HD float operator()(float center, float t) const { return clipped(center + move(t)); }
 };

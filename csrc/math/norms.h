@@ -10,6 +10,7 @@
 
 #include <cfloat>
 #include <cmath>
+#include <type_traits>
 
 #include "projections.h"
 #include "samplers.h"
@@ -18,7 +19,11 @@ namespace clever {
 
 // |x|, without the sign that a NaN may have.
 CLEVER_HD float magnitude(float x) {
+#if defined(__CUDA_ARCH__)
+  return fabsf(x);  // a square needs none, and a sum has it at no cost
+#else
   return __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, x) & 0x7fffffffu);
+#endif
 }
 CLEVER_HD double magnitude(double x) {
   return __builtin_bit_cast(double, __builtin_bit_cast(uint64_t, x) & 0x7fffffffffffffffull);
@@ -103,9 +108,13 @@ struct Lp {
 
 #define CLEVER_FORALL_NORMS(X) X(L1) X(L2) X(LInf) X(Lp)
 
-template <class Norm>
-CLEVER_HD double combine(double a, double b) {
-  return Norm::kIsSum ? a + b : larger_magnitude(a, b);
+template <class Norm, class A>
+CLEVER_HD A combine(A a, std::type_identity_t<A> b) {
+  if constexpr (Norm::kIsSum) {
+    return a + b;
+  } else {
+    return larger_magnitude(a, b);
+  }
 }
 
 // Whether a reduced sum may have lost what it should hold: it overflowed, met an infinity or a
@@ -116,17 +125,39 @@ CLEVER_HD bool needs_rescale(double acc) {
   return Norm::kIsSum && !(acc > kTiny && acc <= DBL_MAX);
 }
 
-// Calls f(Norm{}) for the norm that p names; f may be a function of the host or of the device.
+// The place in the list of the norm that p names.
+CLEVER_HD int norm_number(double p) {
+  int number = 0;
+#define CLEVER_MATCH(Norm)                                  \
+  if (p == Norm::kP || Norm::kP != Norm::kP) return number; \
+  ++number;
+  CLEVER_FORALL_NORMS(CLEVER_MATCH)
+#undef CLEVER_MATCH
+  return number;
+}
+
+// Calls f(Norm{}) for the norm of a place in the list; f may be a function of the host or of the
+// device.
+#if defined(__CUDACC__)
+#pragma nv_exec_check_disable
+#endif
+template <class F>
+CLEVER_HD auto with_norm_number(int number, const F& f) {
+  int place = 0;
+#define CLEVER_MATCH(Norm) \
+  if (number == place++) return f(Norm{});
+  CLEVER_FORALL_NORMS(CLEVER_MATCH)
+#undef CLEVER_MATCH
+  return f(Lp{});
+}
+
+// The same for the norm that p names.
 #if defined(__CUDACC__)
 #pragma nv_exec_check_disable
 #endif
 template <class F>
 CLEVER_HD auto with_norm(double p, const F& f) {
-#define CLEVER_MATCH(Norm) \
-  if (p == Norm::kP || Norm::kP != Norm::kP) return f(Norm{});
-  CLEVER_FORALL_NORMS(CLEVER_MATCH)
-#undef CLEVER_MATCH
-  return f(Lp{});
+  return with_norm_number(norm_number(p), f);
 }
 
 // How a sample is scaled: radius / (mass + Z)^(1/p), or radius where draws need no normalisation.

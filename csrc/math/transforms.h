@@ -23,6 +23,15 @@ CLEVER_HD float flip_sign(float x, uint32_t bit) {
   return bits_to_float(float_to_bits(x) ^ static_cast<int32_t>(bit << 31));
 }
 
+// The nearest integer, of two the even one; within int32's range.
+CLEVER_HD int32_t to_nearest(float x) {
+#if defined(__CUDA_ARCH__)
+  return __float2int_rn(x);
+#else
+  return static_cast<int32_t>(rintf(x));
+#endif
+}
+
 // log(x) for normal x > 0. For zero, infinities and NaN the result is finite and means nothing.
 CLEVER_HD float log_positive(float x) {
   constexpr int32_t kSqrtHalf = 0x3f3504f3;
@@ -37,9 +46,7 @@ CLEVER_HD float log_positive(float x) {
   poly = fmaf(poly, f, 2.000122666e-01f);
   poly = fmaf(poly, f, -2.500081956e-01f);
   poly = fmaf(poly, f, 3.333333135e-01f);
-  const float square = f * f;
-  const float low = fmaf(exponent, kLn2Low, fmaf(poly, square * f, -0.5f * square));
-  return fmaf(exponent, kLn2, f + low);
+  return fmaf(exponent, kLn2, fmaf(fmaf(poly, f, -0.5f), f * f, f));
 }
 
 // exp(x); below -87 it is held at exp(-87), about 1.6e-38, and above 88.3 it is infinite.
@@ -57,14 +64,14 @@ CLEVER_HD float exp_bounded(float x) {
   return value * bits_to_float((static_cast<int32_t>(n) + 127) << 23);
 }
 
-// A word as a uniform number in (0, 1].
+// A word as a uniform number in (0, 1]: (word + 1/2) / 2^32, where the product rounds nothing.
 CLEVER_HD float uniform_positive(uint32_t word) {
-  return (static_cast<float>(word) + 0.5f) * 0x1p-32f;
+  return fmaf(static_cast<float>(word), 0x1p-32f, 0x1p-33f);
 }
 
 // A word as a uniform number in [-1, 1].
 CLEVER_HD float uniform_symmetric(uint32_t word) {
-  return (static_cast<float>(static_cast<int32_t>(word)) + 0.5f) * 0x1p-31f;
+  return fmaf(static_cast<float>(static_cast<int32_t>(word)), 0x1p-31f, 0x1p-32f);
 }
 
 // A word as an exponential variable, -log(u).
@@ -74,11 +81,10 @@ struct SinCos {
   float sin, cos;
 };
 
-// Sine and cosine of word / 2^32 turns; the quadrant is found in integers, without rounding.
+// Sine and cosine of word / 2^32 turns. What is left of a word beside the nearest quarter turn is
+// found in integers, without rounding: times four it is what 32 bits keep of four words.
 CLEVER_HD SinCos sincos_turns(uint32_t word) {
-  const uint32_t quadrant = (word + 0x20000000u) >> 30;
-  const int32_t rest = static_cast<int32_t>(word - (quadrant << 30));
-  const float x = static_cast<float>(rest) * 1.46291807926715968e-9f;  // 2 pi / 2^32
+  const float x = static_cast<float>(static_cast<int32_t>(word << 2)) * 3.6572951981767899e-10f;
   const float z = x * x;
   float sin_poly = -1.951528247e-04f;
   sin_poly = fmaf(sin_poly, z, 8.332160302e-03f);
@@ -88,12 +94,16 @@ CLEVER_HD SinCos sincos_turns(uint32_t word) {
   cos_poly = fmaf(cos_poly, z, -1.388736768e-03f);
   cos_poly = fmaf(cos_poly, z, 4.166664556e-02f);
   const float cos_x = fmaf(cos_poly, z * z, fmaf(-0.5f, z, 1.0f));
-  // Odd quadrants swap the two; signs follow from the quadrant's bits. In bits, not by conditions,
-  // which compilers turn into branches.
-  const int32_t differing = float_to_bits(sin_x) ^ float_to_bits(cos_x);
-  const int32_t swapped = differing & -static_cast<int32_t>(quadrant & 1u);
-  return {flip_sign(bits_to_float(float_to_bits(sin_x) ^ swapped), quadrant >> 1),
-          flip_sign(bits_to_float(float_to_bits(cos_x) ^ swapped), (quadrant + 1u) >> 1)};
+  // Odd quarters swap the two; signs follow from the highest bit, a quarter later for the cosine.
+  // In bits, not by conditions, which compilers turn into branches.
+  const uint32_t turned = word + 0x20000000u;
+  const auto sin_bits = __builtin_bit_cast(uint32_t, sin_x);
+  const auto cos_bits = __builtin_bit_cast(uint32_t, cos_x);
+  const uint32_t swapped =
+      (sin_bits ^ cos_bits) & static_cast<uint32_t>(static_cast<int32_t>(turned << 1) >> 31);
+  const uint32_t sin_sign = turned & 0x80000000u, cos_sign = (turned + 0x40000000u) & 0x80000000u;
+  return {__builtin_bit_cast(float, sin_bits ^ swapped ^ sin_sign),
+          __builtin_bit_cast(float, cos_bits ^ swapped ^ cos_sign)};
 }
 
 }  // namespace clever

@@ -31,8 +31,8 @@ class Fault:
 FAULTS = {
     "no barrier before the reduction's readers": Fault(
         "block.cuh",
-        "partial[threadIdx.x / kWarp] = value;\n  __syncthreads();",
-        "partial[threadIdx.x / kWarp] = value;",
+        "partial[warp()] = value;\n  __syncthreads();",
+        "partial[warp()] = value;",
         "a read of shared memory that nothing wrote|a race",
     ),
     "no barrier after the last reduction's readers": Fault(
@@ -44,14 +44,26 @@ FAULTS = {
     "a barrier that some threads do not reach": Fault(
         "block.cuh",
         "  __syncthreads();\n  double total",
-        "  if (lane != 1) __syncthreads();\n  double total",
+        "  if (lane() != 1) __syncthreads();\n  double total",
         "a read of shared memory that nothing wrote|a race|wait at different barriers",
     ),
     "a cursor that is read after it moved": Fault(
         "reduce_and_resample.cu",
-        "  __syncthreads();  // all have read what thread 0 is about to change\n",
-        "",
-        "Tensor-likes are not close",
+        "const Plan plan = shared_plan(resample, row, false);",
+        "const Plan plan = resample.plan(row);",
+        "Tensor-likes are not (close|equal)",
+    ),
+    "a plan that is made anew by each part": Fault(
+        "reduce_and_resample.cu",
+        "const Plan* const plan = resample.plans + place.row;",
+        "const Plan anew = resample.plan(place.row);\n  const Plan* const plan = &anew;",
+        "Tensor-likes are not (close|equal)",
+    ),
+    "a sum without the last part": Fault(
+        "norms.cuh",
+        "for (uint32_t part = lane(); part < parts; part += kWarp) {",
+        "for (uint32_t part = lane(); part + 1 < parts; part += kWarp) {",
+        "Tensor-likes are not (close|equal)",
     ),
     "an end that is settled before all looks are folded": Fault(
         "bracket_ends.cu",
@@ -60,15 +72,15 @@ FAULTS = {
         "Tensor-likes are not equal",
     ),
     "an element too many": Fault(
-        "ball.cuh",
-        "if (element >= grid.numel) break;",
-        "if (element > grid.numel) break;",
-        "AddressSanitizer: heap-buffer-overflow",
+        "samples.cuh",
+        "|| element >= point.numel) continue;",
+        "|| element > point.numel) continue;",
+        "AddressSanitizer: heap-buffer-overflow|Tensor-likes are not (close|equal)",
     ),
     "an element too few": Fault(
-        "ball.cuh",
-        "if (element >= grid.numel) break;",
-        "if (element >= grid.numel - 1) break;",
+        "samples.cuh",
+        "|| element >= point.numel) continue;",
+        "|| element >= point.numel - 1) continue;",
         "Tensor-likes are not (close|equal)",
     ),
 }

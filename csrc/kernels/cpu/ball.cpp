@@ -9,8 +9,6 @@
 namespace clever::cpu {
 namespace {
 
-constexpr int kLanes = 32;  // partial sums, so that their order is the same for every width
-
 // Where a tile's draws go: draw i of its block j to t[i][j], the block's mass to mass[j].
 struct Draws {
   float* t[4];
@@ -86,33 +84,26 @@ void for_each_tile(const BlockGrid& grid, float* t, const F& f) {
   }
 }
 
-CLEVER_VECTORISED void add_masses(const float* mass, int count, double* totals) {
-  float lanes[kLanes] = {};
-  int j = 0;
-  for (; j + kLanes <= count; j += kLanes) {
-#pragma omp simd
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += mass[j + lane];
-  }
-  for (int lane = 0; j < count; ++j, ++lane) lanes[lane] += mass[j];
-#pragma omp simd
-  for (int lane = 0; lane < kLanes; ++lane) totals[lane] += static_cast<double>(lanes[lane]);
+CLEVER_VECTORISED int64_t sum_of_masses(const float* mass, int count) {
+  int64_t sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int j = 0; j < count; ++j) sum += mass_units(mass[j]);
+  return sum;
 }
 
 // Draws a whole sample; returns the sum of |t|^p.
 template <class Norm>
 double draw_all(const Stream& stream, const BlockGrid& grid, double p, float* t) {
-  double totals[kLanes] = {};
+  int64_t total = 0;
   for_each_tile(grid, t, [&](int64_t block, int count, Draws& draws) {
     draw_tile<typename Norm::Sampler>(stream, static_cast<uint32_t>(block), count, p, draws);
-    add_masses(draws.mass, static_cast<int>(std::clamp<int64_t>(grid.full - block, 0, count)),
-               totals);
+    const int64_t full = std::clamp<int64_t>(grid.full - block, 0, count);
+    total += sum_of_masses(draws.mass, static_cast<int>(full));
   });
-  double total = 0.0;
-  for (const double lane : totals) total += lane;
   for (int64_t block = grid.full; block < grid.n_blocks; ++block) {
-    total += static_cast<double>(tail_mass<Norm>(stream, block, grid, p));
+    total += block_mass<Norm>(stream, block, grid, p);
   }
-  return total;
+  return static_cast<double>(total) * kMassUnit;
 }
 
 template <class T>

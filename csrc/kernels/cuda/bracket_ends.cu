@@ -39,7 +39,8 @@ struct Minima {
 };
 
 // The one block has all the looks: its barriers part the four passes, and there is one launch.
-__global__ void __launch_bounds__(kThreads) ends_kernel(EndsArguments args) {
+__global__ void __launch_bounds__(kThreads, 1)
+    ends_kernel(const __grid_constant__ EndsArguments args) {
   const Minima lower{args.lower, args.steepest}, upper{args.upper, args.nearest};
   for (int64_t row = threadIdx.x; row < args.rows; row += kThreads) {
     lower.begin(row);

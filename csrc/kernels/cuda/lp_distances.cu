@@ -1,35 +1,71 @@
 #include "kernels.h"
-#include "norms.cuh"
+#include "rows.cuh"
 
 namespace clever::cuda {
 namespace {
 
-template <class T>
-__global__ void __launch_bounds__(kThreads) distance_kernel(DistanceArguments args) {
-  const int64_t row = blockIdx.x;
-  if (args.skips(row)) return;
-  CLEVER_DEVICE_CHECK(args.is_valid(row));
-  const T* x = args.x.at<T>(row);
-  const T* center = args.centers.at<T>(args.index[row]);
-  // The elements of a point of either layout lie without gaps, and a norm knows no order.
-  const auto sizes = [&](const auto& add) {
-    for (int64_t i = threadIdx.x; i < args.point.numel; i += kThreads) {
-      add(magnitude(load(x + i) - load(center + i)));
-    }
-  };
-  with_norm(args.p, [&](auto norm) {
-    using Real = typename Arithmetic<T>::Real;
-    const double distance = norm_of<decltype(norm), Real>(args.p, sizes);
-    if (threadIdx.x == 0) args.distances[row] = distance;
-  });
-}
+// x - center. The elements of a point of either layout lie without gaps, and a norm knows no
+// order.
+template <class T, bool kInFours_>
+struct Difference {
+  using Real = typename Arithmetic<T>::Real;
+  static constexpr bool kInFours = kInFours_;
+  const T *x, *center;
+
+  __device__ void four(uint32_t element, Real* out) const {
+    const Four<T> a = load_four(x + element), b = load_four(center + element);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) out[i] = load(a.element + i) - load(b.element + i);
+  }
+  __device__ Difference from(uint32_t element) const { return {x + element, center + element}; }
+  __device__ Real one(uint32_t element) const { return load(x + element) - load(center + element); }
+};
+
+template <class T, bool kInFours>
+struct DifferenceRows {
+  using Row = Difference<T, kInFours>;
+  Parts parts;
+  Norms norms;
+  uint32_t numel;
+  int64_t n;
+  double* sums;
+  DistanceArguments args;
+
+  DifferenceRows(const DistanceArguments& args_, double* sums_)
+      : parts(args_.point.numel),
+        norms(1, &args_.p),
+        numel(static_cast<uint32_t>(args_.point.numel)),
+        n(args_.x.n),
+        sums(sums_),
+        args(args_) {}
+
+  __device__ bool skips(uint32_t number) const { return args.skips(number); }
+  __device__ Row row(uint32_t number) const {
+    CLEVER_DEVICE_CHECK(args.is_valid(number));
+    return {args.x.at<T>(number), args.centers.at<T>(args.index[number])};
+  }
+  __device__ void store(uint32_t number, int, double distance) const {
+    args.distances[number] = distance;
+  }
+};
 
 }  // namespace
 
-void lp_distances(const DistanceArguments& args, void* stream) {
+int64_t scratch_words(const DistanceArguments& args) {
+  const int64_t parts = parts_of(args.point.numel);
+  return parts == 1 ? 0 : args.x.n * parts;
+}
+
+void lp_distances(const DistanceArguments& args, void* scratch, void* stream) {
+  auto* sums = static_cast<double*>(scratch);
   with_dtype(args.dtype, [&](auto tag) {
-    auto* kernel = distance_kernel<decltype(tag)>;
-    CLEVER_LAUNCH(kernel, static_cast<unsigned>(args.x.n), kThreads, stream, args);
+    using T = decltype(tag);
+    if (in_fours<T>(args.x.data, args.point.numel, args.x.stride) &&
+        in_fours<T>(args.centers.data, args.point.numel, args.centers.stride)) {
+      launch_norms(DifferenceRows<T, true>(args, sums), stream);
+    } else {
+      launch_norms(DifferenceRows<T, false>(args, sums), stream);
+    }
   });
 }
 

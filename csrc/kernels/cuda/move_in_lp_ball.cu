@@ -1,8 +1,8 @@
 #include <type_traits>
 
-#include "ball.cuh"
 #include "kernels.h"
 #include "norms.cuh"
+#include "samples.cuh"
 
 namespace clever::cuda {
 namespace {
@@ -18,19 +18,19 @@ struct RowMove {
   DType direction_dtype;
   Sharpened<Real> sharpened;
   Real along;  // for each unit of what is sharpened
-  PointLayout point;
+  const Point& point;
   double p, noise, share;
   Stream stream;
   Writer writer;
 
-  __device__ RowMove(const MoveArguments& args, int64_t number)
+  __device__ RowMove(const MoveArguments& args, const Point& point_, int64_t number)
       : base(args.bases.at<T>(args.row(number)[kMoveBase])),
         center(args.centers.at<T>(args.row(number)[kMoveCenter])),
         direction(nullptr),
         direction_dtype(args.direction_dtype),
         sharpened{0.0, args.sharpness},
         along(0),
-        point(args.point),
+        point(point_),
         p(args.p),
         noise(args.scale(number)[kNoise]),
         share(args.scale(number)[kShare]),
@@ -48,14 +48,13 @@ struct RowMove {
   __device__ Writer noise_writer(Clip clip) const {
     if (noise == 0.0) return Writer(0.0, clip);
     if (share > 0.0) return Writer(sign_scale<Norm>(noise, share, point.numel, p), clip);
-    const BlockGrid grid(point.numel);
-    const double mass = Norm::kIsSum ? sample_mass<Norm>(stream, grid, p) : 0.0;
+    const double mass = Norm::kIsSum ? mass_of_row<Norm>(stream, point.numel, p) : 0.0;
     return Writer(ball_scale<Norm>(noise, mass, stream, p), clip);
   }
 
   // f(g) for the direction's element that lies there, as float32 or float64.
   template <class F>
-  __device__ auto with_element(int64_t offset, const F& f) const {
+  __device__ auto with_element(uint32_t offset, const F& f) const {
     return with_dtype(direction_dtype, [&](auto tag) {
       return f(load(static_cast<const decltype(tag)*>(direction) + offset));
     });
@@ -63,7 +62,7 @@ struct RowMove {
 
   __device__ void find_direction(double length) {
     sharpened.largest = norm_of<LInf, double>(p, [&](const auto& add) {
-      for (int64_t i = threadIdx.x; i < point.numel; i += kThreads) {
+      for (uint32_t i = threadIdx.x; i < point.numel; i += kThreads) {
         add(with_element(i, [](auto g) { return static_cast<double>(magnitude(g)); }));
       }
     });
@@ -72,7 +71,7 @@ struct RowMove {
       return;
     }
     const double norm = norm_of<Norm, Real>(p, [&](const auto& add) {
-      for (int64_t i = threadIdx.x; i < point.numel; i += kThreads) {
+      for (uint32_t i = threadIdx.x; i < point.numel; i += kThreads) {
         add(magnitude(with_element(i, sharpened)));
       }
     });
@@ -90,13 +89,12 @@ struct RowMove {
   // a contiguous point.
   template <class F>
   __device__ void for_each(const F& f) const {
-    const BlockGrid grid(point.numel);
-    for (int64_t block = threadIdx.x; block < grid.n_blocks; block += kThreads) {
-      const Block drawn = draw_noise(static_cast<uint32_t>(block));
-      for (int i = 0; i < 4; ++i) {
-        const int64_t element = grid.element(i, block);
-        if (element >= grid.numel) break;
-        const int64_t offset = point.offset(element);
+    for (uint32_t block = threadIdx.x; block < point.n_blocks; block += kThreads) {
+      const Block drawn = draw_noise(block);
+      for (uint32_t i = 0; i < 4; ++i) {
+        const uint32_t element = i * point.n_blocks + block;
+        if (element >= point.numel) break;
+        const uint32_t offset = point.offset(element);
         Real move = 0;
         if (direction != nullptr) move = along * with_element(offset, sharpened);
         if (noise != 0.0) move += writer.move(drawn.t[i]);
@@ -105,7 +103,7 @@ struct RowMove {
     }
   }
 
-  __device__ Real from_center(int64_t offset, Real move) const {
+  __device__ Real from_center(uint32_t offset, Real move) const {
     return (load(base + offset) - load(center + offset)) + move;
   }
 };
@@ -122,16 +120,16 @@ struct Offsets {
 
   __device__ Offsets(const RowMove<Norm, T>& row_, T* out_) : row(row_), out(out_) {
     if constexpr (kHeld) {
-      row.for_each([&](int64_t i, Real move) { store(out + i, row.from_center(i, move)); });
+      row.for_each([&](uint32_t i, Real move) { store(out + i, row.from_center(i, move)); });
       __syncthreads();  // other threads read it
     }
   }
   template <class F>
   __device__ void for_each(const F& f) const {
     if constexpr (kHeld) {
-      for (int64_t i = threadIdx.x; i < row.point.numel; i += kThreads) f(i, load(out + i));
+      for (uint32_t i = threadIdx.x; i < row.point.numel; i += kThreads) f(i, load(out + i));
     } else {
-      row.for_each([&](int64_t i, Real move) { f(i, row.from_center(i, move)); });
+      row.for_each([&](uint32_t i, Real move) { f(i, row.from_center(i, move)); });
     }
   }
 };
@@ -141,7 +139,7 @@ __device__ void search(const Offsets<Norm, T>& offsets, Projection& projection) 
   using Real = typename Arithmetic<T>::Real;
   while (projection.searching) {
     StretchedSum<L1, Real> first, second;
-    offsets.for_each([&](int64_t, Real v) {
+    offsets.for_each([&](uint32_t, Real v) {
       const Terms<Real> terms = projection.terms(magnitude(v));
       first.add(terms.first, 1.0);
       second.add(terms.second, 1.0);
@@ -151,27 +149,28 @@ __device__ void search(const Offsets<Norm, T>& offsets, Projection& projection) 
 }
 
 template <class Norm, class T>
-__global__ void __launch_bounds__(kThreads) move_kernel(MoveArguments args) {
+__global__ void __launch_bounds__(kThreads, 1)
+    move_kernel(const __grid_constant__ MoveArguments args, const __grid_constant__ Point point) {
   using Real = typename Arithmetic<T>::Real;
   const int64_t number = blockIdx.x;
   if (args.skips(number)) return;
   CLEVER_DEVICE_CHECK(args.is_valid(number));
-  const RowMove<Norm, T> row(args, number);
+  const RowMove<Norm, T> row(args, point, number);
   T* out = static_cast<T*>(args.out) + number * args.row_stride;
   const Offsets<Norm, T> offsets(row, out);
   const double radius = args.scale(number)[kRadius];
   const double norm = norm_of<Norm, Real>(args.p, [&](const auto& add) {
-    offsets.for_each([&](int64_t, Real v) { add(magnitude(v)); });
+    offsets.for_each([&](uint32_t, Real v) { add(magnitude(v)); });
   });
   if (in_ball(norm, radius)) {
-    row.for_each([&](int64_t i, Real move) {
+    row.for_each([&](uint32_t i, Real move) {
       store(out + i, row.writer.clipped(load(row.base + i) + move));
     });
     return;
   }
   typename Norm::template Projection<Real> projection(radius, norm, args.point.numel, args.p);
   if constexpr (decltype(projection)::kSearches) search(offsets, projection);
-  offsets.for_each([&](int64_t i, Real v) {
+  offsets.for_each([&](uint32_t i, Real v) {
     store(out + i, row.writer.clipped(load(row.center + i) + projection(v)));
   });
 }
@@ -179,10 +178,11 @@ __global__ void __launch_bounds__(kThreads) move_kernel(MoveArguments args) {
 }  // namespace
 
 void move_in_lp_ball(const MoveArguments& args, void* stream) {
+  const Point point(args.point, false);
   with_dtype(args.dtype, [&](auto tag) {
     with_norm(args.p, [&](auto norm) {
       auto* kernel = move_kernel<decltype(norm), decltype(tag)>;
-      CLEVER_LAUNCH(kernel, static_cast<unsigned>(args.batch), kThreads, stream, args);
+      CLEVER_LAUNCH(kernel, static_cast<unsigned>(args.batch), kThreads, stream, args, point);
     });
   });
 }

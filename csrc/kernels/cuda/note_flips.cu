@@ -30,7 +30,7 @@ __device__ void fold_nearest(double* nearest, double distance) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     flip_kernel(const __grid_constant__ FlipArguments args) {
   const auto row = static_cast<int32_t>(blockIdx.x);
   if (args.skips(row)) return;

@@ -14,36 +14,36 @@ struct Lane {
   const T *x, *center;
   const G* g;
   T* out;
-  int64_t numel;
+  uint32_t numel;
 
   __device__ Lane(const StepArguments& args, int64_t lane)
       : x(args.points.at<T>(lane)),
         center(args.centers.at<T>(args.index[lane])),
         g(args.gradients.at<G>(lane)),
         out(static_cast<T*>(args.out) + lane * args.row_stride),
-        numel(args.point.numel) {}
+        numel(static_cast<uint32_t>(args.point.numel)) {}
 
   // f(i) for each of this thread's elements.
   template <class F>
   __device__ void for_each(const F& f) const {
-    for (int64_t i = threadIdx.x; i < numel; i += kThreads) f(i);
+    for (uint32_t i = threadIdx.x; i < numel; i += kThreads) f(i);
   }
   __device__ double largest() const {
     return norm_of<LInf, double>(INFINITY, [&](const auto& add) {
-      for_each([&](int64_t i) { add(static_cast<double>(magnitude(load(g + i)))); });
+      for_each([&](uint32_t i) { add(static_cast<double>(magnitude(load(g + i)))); });
     });
   }
   // g . (x - center).
   __device__ double slope() const {
     double sum = 0.0;
-    for_each([&](int64_t i) {
+    for_each([&](uint32_t i) {
       sum += static_cast<double>(load(g + i)) *
              (static_cast<double>(load(x + i)) - static_cast<double>(load(center + i)));
     });
     return block_reduce<L1>(sum);
   }
   template <class Velocity>
-  __device__ Way<Real> way(int64_t i, const Box<Real>& box, const Velocity& velocity) const {
+  __device__ Way<Real> way(uint32_t i, const Box<Real>& box, const Velocity& velocity) const {
     const auto size = load(g + i);
     return {box.weight(size), velocity(size), box.room(size, load(center + i))};
   }
@@ -51,7 +51,7 @@ struct Lane {
   __device__ Search searched(Search search, const Box<Real>& box, const Velocity& velocity) const {
     while (search.searching) {
       Terms<double> sums = {0.0, 0.0};
-      for_each([&](int64_t i) {
+      for_each([&](uint32_t i) {
         const Terms<double> terms = search.terms(way(i, box, velocity));
         sums.first += terms.first;
         sums.second += terms.second;
@@ -65,7 +65,7 @@ struct Lane {
                        const Velocity& velocity) const {
     const LambdaSearch found = searched(LambdaSearch(fall), box, velocity);
     const typename Arithmetic<T>::Writer writer(0.0, args.clip);
-    for_each([&](int64_t i) {
+    for_each([&](uint32_t i) {
       const double from = static_cast<double>(load(x + i));
       const double to = found.end(static_cast<double>(load(center + i)), way(i, box, velocity));
       store(out + i, writer.clipped(static_cast<Real>(part_of_way(from, to, share))));
@@ -81,7 +81,7 @@ __device__ void step_lane(const StepArguments& args, int64_t number) {
   const double largest = lane.largest();
   const Fall fall(scale[kStepMargin], scale[kStepBeyond], lane.slope(), largest);
   if (!fall.exists()) {
-    lane.for_each([&](int64_t i) { lane.out[i] = lane.x[i]; });
+    lane.for_each([&](uint32_t i) { lane.out[i] = lane.x[i]; });
     return;
   }
   const Box<Real> box(largest, args.clip);
@@ -96,7 +96,8 @@ __device__ void step_lane(const StepArguments& args, int64_t number) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) step_kernel(StepArguments args) {
+__global__ void __launch_bounds__(kThreads, 1)
+    step_kernel(const __grid_constant__ StepArguments args) {
   const int64_t lane = blockIdx.x;
   if (args.skips(lane)) return;
   CLEVER_DEVICE_CHECK(args.is_valid(lane));

@@ -34,7 +34,8 @@ void test_grid_covers_once() {
   }
 }
 
-// A draw's masses are |t|^p, mass() is their sum, and tail_mass() that of those that are there.
+// A draw's masses are |t|^p, mass() is their sum, and block_mass() that of those that are there, in
+// units that hold it.
 template <class Norm>
 void test_masses(double p) {
   using Sampler = typename Norm::Sampler;
@@ -68,11 +69,31 @@ void test_masses(double p) {
       for (int i = 0; i < 4; ++i) {
         if (grid.element(i, block) < numel) expected += drawn.mass[i];
       }
-      const float mass = tail_mass<Norm>(stream, block, grid, p);
-      CHECK(mass == expected, "%s(%g): tail of block %ld", Norm::kName, p,
-            static_cast<long>(block));
+      if (block < grid.full) expected = Sampler::mass(stream, static_cast<uint32_t>(block), p);
+      const double mass = block_mass<Norm>(stream, block, grid, p) * kMassUnit;
+      CHECK(std::abs(mass - static_cast<double>(expected)) <= kMassUnit / 2,
+            "%s(%g): block %ld of %ld elements", Norm::kName, p, static_cast<long>(block),
+            static_cast<long>(numel));
     }
   }
+}
+
+// The heaviest words of every law fit in 31 bits.
+void test_largest_masses() {
+  const uint32_t words[] = {0u, 1u, 0x40000000u, 0x7fffffffu, 0x80000000u, 0xffffffffu};
+  double largest = 0.0;
+  for (const uint32_t w0 : words) {
+    for (const uint32_t w1 : words) {
+      const float sums[] = {NormalLaw::mass(w0, w1, w0, w1), LaplaceLaw::mass(w0, w1, w0, w1)};
+      for (const float sum : sums) largest = std::max(largest, static_cast<double>(sum));
+      for (const double p : {1.0 + 1e-6, 1.01, 1.5, 2.0, 3.0, 100.0}) {
+        const float of_one = GammaSampler(p).candidate(w0, w1, 0u, 0xffffffffu).mass;
+        largest = std::max(largest, 4.0 * static_cast<double>(of_one));
+      }
+    }
+  }
+  CHECK(largest > 130.0 && largest < 150.0, "%g", largest);
+  CHECK(mass_units(static_cast<float>(largest)) > 0, "%g", largest);
 }
 
 // All for a share of 1 and none for one of 0; what is there for a small share stays for a larger.
@@ -132,6 +153,7 @@ int main() {
   test_masses<L2>(2.0);
   test_masses<LInf>(INFINITY);
   for (const double p : {1.01, 1.5, 3.0, 10.0, 100.0}) test_masses<Lp>(p);
+  test_largest_masses();
   test_signs();
   test_writer_precision();
   test_clip();
