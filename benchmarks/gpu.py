@@ -1,50 +1,58 @@
-"""Kernels and whole loops on a GPU, timed by CUDA events.
+"""Kernels, whole loops and a real score on a GPU; each figure is a line that is added at once.
 
-Kernels, 512 points of 3 x 224 x 224, float32, 308 MB: more than any cache holds. The floor of each
-is the bytes that it must move over the bandwidth of a device-to-device copy of 308 MB, which moves
-them twice: a sample is written once (its centre stays in the cache), a gradient is read once, the
-fused step does both.
+Kernels, float32: the time at the roof over the kernel's. The roof is the longer of two times: that
+of a device-to-device copy for as many bytes, and that of issuing as many instructions at the GPU's
+highest clock. The copy is of as many points in the same buffers, captured and timed in the same
+way: what the cache holds for the kernel, it holds for the copy. It moves the points twice; a sample
+is written once (its centre stays in the cache), a gradient is read once, the fused step does both.
 
-Loops: gradients per second of ours, prepared by "auto", "compile" and the dtype, against the bare
-model prepared in the same way and its forward and input-gradient backward pass captured as one CUDA
-graph over one fixed batch. Weights are random: only the speed matters. Of our loop the steps after
-the first ten are timed: the first ones are run eagerly, and one is captured.
+Loops: gradients per second of ours, prepared by "auto", "compile" and the dtype, against the same
+compiled model's forward and input-gradient backward pass, captured as one CUDA graph over one fixed
+batch. Weights are random: only the speed matters. Of our loop the steps after the first ten are
+timed: the first ones are run eagerly, and one is captured.
 
-    python benchmarks/gpu.py --out benchmarks/results/gpu-h100.json
+Photographs: brackets by EfficientNet-Lite0 of the photographs that it classifies correctly, after a
+first run that is not counted: its time, its bits twice, and its ends against those of the CPU.
+
+    python benchmarks/gpu.py kernels loops photographs --out results.jsonl
 """
 
 from __future__ import annotations
 
+import gc
 import math
 import statistics
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import lines
 import numpy as np
 import torch
 from networks import NETWORKS
-from side_by_side import arguments, figure, interleaved, parsed, show, write
-from torch import Tensor
+from roof import instructions, issue_rate
+from side_by_side import about, arguments, figure, interleaved, parsed, quantity, share, show
 
+import clever_ext as cx
+from clever_ext.classifier.oracle import TorchOracle
 from clever_ext.engine.engine import Engine
 from clever_ext.engine.maxima import Sampling, sample_maxima
-from clever_ext.engine.preparation import apply
 from clever_ext.kernels import ops
 from clever_ext.kernels.balls import as_layout, dual_exponent, trial_radius
 
-SHAPE = (3, 224, 224)
-POINTS = 512
 NORMS = (2.0, 1.0, math.inf)
-#: Of the copy's speed at least.
-SAMPLING = {2.0: 0.85, 1.0: 0.6, math.inf: 0.9}
-REDUCTION, FUSED, LOOP = 0.9, 0.75, 0.97
 #: Networks, and the points that go through them at once.
-LOOPS = {"resnet-50": 128, "vit-b16": 64}
+LOOPS = {"vit-b16": 64, "resnet-50": 128}
+DTYPES = ("bfloat16", "tf32", "float32", "float16")
+LOOP = 0.97
 STEPS = 50
 WARM_UP = 10
 Work = Callable[[], None]
+Figure = dict[str, Any]
 
 
 def event() -> Any:
@@ -56,6 +64,20 @@ def seconds_between(begin: Any, end: Any) -> float:
     """Wait for both events."""
     end.synchronize()
     return float(begin.elapsed_time(end)) / 1e3
+
+
+def captured(work: Work) -> Work:
+    """Record a work as a CUDA graph, after three runs; return what replays it."""
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
 
 
 def timed(work: Work, repeats: int) -> Callable[[], float]:
@@ -72,19 +94,56 @@ def timed(work: Work, repeats: int) -> Callable[[], float]:
     return reading
 
 
+# --- kernels -------------------------------------------------------------------------------------
+
+
+class Case(NamedTuple):
+    """Points of one shape in one layout."""
+
+    rows: int
+    shape: tuple[int, ...]
+    channels_last: bool = False
+
+    def __str__(self) -> str:
+        layout = ", channels_last" if self.channels_last else ""
+        return f"{self.rows} x {' x '.join(map(str, self.shape))}{layout}"
+
+    @property
+    def targets(self) -> float | None:
+        """What each kernel is to reach, of its roof."""
+        if self.shape == (3, 224, 224):
+            return {512: 0.85, 8: 0.5}.get(self.rows)
+        return 0.5 if (self.rows, self.shape) == (1024, (1, 28, 28)) else None
+
+
+def cases() -> Iterator[Case]:
+    """Yield all sizes and layouts, those with targets first."""
+    large, small = (3, 224, 224), (1, 28, 28)
+    first = [Case(rows, large, last) for rows in (512, 8) for last in (False, True)]
+    first += [Case(1024, small)]
+    yield from first
+    for shape in (large, (3, 384, 384), (3, 32, 32), small):
+        for last in (False, True)[: min(2, shape[0])]:
+            for rows in (8, 64, 256, 512):
+                if (case := Case(rows, shape, last)) not in first:
+                    yield case
+
+
 class Buffers:
     """What the kernels read and write."""
 
-    def __init__(self, device: str, points: int = POINTS) -> None:
-        self.center = torch.rand(1, *SHAPE, device=device)
-        self.x = torch.empty(points, *SHAPE, device=device)
-        self.grads = torch.randn(points, *SHAPE, device=device)
+    def __init__(self, case: Case, device: str) -> None:
+        layout = torch.channels_last if case.channels_last else torch.contiguous_format
+        self.points = case.rows
+        self.center = as_layout(torch.rand(1, *case.shape, device=device), layout)
+        self.x = as_layout(torch.empty(case.rows, *case.shape, device=device), layout)
+        self.grads = as_layout(torch.randn(case.rows, *case.shape, device=device), layout)
         self.maxima = torch.zeros(1, 1, dtype=torch.float64, device=device)
-        self.cursor = torch.arange(points, device=device)
-        self.slots = torch.zeros(points, dtype=torch.int64, device=device)
+        self.cursor = torch.arange(case.rows, device=device)
+        self.slots = torch.zeros(case.rows, dtype=torch.int64, device=device)
         self.jobs = torch.zeros(1, 4, dtype=torch.int64, device=device)
         self.radii = torch.ones(1, dtype=torch.float64, device=device)
-        self.groups = torch.zeros(1, points, dtype=torch.int64, device=device)
+        self.groups = torch.zeros(1, case.rows, dtype=torch.int64, device=device)
 
     def copy(self) -> None:
         """Copy as many bytes as the points have."""
@@ -94,9 +153,9 @@ class Buffers:
         """Draw all the points."""
         ops.sample_lp_ball(self.x, self.center[0], p, trial_radius(p), 0, 0, 0, -math.inf, math.inf)
 
-    def norm(self, q: float) -> None:
-        """Reduce all the gradients."""
-        ops.grad_norm_max(self.grads[None], [q], self.maxima, self.groups)
+    def norm(self, p: float) -> None:
+        """Reduce all the gradients, in the norm that belongs to samples of p."""
+        ops.grad_norm_max(self.grads[None], [dual_exponent(p)], self.maxima, self.groups)
 
     def step(self, p: float) -> None:
         """Make the fused step; the one job has more samples than are ever drawn."""
@@ -106,69 +165,87 @@ class Buffers:
         )  # fmt: skip
 
 
-def kernels(device: str, rounds: int) -> list[dict[str, Any]]:
-    """Measure each kernel beside the copy."""
-    buffers = Buffers(device)
-    works: dict[str, tuple[Work, float, float]] = {}  # the work, its target, copies that it moves
-    for p in NORMS:
-        works[f"sampling, p = {p:g}"] = partial(buffers.sample, p), SAMPLING[p], 0.5
-    for p in NORMS:
-        q = dual_exponent(p)
-        works[f"grad_norm_max, q = {q:g}"] = partial(buffers.norm, q), REDUCTION, 0.5
-    for p in NORMS:
-        works[f"fused step, p = {p:g}"] = partial(buffers.step, p), FUSED, 1.0
-    readings = {name: timed(work, 20) for name, (work, _, _) in works.items()}
-    found = interleaved({"copy": timed(buffers.copy, 20), **readings}, rounds)
+#: Kernels by name, with the share of a copy's bytes that they move.
+KERNELS: dict[str, tuple[Callable[[Buffers, float], None], float]] = {
+    "sampling": (Buffers.sample, 0.5),
+    "grad_norm_max": (Buffers.norm, 0.5),
+    "fused step": (Buffers.step, 1.0),
+}
+
+
+def kernel_figures(case: Case, device: str, rounds: int) -> Iterator[Figure]:
+    """Measure each kernel beside the copy, all captured."""
+    buffers = Buffers(case, device)
     size = 2 * buffers.x.numel() * buffers.x.element_size()
-    bandwidth = size / statistics.median(found["copy"]) / 1e9
-    figures = []
-    for name, (_, target, copies) in works.items():
-        floor = [copies * seconds for seconds in found["copy"]]
-        kernel, case = name.split(", ")
-        title = f"{kernel}, the copy's time for its bytes / its time"
-        figures.append(figure(title, case, target, floor, found[name], copy_gb_per_s=bandwidth))
-        show(figures[-1])
-    return figures
+    repeats = int(min(200, max(5, 4e9 / size)))
+
+    def reading(work: Work) -> Callable[[], float]:
+        def several() -> None:
+            for _ in range(repeats):
+                work()
+
+        once = timed(captured(several), 1)
+        return lambda: once() / repeats
+
+    works = {
+        (name, p): reading(partial(run, buffers, p))
+        for p in NORMS
+        for name, (run, _) in KERNELS.items()
+    }
+    found = interleaved({"copy": reading(buffers.copy), **works}, rounds)  # type: ignore[dict-item]
+    copied = found["copy"]
+    bandwidth = size / statistics.median(copied) / 1e9
+    architecture, _ = torch.cuda.get_device_capability()
+    for name, p in works:
+        moved = KERNELS[name][1]
+        counted = instructions(name, p, case.channels_last, 10 * architecture)
+        issued = 0.0 if counted is None else counted * buffers.x.numel() / issue_rate()
+        yield figure(
+            f"{name}, share of the roof",
+            f"p = {p:g}, {case}",
+            case.targets,
+            [max(moved * seconds, issued) for seconds in copied],
+            found[name, p],  # type: ignore[index]
+            copy_gb_per_s=bandwidth,
+            bytes_s=moved * statistics.median(copied),
+            issue_s=issued,
+            instructions=counted,
+        )
 
 
-def bare_graph(model: Callable[[Tensor], Tensor], x: Tensor) -> Work:
-    """Capture forward pass, margin and backward pass to the input over one batch."""
+# --- loops ---------------------------------------------------------------------------------------
 
-    def work() -> None:
-        leaf = x.detach().requires_grad_()
-        logits = model(leaf)
+
+class Loop:
+    """Our loop and the bare passes, through one prepared model."""
+
+    def __init__(self, name: str, dtype: str, device: str) -> None:
+        torch.manual_seed(0)
+        network, self.size = NETWORKS[name], LOOPS[name]
+        model = network.build().to(device).requires_grad_(False)
+        image = torch.rand(1, *network.shape, device=device)
+        more = () if dtype == "float32" else (dtype,)
+        self.engine = engine = Engine(model, ("auto", "compile", *more), self.size)
+        self.zero = torch.tensor([0], device=device)
+        self.one = torch.tensor([[1]], device=device)
+        with engine.running(image.device):
+            engine.check(image)
+            engine.ready(image, self.zero, self.one, 512_000)
+        self.image = as_layout(image, engine.memory_format)
+        self.points = as_layout(
+            torch.rand(self.size, *network.shape, device=device), engine.memory_format
+        )
+        self.sampling = Sampling(2.0, 2.0, 1, self.size * (WARM_UP + STEPS), 0, (0.0, 1.0))
+
+    def bare(self) -> None:
+        """Make forward pass, margin and backward pass to the input over one batch."""
+        assert isinstance(self.engine.plan.oracle, TorchOracle)
+        leaf = self.points.detach().requires_grad_()
+        logits = self.engine.plan.oracle.model(leaf)
         torch.autograd.grad((logits[:, 0] - logits[:, 1]).sum(), leaf)
 
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            work()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    return graph.replay
-
-
-def loop(name: str, options: tuple[str, ...], device: str, rounds: int) -> dict[str, Any]:
-    """Measure our loop beside the bare captured passes."""
-    torch.manual_seed(0)
-    network, size = NETWORKS[name], LOOPS[name]
-    model = network.build().to(device).requires_grad_(False)
-    image = torch.rand(1, *network.shape, device=device)
-    engine = Engine(model, options, size)
-    zero, one = torch.tensor([0], device=device), torch.tensor([[1]], device=device)
-    with engine.running(image.device):
-        engine.check(image)
-        engine.ready(image, zero, one, 512_000)
-    points = torch.rand(size, *network.shape, device=device)
-    like = apply(model, engine.options, points)
-    image = as_layout(image, engine.memory_format)
-    sampling = Sampling(2.0, 2.0, 1, size * (WARM_UP + STEPS), 0, (0.0, 1.0))
-    ids = np.zeros(1, dtype=np.int64)
-
-    def ours() -> float:
+    def ours(self) -> float:
+        """Run the loop; return the seconds of a step."""
         begin, end = event(), event()
         marks = {WARM_UP: begin, WARM_UP + STEPS: end}
         steps = count(1)
@@ -177,39 +254,120 @@ def loop(name: str, options: tuple[str, ...], device: str, rounds: int) -> dict[
             if (mark := marks.get(next(steps))) is not None:
                 mark.record()
 
-        for drawn in sample_maxima(engine.plan, image, zero, one, ids, sampling, progress):
+        ids = np.zeros(1, dtype=np.int64)
+        given = self.engine.plan, self.image, self.zero, self.one, ids, self.sampling
+        for drawn in sample_maxima(*given, progress):
             drawn()
         return seconds_between(begin, end) / STEPS
 
-    with engine.running(image.device):
-        bare = bare_graph(like.model, as_layout(points, engine.memory_format))
-        found = interleaved({"bare": timed(bare, STEPS), "ours": ours}, rounds)
-    dtype = next((n for n in options if n in ("bfloat16", "float16", "tf32")), "float32")
-    made = figure(
+
+def loop_figures(name: str, dtype: str, device: str, rounds: int) -> Iterator[Figure]:
+    """Measure our loop beside the bare captured passes; of no rounds, only compile both."""
+    loop = Loop(name, dtype, device)
+    with loop.engine.running(loop.image.device):
+        if rounds == 0:
+            loop.bare()
+            return
+        found = interleaved({"bare": timed(captured(loop.bare), STEPS), "ours": loop.ours}, rounds)
+    yield figure(
         "loop, the bare compiled and captured passes / ours",
-        f"{name}, {dtype}, batch {size}",
-        LOOP,
+        f"{name}, {dtype}, batch {loop.size}",
+        LOOP if dtype == "bfloat16" else None,
         found["bare"],
         found["ours"],
-        engine=engine.description(),
-        gradients_per_s={n: size / statistics.median(seconds) for n, seconds in found.items()},
+        engine=loop.engine.description(),
+        gradients_per_s={n: loop.size / statistics.median(s) for n, s in found.items()},
     )
-    show(made)
-    return made
+
+
+# --- photographs ---------------------------------------------------------------------------------
+
+
+def photograph_figures(device: str, n: int | None) -> Iterator[Figure]:
+    """Score photographs on a device, twice, and on the CPU."""
+    from published import efficientnet, photographs
+
+    model = efficientnet("efficientnet-lite0")()
+    images, labels = photographs()
+    with torch.no_grad():
+        right = model(images).argmax(dim=1).numpy() == labels
+    images = images[torch.from_numpy(right)][:n]
+
+    def scored(on: str) -> tuple[float, Any]:
+        begin = time.perf_counter()
+        result = cx.clever_score(
+            model.to(on), images, norm=2, radius="auto", targets="top2", clip=(0, 1),
+            estimator="steepest", max_gradients=100, device=on,
+        )  # fmt: skip
+        return time.perf_counter() - begin, result.table[["score", "nearest_flip"]].to_numpy()
+
+    case = f"{len(images)} photographs, p = 2, 100 gradients, {device}"
+    scored(device)
+    (first, ends), (second, again) = scored(device), scored(device)
+    target = 2.0 if device == "cuda" else None
+    taken = np.array([first, second])
+    yield quantity("bracket, seconds after warm-up", case, target, taken, at_most=True)
+    same = (ends == again).all(axis=1)
+    yield share("bracket, the same bits twice", case, 1.0, same)
+    if device == "cpu":
+        return
+    seconds, expected = scored("cpu")
+    yield quantity("bracket, seconds", case.replace(device, "cpu"), None, np.array([seconds]))
+    with np.errstate(invalid="ignore"):  # both infinite
+        apart = np.where(ends == expected, 0.0, np.abs(ends / expected - 1))
+    for column, what in enumerate(("score", "nearest flip")):
+        title = f"bracket, largest relative difference of a {what} from the CPU's"
+        yield quantity(title, case, 1e-3, apart[:, column].max(keepdims=True), at_most=True)
 
 
 def main() -> None:
-    """Measure the kernels and the loops."""
+    """Measure what is named."""
     parser = arguments(__doc__)
-    parser.add_argument("--loops", nargs="*", choices=LOOPS, default=list(LOOPS))
+    parser.add_argument("what", nargs="+", choices=["kernels", "loops", "photographs"])
+    parser.add_argument("--networks", nargs="+", choices=LOOPS, default=list(LOOPS))
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES[:2]))
+    parser.add_argument("--compile", action="store_true", help="compile the loops' models, no more")
+    parser.add_argument("--device", default="cuda", help="of the photographs")
+    parser.add_argument("--photographs", type=int, help="so many of them")
     args = parsed(parser)
-    device = "cuda"
-    figures = kernels(device, args.rounds)
-    for name in [] if args.quick else args.loops:
-        for more in ((), ("tf32",), ("bfloat16",)):
-            figures.append(loop(name, ("auto", "compile", *more), device, args.rounds))
-    properties = torch.cuda.get_device_properties(device)
-    write(args.out, figures, gpu=properties.name, cuda=torch.version.cuda)
+    rounds = 0 if args.compile else args.rounds
+    works: list[Callable[[], Iterator[Figure]]] = []
+    if "kernels" in args.what:
+        some = list(cases())[: 1 if args.quick else None]
+        works += [partial(kernel_figures, case, "cuda", rounds) for case in some]
+    if "loops" in args.what:
+        pairs = [(name, dtype) for dtype in args.dtypes for name in args.networks]
+        works += [partial(loop_figures, *pair, "cuda", rounds) for pair in pairs]
+    if "photographs" in args.what:
+        works += [partial(photograph_figures, args.device, args.photographs)]
+    sys.exit(1 if measured(works, args.out) else 0)
+
+
+def measured(works: list[Callable[[], Iterator[Figure]]], out: Path | None) -> int:
+    """Measure all works, and return how many failed: none ends the others."""
+
+    def tell(line: Figure) -> None:
+        if out is not None:
+            lines.append(out, line)
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    tell({"about": about(gpu=gpu, cuda=torch.version.cuda)})
+    failed = 0
+    for work in works:
+        try:
+            for each in work():
+                show(each)
+                tell(each)
+        except Exception as error:  # of memory, of the compiler, of the GPU
+            failure = {
+                "failed": str(getattr(work, "args", work)),
+                "error": f"{type(error).__name__}: {error}"[:2000],
+            }
+            print(failure, flush=True)
+            tell(failure)
+            failed += 1
+        gc.collect()  # captured works hold their buffers
+    return failed
 
 
 if __name__ == "__main__":

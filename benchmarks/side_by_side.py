@@ -141,12 +141,10 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return args
 
 
-def write(path: Path | None, figures: list[dict[str, Any]], **notes: Any) -> None:
-    """Write figures with where and how they were measured; None writes nothing."""
-    if path is None:
-        return
+def about(**notes: Any) -> dict[str, Any]:
+    """Return where and how figures are measured by this process."""
     device = f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}"
-    about = {
+    return {
         "command": " ".join(["python", *sys.argv]),
         "date": date.today().isoformat(),
         "device": f"{device}, {torch.get_num_threads()} threads",
@@ -157,4 +155,10 @@ def write(path: Path | None, figures: list[dict[str, Any]], **notes: Any) -> Non
         },
         **notes,
     }
-    path.write_text(json.dumps({**about, "figures": figures}, indent=1) + "\n")
+
+
+def write(path: Path | None, figures: list[dict[str, Any]], **notes: Any) -> None:
+    """Write figures with where and how they were measured; None writes nothing."""
+    if path is None:
+        return
+    path.write_text(json.dumps({**about(**notes), "figures": figures}, indent=1) + "\n")

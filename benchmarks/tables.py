@@ -7,7 +7,8 @@ It stands between a comment that says where it comes from and `<!-- end -->`:
     <!-- grid FILE: PATTERN -->     a row for each case and a column for each figure, medians alone
     <!-- value FILE: PATTERN -->   in a line: the median of one figure
 
-FILE is a file in benchmarks/results. PATTERN is a regular expression, which takes the figures whose
+FILE is a file in benchmarks/results; one of JSON lines may be missing, or lack the figures: then it
+says "not measured". PATTERN is a regular expression, which takes the figures whose
 name and case, written "name, case", match it; without ": PATTERN" all are taken.
 
     python benchmarks/tables.py           # write them
@@ -23,6 +24,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import lines
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -101,18 +104,36 @@ def grid(figures: list[dict[str, Any]]) -> str:
     return "\n" + _lines(["case", *columns], rows)
 
 
+def read(name: str) -> dict[str, Any]:
+    """Return a result: where and how it was measured, and its figures.
+
+    Of a file of JSON lines it is the first line that tells where, and the last figure of each name
+    and case: the line was written when it was measured.
+    """
+    file = RESULTS / name
+    if file.suffix == ".json":
+        result: dict[str, Any] = json.loads(file.read_text())
+        return result
+    told = lines.read(file)
+    figures = {(line["figure"], line["case"]): line for line in told if "figure" in line}
+    about: dict[str, Any] = next((line["about"] for line in told if "about" in line), {})
+    return {**about, "figures": list(figures.values())}
+
+
 def quote(form: str, name: str, pattern: str) -> str:
     """Return what one comment asks for.
 
     Raises:
         SystemExit: If no figure matches, or several do where one value is asked for.
     """
-    result = json.loads((RESULTS / name).read_text())
+    result = read(name)
     figures = [
         figure
         for figure in result["figures"]
         if re.search(pattern, f"{figure['figure']}, {figure['case']}")
     ]
+    if not figures and name.endswith(".jsonl"):
+        return "not measured" if form == "value" else "\nNot measured.\n"
     if not figures or (form == "value" and len(figures) > 1):
         raise SystemExit(f"{name} has {len(figures)} figures that match {pattern!r}")
     if form == "value":

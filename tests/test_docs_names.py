@@ -77,7 +77,7 @@ def test_a_fault_is_found(case):
     [
         "`tools/messages.py`, `tests/evt/`, `csrc/math/*.h` and `tools/{messages,polynomials}.py`",
         "a run's folder `runs/before` with `parts/part-00000.parquet` and `my_package/nets.py`",
-        block("python benchmarks/gpu.py --out benchmarks/results/gpu-NAME.json"),
+        block("python benchmarks/gpu.py kernels --out benchmarks/results/gpu-NAME.jsonl"),
         "`--model`, `score --dry-run` and `imagenette2 --split val`",
         "pip's `--no-deps`, and `pytest --lf`",
         block("torchrun --max-restarts 10 -m clever_ext score --out runs/a") + "\n`--max-restarts`",

@@ -116,6 +116,42 @@ def test_a_table_has_a_figure():
         tables.renewed("<!-- table it.json: nothing of that name -->\n<!-- end -->")
 
 
+@pytest.mark.parametrize("form", ["table", "speed", "grid"])
+def test_what_nobody_measured_says_so(form):
+    """A file of lines grows as figures are measured, and may not be there yet."""
+    quoted = f"<!-- {form} gpu.jsonl: p = 2 -->\nNot measured.\n<!-- end -->"
+    assert tables.renewed(quoted) == quoted
+    (tables.RESULTS / "gpu.jsonl").write_text(json.dumps({**FIGURES[0], "case": "p = 1"}) + "\n")
+    assert tables.renewed(quoted) == quoted
+    assert tables.renewed("<!-- value gpu.jsonl: p = 2 -->1<!-- end -->") == (
+        "<!-- value gpu.jsonl: p = 2 -->not measured<!-- end -->"
+    )
+
+
+def test_a_file_of_lines_is_a_result():
+    """What a trial was on comes first; a figure that was measured again counts."""
+    again = {**FIGURES[0], "ratio": {"median": 5.5, "min": 5, "max": 6}}
+    about = {key: RESULT[key] for key in ("command", "date", "device", "versions")}
+    told = [{"about": about}, FIGURES[0], {"step": "build"}, {"about": {}}, again, FIGURES[1]]
+    text = "".join(json.dumps(line) + "\n" for line in told) + '{"figure": "to'
+    (tables.RESULTS / "gpu.jsonl").write_text(text)
+    assert tables.renewed("<!-- table gpu.jsonl -->\n<!-- end -->") == (
+        "<!-- table gpu.jsonl -->\n"
+        "| figure | case | median (range) | at least |\n"
+        "| --- | --- | --- | --- |\n"
+        "| sampling, plain torch / ours | p = 2 | 5.5 (5 to 6) | 4 |\n"
+        "| seconds | p = 2 | 0.5 (0.25 to 1) | at most 2 |\n"
+        "\n"
+        "*a processor; torch 2.11.0; 2026-01-02; `python it.py`.*\n"
+        "<!-- end -->"
+    )
+
+
+def test_a_missing_result_is_no_gap():
+    with pytest.raises(FileNotFoundError):
+        tables.renewed("<!-- table nothing.json -->\n<!-- end -->")
+
+
 def test_no_line_of_a_page_begins_with_a_value():
     """Markdown would take the comment for a block of HTML, and end the paragraph before it."""
     for page in tables.pages():

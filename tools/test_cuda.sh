@@ -30,7 +30,8 @@ from pathlib import Path
 
 text = Path("pyproject.toml").read_text()
 listed = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.DOTALL | re.MULTILINE)[1]
-print(" ".join(["torch==2.11.0", *re.findall(r'"(.*?)"', listed), "setuptools>=77", "cmake", "ninja"]))
+print(" ".join(["torch==2.11.0", *re.findall(r'"(.*?)"', listed), "setuptools>=77", "cmake", "ninja",
+                "nvidia-cuda-nvdisasm>=13,<14"]))
 PYTHON
 )
 # 4.6 GB: nothing is asked for again while the list stays the same.
@@ -70,14 +71,19 @@ step "loading, registration, fakes and checks, without a GPU"
 (cd build && PYTHONPATH=$root/$package PYTHONSAFEPATH=1 \
   "$cuda_python" "$root/tools/check_cuda_half.py" "$root/$package")
 
+# Two minutes of one core, beside the steps that follow.
+CUDA_HOME=$(dirname "$(dirname "$nvcc")") "$cuda_python" tools/sass.py --check > build/sass.log 2>&1 &
+counted=$!
+
 step "the CUDA kernels for the host, under the emulator"
 torch=$("$venv/bin/python" -c 'import torch; print(torch.__path__[0])')
 PATH="$(cd "$venv" && pwd)/bin:$PATH" # cmake and ninja
 for sanitize in OFF ON; do
   folder=build/emulated-sanitize-$sanitize
-  cmake -G Ninja -S . -B "$folder" -DCLEVER_EMULATION=ON -DCLEVER_SANITIZE=$sanitize \
+  cmake -G Ninja -S . -B "$folder" -DCLEVER_EMULATION=ON -DCLEVER_SANITIZE=$sanitize -DCLEVER_DRIVER=ON \
     "-DCLEVER_TORCH_DIR=$torch" "-DCLEVER_OUTPUT_DIR=$root/$folder" > /dev/null
   cmake --build "$folder" --parallel "${MAX_JOBS:-2}"
+  "$folder/cuda_driver"
 done
 
 step "their tests and the seeded faults, and their comparison with the CPU's under AddressSanitizer"
@@ -96,5 +102,9 @@ CLEVER_EMULATION_LIBRARY=$root/build/emulated-sanitize-OFF/_C_emulated.so \
 wait "$sanitized" || sanitized_status=$?
 echo "under AddressSanitizer:"
 cat "$sanitized_log"
-step "done: exit status $plain_status, and $sanitized_status under AddressSanitizer"
-((plain_status == 0 && sanitized_status == 0))
+step "registers, spills and instructions of the kernels against the committed ones"
+counted_status=0
+wait "$counted" || counted_status=$?
+cat build/sass.log
+step "done: exit status $plain_status, $sanitized_status under AddressSanitizer, $counted_status of the count"
+((plain_status == 0 && sanitized_status == 0 && counted_status == 0))
