@@ -34,9 +34,10 @@ struct Resample {
   double* sums;     // [rows, parts]
   int64_t* masses;  // [rows, parts]
 
-  // Where there are no jobs, row r gets sample first + r of one image.
+  // Row r gets sample first + r of one image, or one of a list of jobs, which may be empty.
   uint64_t image_id = 0, first = 0;
   double radius = 0.0;
+  bool by_jobs = false;
   const int64_t* jobs = nullptr;
   const double* radii = nullptr;
   int64_t n_centers = 0, n_samples = 0, batch_samples = 0;
@@ -53,7 +54,7 @@ struct Resample {
   // By one thread: this divides, and draws a key.
   __device__ Plan plan(uint32_t row) const {
     Plan made{{}, radius, 0, -1, 0};
-    if (jobs == nullptr) {
+    if (!by_jobs) {
       made.stream = make_stream(stream_key(seed, image_id, p), first + row);
       return made;
     }
@@ -78,7 +79,7 @@ struct Resample {
 
   // By one thread, when nobody needs the row's cursor and slot any longer.
   __device__ void advance(uint32_t row, const Plan& plan) const {
-    if (jobs == nullptr) return;
+    if (!by_jobs) return;
     cursor[row] = plan.number + rows;
     const int64_t* job = jobs + plan.number / batch_samples * kJobColumns;
     slots[row] = plan.center < 0 ? -1 : job[kJobSlot];
@@ -183,6 +184,7 @@ Resample resample_of(const ResampleArguments& args, void* scratch) {
   Resample made =
       resample_of<T>(args.x, args.centers, args.batch, args.center_stride, args, norms, scratch);
   made.n_centers = args.n_centers;
+  made.by_jobs = true;
   made.jobs = args.jobs;
   made.radii = args.radii;
   made.n_samples = args.n_samples();
