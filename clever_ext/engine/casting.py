@@ -15,17 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-#: By the forward pass of their class, the weights that autocast takes to the shorter type.
-_WEIGHTS: dict[Any, tuple[str, ...]] = {
-    **dict.fromkeys(
-        (nn.Linear.forward, nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward),
-        ("weight", "bias"),
-    ),
-    nn.MultiheadAttention.forward: (
-        "in_proj_weight", "in_proj_bias", "q_proj_weight", "k_proj_weight", "v_proj_weight",
-        "out_proj.weight", "out_proj.bias",
-    ),
-}  # fmt: skip
+_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.MultiheadAttention)
+_OF_ATTENTION = (
+    "in_proj_weight", "in_proj_bias", "q_proj_weight", "k_proj_weight", "v_proj_weight",
+    "out_proj.weight", "out_proj.bias",
+)  # fmt: skip
 
 
 class Autocast(nn.Module):
@@ -61,7 +55,7 @@ class Autocast(nn.Module):
         for layer in self.model.modules() if isinstance(self.model, nn.Module) else ():
             twin = vars(layer).get("forward")
             if isinstance(twin, _Twin):
-                layer.forward = twin.layer.forward
+                layer.forward = _unguarded(layer, twin.layer, self.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the model's logits."""
@@ -74,7 +68,7 @@ def _cast_weights(layer: nn.Module) -> list[str]:
     if "forward" in vars(layer) or layer._compiled_call_impl is not None:
         return []
     names = []
-    for name in _WEIGHTS.get(type(layer).forward, ()):
+    for name in _weights_of(layer):
         parameters, last = _owner(layer, name)
         weight = parameters.get(last)
         if weight is not None:
@@ -87,6 +81,28 @@ def _cast_weights(layer: nn.Module) -> list[str]:
         if "proj" in name and weight is not None and not weight.is_cuda:
             return []
     return names
+
+
+def _weights_of(layer: nn.Module) -> tuple[str, ...]:
+    """Name the weights that autocast takes to the shorter type, by whose forward pass it is."""
+    forward = type(layer).forward
+    if not any(forward is kind.forward for kind in _LAYERS):
+        return ()
+    return _OF_ATTENTION if forward is nn.MultiheadAttention.forward else ("weight", "bias")
+
+
+def _casts_to(device: str, dtype: torch.dtype) -> bool:
+    """Tell whether autocast takes weights to a type here: a model may have left it."""
+    return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == dtype
+
+
+def _unguarded(layer: nn.Module, twin: nn.Module, dtype: torch.dtype) -> Callable[..., Any]:
+    own, device = type(layer).forward, next(twin.parameters()).device.type
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return own(twin if _casts_to(device, dtype) else layer, *args, **kwargs)
+
+    return forward
 
 
 def _owner(layer: nn.Module, name: str) -> tuple[dict[str, nn.Parameter | None], str]:
@@ -108,7 +124,8 @@ class _Twin:
     def __init__(
         self, layer: nn.Module, names: list[str], dtype: torch.dtype, made: dict[int, nn.Parameter]
     ) -> None:
-        self._of, self._like = weakref.ref(layer), dict(vars(layer))
+        self._of, self._like, self._dtype = weakref.ref(layer), dict(vars(layer)), dtype
+        self._device = next(layer.parameters()).device.type
         self._weights: list[tuple[str, Tensor, int]] = []
         self.layer = _shallow(layer)
         for name in names:
@@ -126,7 +143,9 @@ class _Twin:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         layer = self._of()
         assert layer is not None
-        if self._up_to_date(layer):
+        # Autocast does not reach into a transform of torch.func.
+        plain = torch._C._functorch.peek_interpreter_stack() is None
+        if plain and _casts_to(self._device, self._dtype) and self._up_to_date(layer):
             layer = self.layer
         return type(layer).forward(layer, *args, **kwargs)
 

@@ -88,9 +88,9 @@ class Recorder:
                 graph = self._recorded(step)
             except Exception as error:  # whatever a model may raise
                 _restore(buffers, before)
-                lack = _lack_of_memory(error)
-                if lack is not None:
-                    raise lack from error
+                for cause in _behind(error):
+                    if is_out_of_memory(cause) or not isinstance(cause, Exception):
+                        raise cause from error
                 raise CannotCaptureError(f"{type(error).__name__}: {error}") from error
             torch.cuda.synchronize(self.device)
             if not all(map(_same_bits, buffers, before)):
@@ -182,11 +182,11 @@ def _waits_of_the_host() -> Iterator[list[str]]:
             torch.cuda.set_sync_debug_mode(mode)
 
 
-def _lack_of_memory(error: BaseException | None) -> BaseException | None:
-    """Return the lack of memory behind an error: the end of a capture raises another over it."""
-    while error is not None and not is_out_of_memory(error):
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those it was raised over: the end of a capture raises one of its own."""
+    while error is not None:
+        yield error
         error = error.__context__
-    return error
 
 
 def _copied(buffers: Sequence[Tensor]) -> list[Tensor]:

@@ -61,9 +61,8 @@ struct PointWriter {
   // A NaN stays one.
   CLEVER_HD float clipped(float x) const {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-    asm("max.NaN.f32 %0, %0, %1;\n\tmin.NaN.f32 %0, %0, %2;"
-        : "+f"(x)
-        : "f"(clip_low), "f"(clip_high));
+    asm("max.NaN.f32 %0, %0, %1;" : "+f"(x) : "f"(clip_low));
+    asm("min.NaN.f32 %0, %0, %1;" : "+f"(x) : "f"(clip_high));
     return x;
 #else
     return x < clip_low ? clip_low : (x > clip_high ? clip_high : x);

@@ -260,3 +260,59 @@ def test_a_compiled_model_has_shorter_weights_too():
     # What is traced has no look at Python's state in it.
     assert not any(isinstance(vars(m).get("forward"), casting._Twin) for m in compiled.modules())
     assert any(p.dtype == torch.bfloat16 for p in compiled.parameters())
+
+
+class Inside(nn.Module):
+    """A network whose last layer is called in a way of its own."""
+
+    def __init__(self, last):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last, self.call = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(256, 5), last
+
+    def forward(self, x):
+        return self.call(self.last, torch.tanh(self.first(x)).flatten(1))
+
+
+def without_autocast(layer, x):
+    with torch.autocast("cpu", enabled=False):
+        return layer(x.float())
+
+
+def in_float16(layer, x):
+    with torch.autocast("cpu", torch.float16):
+        return layer(x)
+
+
+def in_a_transform(layer, x):
+    return torch.vmap(layer)(x.float())
+
+
+@pytest.mark.parametrize("last", [without_autocast, in_float16, in_a_transform])
+def test_what_a_model_does_with_autocast_itself_counts(last):
+    assert_same_bits(Inside(last).eval(), "bfloat16")
+
+
+@pytest.mark.parametrize("last", [without_autocast, in_float16])
+def test_it_counts_in_a_compiled_copy_too(last):
+    model, x = Inside(last).eval(), points()
+    with process_settings(("compile",), x.device):
+        prepared = apply(model, ["bfloat16", "compile"], x)
+        logits, gradient = passes(prepared.model, x)
+    expected, its_gradient = passes(plain(model, "bfloat16"), x)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=2e-2)
+    torch.testing.assert_close(gradient, its_gradient, rtol=0, atol=2e-2)
+
+
+def test_a_forward_pass_that_cannot_be_hashed_is_no_layer_of_torch_s():
+    class Call:
+        __hash__ = None
+
+        def __get__(self, layer, _=None):
+            return self if layer is None else lambda x: 2 * x
+
+    class Doubling(nn.Module):
+        forward = Call()
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 5), Doubling()).eval()
+    assert len(assert_same_bits(model, "bfloat16").twins) == 1

@@ -237,6 +237,20 @@ def test_running_out_of_memory_is_not_hidden(gpus, in_graph, invalid, error):
     assert gpus.as_new()
 
 
+@pytest.mark.parametrize("end", [None, torch.AcceleratorError("CUDA error: unjoined work")])
+def test_a_capture_that_is_interrupted_stays_so(gpus, end):
+    gpus.end_fails = end
+
+    def step():
+        if gpus.graph is not None:
+            raise KeyboardInterrupt
+
+    count = torch.zeros(1)
+    with pytest.raises(KeyboardInterrupt):
+        capture(step, [count])
+    assert gpus.as_new()
+
+
 def test_the_plain_step_s_memory_is_free_when_the_graph_takes_its_own(gpus):
     held = []
 

@@ -27,9 +27,10 @@ from torch import Tensor
 
 CPU = torch.ops.clever_ext
 EXPONENTS = (1.0, 2.0, 3.0, math.inf)
-# Fewer elements than a block of draws, a tail, channels that end within four elements, and channels
-# of whole fours; the last two are of two parts, one of them with a tail.
-SHAPES = ([1], [5], [3, 7, 5], [3, 16, 16], [3, 37, 41], [3, 40, 36])
+# Fewer elements than a block of draws, a tail, whole fours that are no sixteens, channels that end
+# within four elements though all of them do not, and channels of whole fours; the last three are of
+# two parts, with and without a tail.
+SHAPES = ([1], [5], [20], [3, 7, 5], [16, 3, 3], [3, 16, 16], [4100], [3, 37, 41], [3, 40, 36])
 
 
 def is_exact(p: float) -> bool:
@@ -125,6 +126,42 @@ def test_norms_do_not_depend_on_where_numbers_lie(cuda_half: Backend) -> None:
             cuda_half.ops.grad_norm_max(grads, EXPONENTS, found[0])
             cuda_half.ops.grad_norm_max(elsewhere, EXPONENTS, found[1])
             assert torch.equal(found[0], found[1])
+
+
+def test_points_may_lie_anywhere(cuda_half: Backend) -> None:
+    """Points and centers that begin between multiples of 16 bytes are not taken four at a time."""
+    for numel in (64, 4160):
+        for shift, center_shift in ((0, 1), (1, 0), (1, 1)):
+            apart = torch.zeros(2, 4 * numel + 4, device=cuda_half.device)
+            out = apart[0, shift : shift + 4 * numel].view(4, numel)
+            center = apart[1, center_shift : center_shift + numel].copy_(points((1, numel))[0])
+            expected = torch.empty(4, numel)
+            arguments = (2.0, 0.5, 11, 12, 0, -0.25, 0.75)
+            CPU.sample_lp_ball(expected, center.cpu(), *arguments)
+            cuda_half.ops.sample_lp_ball(out, center, *arguments)
+            assert torch.equal(out.cpu(), expected)
+            index = torch.zeros(4, dtype=torch.int64)
+            found = torch.zeros(2, 4, dtype=torch.float64)
+            CPU.lp_distances(expected, center.cpu()[None], index, 2.0, found[0])
+            ours = [t.to(cuda_half.device) for t in (index, found[1])]
+            cuda_half.ops.lp_distances(out, center[None], ours[0], 2.0, ours[1])
+            torch.testing.assert_close(ours[1].cpu(), found[0], rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(64,), (4160,)], ids=str)
+def test_gradients_of_another_type_than_the_points(
+    cuda_half: Backend, shape: tuple[int, ...]
+) -> None:
+    for dtype in DTYPES:
+        expected = start(4, shape, torch.float32)
+        ours = expected.copy(cuda_half.device)
+        for _ in range(3):
+            expected.run(CPU)
+            ours.run(cuda_half.ops)
+            torch.testing.assert_close(ours.maxima.cpu(), expected.maxima, rtol=1e-6, atol=0)
+            assert torch.equal(ours.x.cpu(), expected.x)
+            expected.grads = torch.cos(3 * expected.x).to(dtype)
+            ours.grads = expected.grads.to(cuda_half.device)
 
 
 def test_norms_go_to_their_slots(cuda_half: Backend) -> None:

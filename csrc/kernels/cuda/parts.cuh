@@ -59,10 +59,12 @@ struct alignas(sizeof(T) < 4 ? 4 * sizeof(T) : 16) Four {
 
 template <class T>
 __device__ Four<T> load_four(const T* p) {
+  CLEVER_ALIGNED(p, Four<T>);
   return *reinterpret_cast<const Four<T>*>(p);
 }
 template <class T>
 __device__ void store_four(T* p, const Four<T>& four) {
+  CLEVER_ALIGNED(p, Four<T>);
   *reinterpret_cast<Four<T>*>(p) = four;
 }
 

@@ -3,7 +3,11 @@
 
 #if defined(CLEVER_CUDA_EMULATION)
 #include "cuda_emulation.h"
+// The host takes any address; a GPU traps.
+#define CLEVER_ALIGNED(pointer, type) \
+  CLEVER_DEVICE_CHECK(reinterpret_cast<uintptr_t>(pointer) % alignof(type) == 0)
 #else
+#define CLEVER_ALIGNED(pointer, type) static_cast<void>(0)
 #include <cuda_runtime.h>
 // Kept out of the callers' code: rarely run, and the longest to compile.
 #define CLEVER_OUTLINED __noinline__
