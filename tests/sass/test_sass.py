@@ -278,4 +278,9 @@ def test_a_number_other_than_committed_is_told():
     assert sass.differences([sass.figure("all", "write, sm_90", 48.0)], then) == [
         "all, write, sm_90: 47.0 committed, 48.0 now"
     ]
-    assert sass.differences([sass.figure("all", "new", 1.0)], then)
+    assert len(sass.differences([*then[:1], sass.figure("all", "new", 1.0)], then)) == 1
+
+
+def test_a_kernel_that_is_no_longer_there_is_told():
+    then = [sass.figure("all", "write, sm_90", 47.0), sass.figure("all", "write, sm_80", 46.0)]
+    assert sass.differences([], then) == ["all, write, sm_90: 47.0 committed, nothing now"]
