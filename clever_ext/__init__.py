@@ -16,6 +16,7 @@ from typing import Any as _Any
 from .version import __version__ as __version__
 
 if _TYPE_CHECKING:
+    from . import compat
     from .checks import Checked, check
     from .classifier.oracle import GradientOracle, TorchOracle
     from .comparison import Comparison, compare
@@ -47,6 +48,7 @@ _HOMES = {
     "check": "checks",
     "clever_score": "scoring",
     "compare": "comparison",
+    "compat": "compat",
     "fit_reverse_weibull": "evt.reverse_weibull",
     "grad_norm_max": "kernels.norms",
     "load_run": "runs.folder",
@@ -57,6 +59,8 @@ _HOMES = {
     "sample_lp_ball": "kernels.balls",
     "write_report": "report",
 }
+#: Those that are modules themselves.
+_MODULES = ("compat", "plot")
 
 __all__ = [
     "Checked",
@@ -71,6 +75,7 @@ __all__ = [
     "check",
     "clever_score",
     "compare",
+    "compat",
     "fit_reverse_weibull",
     "grad_norm_max",
     "load_run",
@@ -88,7 +93,7 @@ def __getattr__(name: str) -> _Any:
     if name in _HOMES:
         _import_module(".kernels.ops", __name__)  # it says what to do where its half is missing
         home = _import_module(f".{_HOMES[name]}", __name__)
-        found = home if name == "plot" else getattr(home, name)
+        found = home if name in _MODULES else getattr(home, name)
         globals()[name] = found
         return found
     try:

@@ -25,6 +25,7 @@ from .inputs.batch import check_batch, check_device_batch
 from .inputs.settings import Settings
 from .kernels.balls import AUTO
 from .machine import memory
+from .markup import as_html
 from .progress import Counter, duration, silent
 
 #: Images and targets of the pilot, spread over those that were given.
@@ -60,6 +61,18 @@ class RunPlan:
             f"{duration(self.seconds)} with {self.memory_bytes / 2**30:.2f} GiB; scores to about "
             f"{100 * self.tolerance:.1g} % (told by {self.pilot_gradients:,} gradients)"
         )
+
+    def _repr_html_(self) -> str:
+        """Return the same as a table, as notebooks show it."""
+        values = {
+            "gradients": f"{self.n_gradients:,}",
+            "rows": f"{self.rows:,}",
+            "time": duration(self.seconds),
+            "memory": f"{self.memory_bytes / 2**30:.2f} GiB",
+            "scores to about": f"{100 * self.tolerance:.1g} %",
+            "told by": f"{self.pilot_gradients:,} gradients",
+        }
+        return as_html("RunPlan", (), list(values), [list(values.values())])
 
 
 def plan(

@@ -142,7 +142,8 @@ def clever_score(
             an output that holds them, such as transformers' and dictionaries; or a
             `GradientOracle`. Neither its parameters' gradients nor its mode are touched.
         images: [N, *shape] float tensor or array, or a list of N; scores are in its units.
-        norm: p with 1 <= p <= inf, or several; each gets samples of its own.
+        norm: p with 1 <= p <= inf, as a number or a name such as "L2" or "l_inf", or several; each
+            gets samples of its own.
         radius: None or "auto", the radius where margin / L(R) = R, found for each row by at most
             half as many gradients more; a number R; several, for a curve of scores, a row for
             each; or {p: any of these}. Without a number "steepest" is the bracket: `score` is its

@@ -145,6 +145,8 @@ def modules() -> dict[str, list[str]]:
         full = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         if parts[-1] == "__main__":
             continue  # importing it runs the program
+        if "compat" in parts[:-1]:
+            continue  # it has the name of another library, which pages mean by it
         found.setdefault(full.rpartition(".")[2], []).append(full)
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef):

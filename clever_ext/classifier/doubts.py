@@ -46,14 +46,21 @@ def doubts_of(
     return [each for each in found if each is not None]
 
 
+def of_probabilities(logits: Tensor) -> Finding | None:
+    """Doubt logits [B, K] that are probabilities: their margins are not those of the logits."""
+    values = logits.double()
+    if bool((values >= 0).all() & ((values.sum(dim=1) - 1).abs() < _SUM).all()):
+        return _activated("are probabilities, as a softmax gives: each row adds up to 1")
+    return None
+
+
 def _bounded(model: Callable[[Tensor], Any], points: Tensor, logits: Tensor) -> Finding | None:
     """Doubt outputs of a last activation, such as a softmax: their margins are not those before."""
     values = logits.double()
     if not bool((values.abs() <= 1).all()) or _same(logits):
         return None
-    if bool((values >= 0).all() & ((values.sum(dim=1) - 1).abs() < _SUM).all()):
-        outputs = "are probabilities, as a softmax gives: each row adds up to 1"
-    else:
+    found = of_probabilities(logits)
+    if found is None:
         far = torch.tensor([math.nan], device="cpu")
         with suppress(Exception), torch.no_grad():  # the model may not take such points
             far = torch.cat([logits_of(model(sign * _FAR * points)) for sign in (1, -1)]).double()
@@ -61,7 +68,11 @@ def _bounded(model: Callable[[Tensor], Any], points: Tensor, logits: Tensor) -> 
             return None
         positive = bool((far >= 0).all() & (values >= 0).all())
         low, name = (0, "sigmoid") if positive else (-1, "tanh")
-        outputs = f"stay between {low} and 1 wherever it is called, as a {name}'s do"
+        found = _activated(f"stay between {low} and 1 wherever it is called, as a {name}'s do")
+    return found
+
+
+def _activated(outputs: str) -> Finding:
     return Finding(
         "model",
         f"the model's outputs {outputs}",

@@ -26,7 +26,10 @@ def add(commands: Any) -> None:
     add_model(bench)
     how = bench.add_argument_group("measurement")
     how.add_argument(
-        "--norm", default="2", metavar="P", help="1, 2, inf or another p of at least 1"
+        "--norm",
+        default="2",
+        metavar="P",
+        help="1, 2, inf (L1, L2, Linf) or another p of at least 1",
     )
     how.add_argument("--n-targets", type=int, default=1, metavar="N", help="targets of each point")
     how.add_argument(

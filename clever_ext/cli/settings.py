@@ -35,7 +35,11 @@ def add_settings(command: argparse.ArgumentParser) -> None:
 def _add_what(how: argparse._ArgumentGroup) -> None:
     """Add what is scored: norms, balls and targets."""
     how.add_argument(
-        "--norm", nargs="+", default=["2"], metavar="P", help="1, 2, inf or another p of at least 1"
+        "--norm",
+        nargs="+",
+        default=["2"],
+        metavar="P",
+        help="1, 2, inf (L1, L2, Linf) or another p of at least 1",
     )
     how.add_argument(
         "--radius",

@@ -6,6 +6,7 @@ import math
 from dataclasses import fields
 from typing import Any
 
+from ..markup import as_html
 from .tables import Tables
 from .words import markdown, sections
 
@@ -63,6 +64,11 @@ class Comparison(Tables):
 
     def __str__(self) -> str:
         return self.markdown()
+
+    def _repr_html_(self) -> str:
+        """Return the same as tables, as notebooks show them."""
+        parts = sections(self)
+        return "\n".join(as_html(x.title, x.lines, x.head, x.rows) for x in parts)
 
 
 def _in_json(value: Any) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..classifier.calling import PassFailedError
 from ..classifier.checks import as_classifier, check_batch_size, check_classifier
+from ..classifier.doubts import of_probabilities
 from ..classifier.points import Region, large_batch
 from ..classifier.steadiness import Witness
 from ..findings import Finding
@@ -42,11 +43,14 @@ class ChecksBefore:
     def check_model(self, own: Plan, images: Tensor, region: Region) -> list[Finding]:
         """Check the model, or a copy where its weights are changed meanwhile; return what is seen.
 
+        Of an oracle, whose answers are checked as they come, the logits of two images are seen.
+
         Raises:
             CleverError: see `check_classifier`.
         """
         if self._given.is_oracle:
-            return []
+            doubt = of_probabilities(own.oracle.logits(images[:2]))
+            return [] if doubt is None else [doubt]
         try:
             return self._check_model(own, images, region)
         except Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -56,8 +57,9 @@ def dual_exponent(p: float) -> float:
 
 
 def check_norm(p: object) -> float:
-    """Return p as a float; refuse what is no norm."""
-    value = number(ops.NAMED_NORMS.get(p, p) if isinstance(p, str) else p, text=True)
+    """Return p as a float: a number, or a name as "L2" or "l_inf"; refuse what is no norm."""
+    name = re.sub(r"[\s_-]", "", p.lower()) if isinstance(p, str) else None
+    value = number(ops.NAMED_NORMS.get(name, p) if name else p, text=True)
     if not value >= 1:
         raise CleverError(
             f"norm={shown(p)} is no p-norm",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +18,8 @@ import numpy.typing as npt
 from .. import durable
 from ..arguments import shown
 from ..errors import CleverError
+from ..markup import as_html
+from .summary import first_rows, numbers, words
 
 # pandas and pyarrow are imported where they are used: together they take longer than all the rest.
 if TYPE_CHECKING:
@@ -244,23 +246,30 @@ class CleverResult:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return "\n  ".join(self._words())
+        told = words(self.metadata, self.decisive(), self.scores)
+        return "\n  ".join([*told, "all rows: .table; the score of each image by norm: .scores"])
 
-    def _words(self) -> Iterator[str]:
-        """Say what the scores come to, and where they are."""
-        name = self.metadata.get("model", {}).get("name")
-        n_images = self.table["image_id"].nunique()
-        yield f"CleverResult: {n_images:,} images" + (f", scored by {name}" if name else "")
-        if n_images:
-            for norm, scores in self.scores.items():
-                known = scores[~np.isnan(scores)]
-                mean = f"mean score {known.mean():.4g}" if len(known) else "no score"
-                yield f"norm {norm:g}: {mean} of {len(known):,}"
-            counts = self.decisive()["status"].value_counts()
-            yield "status: " + ", ".join(f"{status} {n:,}" for status, n in counts.items())
-        for warning in self.metadata.get("warnings", ()):
-            yield f"! {warning['said']}"
-        yield "all rows: .table; the score of each image by norm: .scores"
+    def _repr_html_(self) -> str:
+        """Return the same with a table of the first images, as notebooks show it."""
+        title, *lines = words(self.metadata, self.decisive(), self.scores)
+        head, rows, more = first_rows(self.decisive())
+        return as_html(title, [*lines, more], head, rows)
+
+    def summary(self) -> dict[str, float]:
+        """Return what the scores come to as a flat dictionary of numbers, for TensorBoard and such.
+
+        `images` and `gradients`, and for each norm, after "l1/", "l2/" or "linf/": `scored`, the
+        share of the images that have a score; `score_mean` and `score_median` of these; `capped`,
+        the share whose score is the radius; `flip_seen`, the share of which a flip is known, and
+        their `flip_median`; where there are labels `misclassified`, a share. NaN: there is none.
+
+        >>> import clever_ext as cx, torch
+        >>> model, images = torch.nn.Linear(4, 3).eval(), torch.rand(2, 4)
+        >>> told = cx.clever_score(model, images, n_batches=4, batch_samples=8).summary()
+        >>> told["images"], told["l2/scored"]
+        (2.0, 1.0)
+        """
+        return numbers(self.table, self.decisive(), self.scores, self.flips)
 
     @cached_property
     def scores(self) -> dict[float, Floats]:

@@ -108,3 +108,12 @@ def test_an_oracle_may_write_to_its_points():
     found = cx.clever_score(Writing(), IMAGES, **FEW)
     assert torch.equal(IMAGES, before)
     assert found.scores[2].tolist() == cx.clever_score(Oracle(), IMAGES, **FEW).scores[2].tolist()
+
+
+def test_probabilities_of_an_oracle_are_said():
+    softmax = nn.Sequential(NET, nn.Softmax(dim=1)).eval()
+    with pytest.warns(cx.CleverWarning, match="are probabilities, as a softmax gives"):
+        found = cx.clever_score(cx.TorchOracle(softmax), IMAGES, **FEW)
+    (warning,) = found.metadata["warnings"]
+    assert "score the logits before it" in warning["fix"]
+    assert not cx.clever_score(cx.TorchOracle(NET), IMAGES, **FEW).metadata["warnings"]

@@ -307,6 +307,17 @@ def test_preparation_and_threads(workplace):
     assert score("--threads", "0", "--out", "other") == 2
 
 
+def test_norms_go_by_any_usual_name(workplace):
+    radii = ["--radius", "0.1", "0.01", "--targets", "top2"]
+    assert score("--norm", "L2", "Linf", *radii, "--out", "run") == 0
+    assert score("--norm", "2", "inf", *radii, "--out", "run") == 0  # the same run: it goes on
+    table = RunFolder("run").load().table
+    assert set(zip(table["norm"], table["radius"], strict=True)) == {(2.0, 0.1), (np.inf, 0.01)}
+    settings = json.loads((workplace / "run/run.json").read_text())["settings"]
+    assert settings["norms"] == ["2", "inf"]
+    assert score("--norm", "2", "L2", "--out", "other") == 2
+
+
 def test_radii_are_given_found_and_raced_at(workplace, capsys):
     radii = ["--norm", "2", "inf", "--radius", "0.1,0.4", "auto", "--targets", "top2"]
     assert score(*radii, "--out", "run") == 0

@@ -94,6 +94,24 @@ def test_radius_by_norm():
     assert check_integer("n", np.int64(3), 0, 9) == 3
 
 
+@pytest.mark.parametrize(
+    ("names", "p"),
+    [
+        (("L1", "l1", "l_1", "l-1", 1, "1"), 1.0),
+        (("L2", "l2", "L_2", " l2 ", 2, "2.0", np.float32(2)), 2.0),
+        (("Linf", "LINF", "l_inf", "L-inf", "inf", "Infinity", INF), INF),
+    ],
+)
+def test_a_norm_has_many_names(names, p):
+    assert [check_norm(name) for name in names] == [p] * len(names)
+
+
+@pytest.mark.parametrize("name", ["l", "", "lp", "l3", "-inf", "_2_", "two", "2l", "linf2"])
+def test_other_names_are_no_norm(name):
+    with pytest.raises(CleverError, match="is no p-norm"):
+        check_norm(name)
+
+
 NO_NORM = (
     "norm={} is no p-norm. Expected: a number p with 1 <= p <= inf, or one of l1, l2, linf. "
     "Fix: choose 1, 2, inf or another p of at least 1."
