@@ -24,6 +24,7 @@ if _TYPE_CHECKING:
     from .findings import CleverWarning
     from .kernels.balls import sample_lp_ball
     from .kernels.norms import grad_norm_max
+    from .models.loading import LoadedModel, load_model
     from .planning import RunPlan, plan
     from .refining import refine, refit
     from .report import write_report
@@ -41,6 +42,7 @@ _HOMES = {
     "CleverWarning": "findings",
     "Comparison": "comparison",
     "GradientOracle": "classifier.oracle",
+    "LoadedModel": "models.loading",
     "ReverseWeibullFit": "evt.reverse_weibull",
     "RunPlan": "planning",
     "TorchOracle": "classifier.oracle",
@@ -49,6 +51,7 @@ _HOMES = {
     "compare": "comparison",
     "fit_reverse_weibull": "evt.reverse_weibull",
     "grad_norm_max": "kernels.norms",
+    "load_model": "models.loading",
     "load_run": "runs.folder",
     "plan": "planning",
     "plot": "results.plot",
@@ -65,6 +68,7 @@ __all__ = [
     "CleverWarning",
     "Comparison",
     "GradientOracle",
+    "LoadedModel",
     "ReverseWeibullFit",
     "RunPlan",
     "TorchOracle",
@@ -73,6 +77,7 @@ __all__ = [
     "compare",
     "fit_reverse_weibull",
     "grad_norm_max",
+    "load_model",
     "load_run",
     "plan",
     "plot",

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..data import Sides, check_image_size
 from ..errors import CleverError
-from .source import DEFAULT_IMAGE_SIZE, Network, Source
+from .source import DEFAULT_IMAGE_SIZE, Network, Request
 from .weights import check_file, unreadable
 
 
@@ -34,9 +34,10 @@ class _Program(nn.Module):
         return self
 
 
-def _load(spec: str, weights: Path | None, image_size: Sides | None) -> Network:
-    path = Path(spec)
-    if weights is not None:
+def load(request: Request) -> Network:
+    """Load the program of a path that ends in .pt2."""
+    path = Path(request.spec)
+    if request.weights is not None:
         raise CleverError(
             f"{path.name!r} was given together with weights",
             "an exported program alone: it holds its weights",
@@ -49,7 +50,7 @@ def _load(spec: str, weights: Path | None, image_size: Sides | None) -> Network:
         program = torch.export.load(path)
     except Exception as error:  # a damaged archive raises nearly anything
         raise unreadable(path, str(error), "a file of `torch.export.save`") from error
-    channels, size = _input_of(program, path.name, image_size)
+    channels, size = _input_of(program, path.name, request.image_size)
     return Network(_Program(program.module()), path.name, size, channels=channels)
 
 
@@ -87,6 +88,3 @@ def _input_of(
             "leave the image size out, or export the network again",
         )
     return channels, size
-
-
-SOURCE = Source(takes=lambda spec: spec.lower().endswith(".pt2"), load=_load)

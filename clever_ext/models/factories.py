@@ -9,19 +9,19 @@ from pathlib import Path
 
 from torch import nn
 
-from ..data import Sides
 from ..errors import CleverError
-from .source import DEFAULT_IMAGE_SIZE, Network, Source, similar
+from .source import DEFAULT_IMAGE_SIZE, Network, Request, similar
 from .weights import load_weights
 
 
-def _load(spec: str, weights: Path | None, image_size: Sides | None) -> Network:
-    module_name, _, attribute = spec.partition(":")
+def load(request: Request) -> Network:
+    """Make the model of `module.path:factory`, which runs the code of that module."""
+    module_name, _, attribute = request.spec.partition(":")
     _make_current_folder_importable()
-    model = _call(_find(module_name, attribute), spec)
-    findings = load_weights(model, weights) if weights is not None else []
-    size = image_size or DEFAULT_IMAGE_SIZE
-    return Network(model=model.eval(), name=spec, image_size=size, findings=tuple(findings))
+    model = _call(_find(module_name, attribute), request.spec)
+    findings = load_weights(model, request.weights) if request.weights is not None else []
+    size = request.image_size or DEFAULT_IMAGE_SIZE
+    return Network(model.eval(), request.spec, size, findings=tuple(findings))
 
 
 def _make_current_folder_importable() -> None:
@@ -77,6 +77,3 @@ def _call(factory: object, spec: str) -> nn.Module:
             "return the model itself",
         )
     return model
-
-
-SOURCE = Source(takes=lambda spec: ":" in spec, load=_load)
