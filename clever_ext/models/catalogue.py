@@ -43,6 +43,12 @@ NAMED: dict[str, Named] = {
         "timm_models",
         ("timm",),
     ),
+    "torchvision": Named(
+        "torchvision:NAME/WEIGHTS",
+        "classifiers of torchvision, such as torchvision:resnet50/IMAGENET1K_V2",
+        "torchvision_models",
+        ("torchvision",),
+    ),
 }
 """The sources of this package by their names."""
 
