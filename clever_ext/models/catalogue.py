@@ -49,6 +49,12 @@ NAMED: dict[str, Named] = {
         "torchvision_models",
         ("torchvision",),
     ),
+    "hf": Named(
+        "hf:FOLDER-OR-ID",
+        "image classifiers of transformers, saved in a folder or in the cache of the hub",
+        "hugging_face",
+        ("transformers",),
+    ),
 }
 """The sources of this package by their names."""
 

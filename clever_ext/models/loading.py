@@ -76,8 +76,9 @@ def load_model(
     Args:
         spec: A name in `BUILT_IN`; or that of a library and of a network in it, such as
             "timm:resnet50.a1_in1k" (`clever-ext models` lists them); or `module.path:factory`, a
-            callable without arguments in a module that is installed or lies in the current folder;
-            or the path of an exported program (.pt2) with a dynamic batch size.
+            callable in a module that is installed or lies in the current folder, with its arguments
+            behind a question mark (`factory?width=2&pretrained=true`); or the path of an exported
+            program (.pt2) with a dynamic batch size.
         weights: File with the state dict or a checkpoint that holds one, .safetensors, .pt, .pth,
             .bin or .ckpt, for a factory or in place of a network's own. It must fit
             exactly, but for a prefix of its names.
@@ -133,6 +134,7 @@ def load_model(
         crop_mode,
         _checked_channels(channels, network, normalisation),
         fill,
+        network.crop_rounding,
     )
     model = Normalized(network.model, *normalisation) if normalisation else network.model
     return LoadedModel(

@@ -12,7 +12,7 @@ from types import ModuleType
 from torch import nn
 
 from ..data import Sides
-from ..data.preprocessing import CropMode, Interpolation
+from ..data.preprocessing import CropMode, CropRounding, Interpolation
 from ..errors import CleverError, first_line
 from ..findings import Finding
 from .catalogue import Named, pip_command
@@ -60,6 +60,7 @@ class Network:
         resize: Short side of a picture before the centre crop, or its height and width.
         crop_mode: What becomes of a picture of another shape, as `Preprocessing` explains.
         interpolation: Filter of the resizing.
+        crop_rounding: Where a crop begins if half a pixel is left.
         channels: How many its input has.
         normalisation: Mean and standard deviation that it was trained with.
         class_names: Name of each logit.
@@ -72,6 +73,7 @@ class Network:
     resize: Sides | None = None
     crop_mode: CropMode | None = None
     interpolation: Interpolation | None = None
+    crop_rounding: CropRounding = "even"
     channels: int | None = None
     normalisation: Normalisation | None = None
     class_names: list[str] | None = None
