@@ -55,6 +55,12 @@ NAMED: dict[str, Named] = {
         "hugging_face",
         ("transformers",),
     ),
+    "onnx": Named(
+        "onnx:FILE",
+        "an ONNX file, converted to torch and compared with onnxruntime",
+        "onnx_files",
+        ("onnx2torch", "onnx", "onnxruntime"),
+    ),
     "torchscript": Named("torchscript:FILE", "a file of torch.jit.save", "torchscript", ()),
 }
 """The sources of this package by their names."""

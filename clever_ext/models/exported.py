@@ -77,6 +77,15 @@ def _input_of(
             "export it with `torch.export.export(model, (torch.zeros(2, C, H, W),), "
             "dynamic_shapes=({0: torch.export.Dim('batch')},))`",
         )
+    return channels, size_of(own, name, wanted)
+
+
+def size_of(own: list[int | None], name: str, wanted: Sides | None) -> Sides:
+    """Return the size of a file's input: its own height and width where fixed, else those wanted.
+
+    Raises:
+        CleverError: If another size is wanted than the file was exported with.
+    """
     default = wanted or own[0] or own[1] or DEFAULT_IMAGE_SIZE
     asked = (default, default) if isinstance(default, int) else default
     height, width = (mine or other for mine, other in zip(own, asked, strict=True))
@@ -87,4 +96,4 @@ def _input_of(
             f"{size}, the size that {name!r} was exported with",
             "leave the image size out, or export the network again",
         )
-    return channels, size
+    return size

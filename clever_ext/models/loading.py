@@ -187,7 +187,10 @@ def _unknown(spec: str) -> CleverError:
     if suffix in READERS:
         wrong = f"{spec!r} holds weights without their network"
         fix = f"name the network too: `--model module.path:factory --weights {spec}`"
-    elif suffix in (".onnx", ".h5", ".keras", ".tflite", ".py"):
+    elif suffix == ".onnx":
+        wrong = f"{spec!r} is named without its source"
+        fix = f"name it onnx:{spec}"
+    elif suffix in (".h5", ".keras", ".tflite", ".py"):
         wrong = f"{spec!r} ends in {suffix}, which is not read"
         fix = "write a factory that returns the network as a torch.nn.Module"
     else:
