@@ -11,7 +11,7 @@ from torch import nn
 
 from ..data import Sides, check_image_size
 from ..errors import CleverError
-from .source import DEFAULT_IMAGE_SIZE, Network, Request
+from .source import DEFAULT_IMAGE_SIZE, Network, Request, not_one_batch, refuse_weights
 from .weights import check_file, unreadable
 
 
@@ -37,12 +37,7 @@ class _Program(nn.Module):
 def load(request: Request) -> Network:
     """Load the program of a path that ends in .pt2."""
     path = Path(request.spec)
-    if request.weights is not None:
-        raise CleverError(
-            f"{path.name!r} was given together with weights",
-            "an exported program alone: it holds its weights",
-            "leave the weights out, or export the network again with them",
-        )
+    refuse_weights(request, "an exported program")
     check_file(path)
     try:
         if not zipfile.is_zipfile(path):  # torch would log a traceback of its own
@@ -64,11 +59,7 @@ def _input_of(
     # Sizes that are dynamic are symbols, not integers.
     fixed = [size if isinstance(size, int) else None for size in shape]
     if len(fixed) != 4:
-        raise CleverError(
-            f"{name!r} takes inputs of shapes {[tuple(map(str, shape)) for shape in shapes]}",
-            "one input of shape [B, C, H, W]: a batch of pictures",
-            "export the network with one batch of pictures as its only argument",
-        )
+        raise not_one_batch(name, [tuple(map(str, shape)) for shape in shapes])
     batch, channels, *own = fixed
     if batch is not None:
         raise CleverError(

@@ -13,7 +13,7 @@ from torch import nn
 from ..errors import CleverError, in_short
 from .catalogue import NAMED
 from .exported import size_of
-from .source import Network, Request, library
+from .source import Network, Request, library, not_one_batch, refuse_weights
 from .weights import check_file, unreadable
 
 #: How far outputs may be from those of onnxruntime: of the largest, by rounding in float32.
@@ -29,12 +29,7 @@ def load(request: Request) -> Network:
     converter: Any = library(NAMED["onnx"])
     onnx: Any = importlib.import_module("onnx")
     path = request.folder
-    if request.weights is not None:
-        raise CleverError(
-            f"{path.name!r} was given together with weights",
-            "an ONNX file alone: it holds its weights",
-            "leave the weights out, or export the network again with them",
-        )
+    refuse_weights(request, "an ONNX file")
     check_file(path)
     try:
         graph = onnx.load(str(path))
@@ -60,11 +55,7 @@ def _input_of(graph: Any, name: str) -> list[int | None]:
         if given.name not in weights
     ]
     if len(shapes) != 1 or len(shapes[0]) != 4:
-        raise CleverError(
-            f"{name!r} takes inputs of shapes {shapes}",
-            "one input of shape [B, C, H, W]: a batch of pictures",
-            "export the network with one batch of pictures as its only argument",
-        )
+        raise not_one_batch(name, shapes)
     return shapes[0]
 
 

@@ -104,3 +104,27 @@ def library(source: Named) -> ModuleType:
             if missing
             else f"install the {name} that is built for this torch, from the same index as torch",
         ) from error
+
+
+def refuse_weights(request: Request, what: str) -> None:
+    """Raise a `CleverError` where weights are given beside a file that holds its own.
+
+    Args:
+        request: Its description is the path of the file, or ends in it.
+        what: The kind of file.
+    """
+    if request.weights is not None:
+        raise CleverError(
+            f"{Path(request.spec).name!r} was given together with weights",
+            f"{what} alone: it holds its weights",
+            "leave the weights out, or export the network again with them",
+        )
+
+
+def not_one_batch(name: str, shapes: object) -> CleverError:
+    """The error for a file of a network that takes something else than a batch of pictures."""
+    return CleverError(
+        f"{name!r} takes inputs of shapes {shapes}",
+        "one input of shape [B, C, H, W]: a batch of pictures",
+        "export the network with one batch of pictures as its only argument",
+    )

@@ -10,20 +10,15 @@ import warnings
 
 import torch
 
-from ..errors import CleverError, in_short
-from .source import DEFAULT_IMAGE_SIZE, Network, Request
+from ..errors import in_short
+from .source import DEFAULT_IMAGE_SIZE, Network, Request, refuse_weights
 from .weights import check_file, unreadable
 
 
 def load(request: Request) -> Network:
     """Load a TorchScript file."""
     path = request.folder
-    if request.weights is not None:
-        raise CleverError(
-            f"{path.name!r} was given together with weights",
-            "a TorchScript file alone: it holds its weights",
-            "leave the weights out, or save the file again with them",
-        )
+    refuse_weights(request, "a TorchScript file")
     check_file(path)
     try:
         with warnings.catch_warnings():
