@@ -47,12 +47,14 @@ def load(request: Request) -> Network:
     """Load an image classifier of transformers from a folder, its cache or a download."""
     transformers: Any = library(NAMED["hf"])
     where = _where(request)
-    local = {"local_files_only": not request.download}
+    # Without the second, it would ask whether to run the code of a repository.
+    local = {"local_files_only": not request.download, "trust_remote_code": False}
     model, findings = _model(transformers, request, where, local)
     pictures, told = _pictures(transformers, request.spec, where, local, model.config)
     own, size = pictures.image_size, request.image_size or pictures.image_size
     return Network(
-        model=Logits(model, pictures.flipped).eval(),
+        # In float32, where pictures are: weights may be kept in a shorter type.
+        model=Logits(model.float(), pictures.flipped).eval(),
         name=request.spec,
         image_size=size,
         resize=pictures.resize if size == own else scale_size(size, pictures.share),

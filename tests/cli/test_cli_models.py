@@ -1,11 +1,15 @@
 """`clever-ext models`."""
 
+import json
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
+from peers import peer
+from PIL import Image
 
 from clever_ext.cli import main
 from clever_ext.models.catalogue import NAMED
@@ -52,3 +56,22 @@ def test_nothing_heavy_is_imported_for_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_a_network_of_a_library_scores_a_folder(tmp_path: Path) -> None:
+    peer("torchvision")
+    timm = peer("timm")
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "w.pt")
+    (tmp_path / "pictures").mkdir()
+    for number in range(2):
+        Image.effect_noise((90, 70), 60).save(tmp_path / "pictures" / f"{number}.png")
+    line = f"score --model timm:test_resnet.r160_in1k --weights {tmp_path / 'w.pt'} --labels none"
+    line += f" --images {tmp_path / 'pictures'} --out {tmp_path / 'run'} --estimator first-order"
+    assert main(line.split()) == 0
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["preprocessing"] == {
+        "image_size": 160, "resize": 168, "interpolation": "bilinear", "crop_mode": "center",
+        "channels": 3, "fill": 0,
+    }  # fmt: skip
+    assert run["model"]["name"] == "timm:test_resnet.r160_in1k"

@@ -157,6 +157,27 @@ def test_weights_of_a_file(transformers, tmp_path: Path) -> None:
     torch.testing.assert_close(ours, expected)
 
 
+def test_weights_of_a_shorter_type_compute_in_float32(transformers, tmp_path: Path) -> None:
+    save(transformers, "squashed", tmp_path).half().save_pretrained(tmp_path)
+    loaded = load_model(f"hf:{tmp_path}")
+    assert loaded.model(torch.rand(1, 3, 64, 64)).dtype == torch.float32
+
+
+def test_code_of_a_repository_is_not_run(transformers, tmp_path: Path) -> None:
+    save(transformers, "squashed", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["model_type"] = "mine"
+    config["auto_map"] = {
+        "AutoConfig": "mine.Config",
+        "AutoModelForImageClassification": "mine.Net",
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
+    with pytest.raises(CleverError, match="transformers cannot load"):
+        load_model(f"hf:{tmp_path}")
+    assert not (tmp_path / "executed").exists()
+
+
 def test_what_is_missing_is_said(transformers, tmp_path: Path) -> None:
     save(transformers, "squashed", tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
