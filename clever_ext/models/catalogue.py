@@ -26,8 +26,8 @@ class Named(NamedTuple):
         form: What a description looks like.
         what: What it leads to, in a few words.
         module: Of this package, with a function `load` from a `Request` to a `Network`.
-        packages: What it needs beyond what this package needs, as pip names them; the first, if
-            there is one, is imported by the same name.
+        packages: What it needs beyond what this package needs, as pip and Python name them;
+            the models come from the first, if there is one.
     """
 
     form: str

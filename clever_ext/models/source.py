@@ -87,22 +87,29 @@ def similar(name: str, names: Iterable[str]) -> str:
 
 
 def library(source: Named) -> ModuleType:
-    """Import the library that a source takes its models from.
+    """Import the packages of a source; return the first, which its models come from.
 
     Raises:
-        CleverError: If it is not installed, or does not go together with this torch.
+        CleverError: If one is not installed, or does not go together with this torch.
     """
-    name = source.packages[0]
+    first, *_ = (_imported(name, source) for name in source.packages)
+    return first
+
+
+def _imported(name: str, source: Named) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:  # an extension of another build raises nearly anything
-        missing = isinstance(error, ModuleNotFoundError)
+        said = first_line(error)
+        fix = f"run `{pip_command(source)}`"
+        if not isinstance(error, ModuleNotFoundError):
+            # Others fail with torchvision, whose operators are built for one torch.
+            wrong = "torchvision" if "torchvision" in said else name
+            fix = f"install the {wrong} that is built for this torch, from where torch is from"
         raise CleverError(
-            f"the package {name!r} cannot be imported ({first_line(error)})",
-            f"{name}, which the models of {source.form} come from",
-            f"run `{pip_command(source)}`"
-            if missing
-            else f"install the {name} that is built for this torch, from the same index as torch",
+            f"the package {name!r} cannot be imported ({said})",
+            f"{' and '.join(source.packages)}, which {source.form} needs",
+            fix,
         ) from error
 
 

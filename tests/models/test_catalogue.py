@@ -11,6 +11,7 @@ from torch import nn
 from clever_ext.errors import CleverError
 from clever_ext.models.catalogue import NAMED, loader, plugins
 from clever_ext.models.loading import load_model
+from clever_ext.models.source import library
 
 CODE = """
 import torch
@@ -81,3 +82,22 @@ def test_every_source_of_ours_is_there_and_is_imported_late() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", sorted(each for each in NAMED if NAMED[each].packages))
+def test_a_missing_library_names_the_command(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    packages = NAMED[name].packages
+    for package in packages:
+        monkeypatch.setitem(sys.modules, package, None)
+    command = f"pip install {' '.join(packages)}"
+    with pytest.raises(CleverError, match=rf"'{packages[0]}' cannot be imported.*`{command}`"):
+        load_model(f"{name}:anything")
+
+
+def test_a_torchvision_for_another_torch_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise RuntimeError(f"operator torchvision::nms does not exist ({name})")
+
+    monkeypatch.setattr("clever_ext.models.source.importlib.import_module", fail)
+    with pytest.raises(CleverError, match=r"'timm' .*install the torchvision that is built for"):
+        library(NAMED["timm"])

@@ -188,9 +188,3 @@ def test_a_size_that_a_network_cannot_take(timm, tmp_path: Path) -> None:
     weights = saved(timm.create_model(name), tmp_path / "w.safetensors")
     with pytest.raises(CleverError, match=r"takes no pictures of 97.*160, which it was made for"):
         load_model(f"timm:{name}", weights=weights, image_size=97)
-
-
-def test_a_missing_library_names_the_command(monkeypatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "timm", None)
-    with pytest.raises(CleverError, match=r"'timm' cannot be imported.*pip install timm"):
-        load_model("timm:resnet50")
