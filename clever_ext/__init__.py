@@ -25,6 +25,7 @@ if _TYPE_CHECKING:
     from .findings import CleverWarning
     from .kernels.balls import sample_lp_ball
     from .kernels.norms import grad_norm_max
+    from .models.loading import LoadedModel, load_model
     from .planning import RunPlan, plan
     from .refining import refine, refit
     from .report import write_report
@@ -42,6 +43,7 @@ _HOMES = {
     "CleverWarning": "findings",
     "Comparison": "comparison",
     "GradientOracle": "classifier.oracle",
+    "LoadedModel": "models.loading",
     "ReverseWeibullFit": "evt.reverse_weibull",
     "RunPlan": "planning",
     "TorchOracle": "classifier.oracle",
@@ -51,6 +53,7 @@ _HOMES = {
     "compat": "compat",
     "fit_reverse_weibull": "evt.reverse_weibull",
     "grad_norm_max": "kernels.norms",
+    "load_model": "models.loading",
     "load_run": "runs.folder",
     "plan": "planning",
     "plot": "results.plot",
@@ -69,6 +72,7 @@ __all__ = [
     "CleverWarning",
     "Comparison",
     "GradientOracle",
+    "LoadedModel",
     "ReverseWeibullFit",
     "RunPlan",
     "TorchOracle",
@@ -78,6 +82,7 @@ __all__ = [
     "compat",
     "fit_reverse_weibull",
     "grad_norm_max",
+    "load_model",
     "load_run",
     "plan",
     "plot",

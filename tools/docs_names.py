@@ -19,6 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from clever_ext.models.catalogue import GROUP
+
 ROOT = Path(__file__).resolve().parent.parent
 #: Where comments and messages may name pages.
 SOURCES = ("clever_ext", "csrc", "tools", "benchmarks", "examples", "pyproject.toml", "Makefile")
@@ -247,7 +249,7 @@ def names(code: Code) -> Iterator[str]:
     """Names: `cx.x`, `clever_ext.x.y`, what is imported from there, and `module.x`, `Class.x`."""
     for found in _DOTTED.finditer(code.text):
         name = re.sub(r"^cx\.", "clever_ext.", found[0])
-        if look_up(name) is _NOTHING:
+        if name != GROUP and look_up(name) is _NOTHING:
             yield f"name {found[0]}"
     imported = _IMPORT.match(code.text)
     if imported:

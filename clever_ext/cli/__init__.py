@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import CleverError
 from ..version import __version__
-from . import bench, check, compare, doctor, merge, report, score, status
+from . import bench, check, compare, doctor, merge, models, report, score, status
 from .completion import complete
 from .parser import Parser
 from .terminal import accept_any_sign, complain, discard, open_streams
@@ -22,7 +22,7 @@ from .terminal import accept_any_sign, complain, discard, open_streams
 __all__ = ["main"]
 
 #: In the order of the help. Each has `add`, which describes the command and says what runs it.
-_COMMANDS = (check, score, status, merge, compare, report, bench, doctor)
+_COMMANDS = (check, score, status, merge, compare, report, bench, models, doctor)
 #: Arguments that are paths: a shell does not replace the ~ of --out=~/run, nor a script's.
 _PATHS = (
     "out", "images", "labels", "label_map", "model", "weights", "candidates", "folder", "runs",

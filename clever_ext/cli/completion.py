@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from ..models.catalogue import NAMED
 from .options import CROP_MODES, ESTIMATORS, INTERPOLATIONS, MODELS, PREPARATIONS
 
 #: From the start of a word to what it may become; argcomplete leaves out what does not begin so.
@@ -50,7 +51,7 @@ _OFFERED: dict[Any, Completer] = {
     "FILE": _FILES,
     "PATH": _FILES,
     "runs": _paths(".parquet"),
-    "model": _paths(".pt2", names=MODELS),
+    "model": _paths(".pt2", names=(*MODELS, *(f"{name}:" for name in NAMED))),
     "weights": _paths(".safetensors", ".pt", ".pth", ".bin", ".ckpt"),
     "labels": _paths(".csv", ".tsv", ".txt", ".json", ".jsonl", ".npy", names=("none",)),
     "candidates": _paths(".npz"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from ..models.catalogue import NAMED
+
 # torch and what needs it are imported where they are used: the help shall come at once.
 if TYPE_CHECKING:
     import torch
@@ -29,13 +31,18 @@ def add_model(command: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="MODEL",
-        help=f"a built-in name ({', '.join(MODELS)}), module.path:factory, or an exported "
-        "program (.pt2)",
+        help=f"a built-in name ({', '.join(MODELS)}), module.path:factory, an exported program "
+        f"(.pt2), or {', '.join(each.form for each in NAMED.values())}; see clever-ext models",
     )
     model.add_argument(
         "--weights",
         metavar="FILE",
         help="weights as .safetensors, .pt, .pth, .bin or .ckpt (default: the model's own)",
+    )
+    model.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch weights that are not on this machine; nothing is fetched without it",
     )
     model.add_argument(
         "--mean",
@@ -87,9 +94,9 @@ def _add_pixels(pixels: argparse._ArgumentGroup) -> None:
     )
     pixels.add_argument(
         "--interpolation",
-        default="bicubic",
         metavar="NAME",
-        help=f"how pictures are resized: {', '.join(INTERPOLATIONS)}",
+        help=f"how pictures are resized: {', '.join(INTERPOLATIONS)} (default: the model's own, "
+        "else bicubic)",
     )
     pixels.add_argument(
         "--channels",
@@ -167,6 +174,7 @@ def load(args: argparse.Namespace) -> LoadedModel:
         channels=args.channels,
         mean=args.mean,
         std=args.std,
+        download=args.download,
     )
     best = devices()[-1]
     model.model.to(check_device(args.device, None, best), dtype_of(args.dtype))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 CropMode = Literal["center", "squash", "border"]
+CropRounding = Literal["even", "down"]
 Sides = int | tuple[int, int]
 """A length of pixels, or a height and a width."""
 
@@ -58,6 +59,8 @@ class Preprocessing:
         channels: 3 for RGB, 1 for grey. Default: RGB, but grey for grey pictures of an array. A
             network of any other number takes arrays of floating-point numbers alone.
         fill: What lies beyond the picture, from 0 to 255: one level, or one for each channel.
+        crop_rounding: Where the crop begins if half a pixel is left: at the "even" of the two, as
+            torchvision and timm have it, or at the lower ("down"), as transformers has it.
 
     Raises:
         CleverError: For what is none of these.
@@ -69,9 +72,11 @@ class Preprocessing:
     crop_mode: CropMode | None = None
     channels: int | None = None
     fill: int | tuple[int, ...] = 0
+    crop_rounding: CropRounding = "even"
 
     def __post_init__(self) -> None:
         _check_choice("interpolation", self.interpolation, get_args(Interpolation))
+        _check_choice("crop_rounding", self.crop_rounding, get_args(CropRounding))
         size = check_image_size(self.image_size)
         resize = size if self.resize is None else check_sides("resize", self.resize)
         mode = self.crop_mode
@@ -103,6 +108,13 @@ class Preprocessing:
         found = {"image_size": size, "resize": resize, "crop_mode": mode, "fill": fill}
         for name, value in found.items():
             object.__setattr__(self, name, value)
+
+    def described(self) -> dict[str, Any]:
+        """Return its fields for a run's description; what older runs could not say is left out."""
+        fields = dict(vars(self))
+        if self.crop_rounding == "even":
+            del fields["crop_rounding"]
+        return fields
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -161,8 +173,11 @@ class Preprocessing:
             ratio = max(ratios) if self.crop_mode == "border" else min(ratios)
             high, wide = (max(round(side / ratio), 1) for side in sides)
         check_pixels(wide, high, f"a picture of {width} x {height}, once resized,", _RESIZED)
+        down = self.crop_rounding == "down"
         top, left = (
-            round((side - crop) / 2) if side >= crop else -((crop - side) // 2)
+            ((side - crop) // 2 if down else round((side - crop) / 2))
+            if side >= crop
+            else -((crop - side) // 2)
             for side, crop in zip((high, wide), _both(self.image_size), strict=True)
         )
         return (high, wide), (top, left)

@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import nn
 
 from ..data import Sides, imagenet_class_names, package_folder
-from .source import Network, Source
+from .source import Network, Request
 from .weights import load_weights
 
 
@@ -74,18 +74,19 @@ BUILT_IN: dict[str, BuiltIn] = {
 """Networks by name, all lower case."""
 
 
-def _load(name: str, weights: Path | None, image_size: Sides | None) -> Network:
-    entry = BUILT_IN[name]
-    size = image_size or entry.image_size
+def load(request: Request) -> Network:
+    """Load a network of `BUILT_IN`."""
+    entry = BUILT_IN[request.spec]
+    size = request.image_size or entry.image_size
     model = entry.build(size)
-    findings = load_weights(model, weights or entry.weights())
+    findings = load_weights(model, request.weights or entry.weights())
     if isinstance(size, int):
         resize: Sides = entry.resize(size)
     else:
         resize = (entry.resize(size[0]), entry.resize(size[1]))
     return Network(
         model=model.eval(),
-        name=name,
+        name=request.spec,
         image_size=size,
         resize=resize,
         channels=3,
@@ -93,6 +94,3 @@ def _load(name: str, weights: Path | None, image_size: Sides | None) -> Network:
         class_names=entry.class_names(),
         findings=tuple(findings),
     )
-
-
-SOURCE = Source(takes=lambda spec: spec in BUILT_IN, load=_load)

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..data import Sides, check_image_size
 from ..errors import CleverError
-from .source import DEFAULT_IMAGE_SIZE, Network, Source
+from .source import DEFAULT_IMAGE_SIZE, Network, Request, not_one_batch, refuse_weights
 from .weights import check_file, unreadable
 
 
@@ -34,14 +34,10 @@ class _Program(nn.Module):
         return self
 
 
-def _load(spec: str, weights: Path | None, image_size: Sides | None) -> Network:
-    path = Path(spec)
-    if weights is not None:
-        raise CleverError(
-            f"{path.name!r} was given together with weights",
-            "an exported program alone: it holds its weights",
-            "leave the weights out, or export the network again with them",
-        )
+def load(request: Request) -> Network:
+    """Load the program of a path that ends in .pt2."""
+    path = Path(request.spec)
+    refuse_weights(request, "an exported program")
     check_file(path)
     try:
         if not zipfile.is_zipfile(path):  # torch would log a traceback of its own
@@ -49,7 +45,7 @@ def _load(spec: str, weights: Path | None, image_size: Sides | None) -> Network:
         program = torch.export.load(path)
     except Exception as error:  # a damaged archive raises nearly anything
         raise unreadable(path, str(error), "a file of `torch.export.save`") from error
-    channels, size = _input_of(program, path.name, image_size)
+    channels, size = _input_of(program, path.name, request.image_size)
     return Network(_Program(program.module()), path.name, size, channels=channels)
 
 
@@ -63,11 +59,7 @@ def _input_of(
     # Sizes that are dynamic are symbols, not integers.
     fixed = [size if isinstance(size, int) else None for size in shape]
     if len(fixed) != 4:
-        raise CleverError(
-            f"{name!r} takes inputs of shapes {[tuple(map(str, shape)) for shape in shapes]}",
-            "one input of shape [B, C, H, W]: a batch of pictures",
-            "export the network with one batch of pictures as its only argument",
-        )
+        raise not_one_batch(name, [tuple(map(str, shape)) for shape in shapes])
     batch, channels, *own = fixed
     if batch is not None:
         raise CleverError(
@@ -76,6 +68,15 @@ def _input_of(
             "export it with `torch.export.export(model, (torch.zeros(2, C, H, W),), "
             "dynamic_shapes=({0: torch.export.Dim('batch')},))`",
         )
+    return channels, size_of(own, name, wanted)
+
+
+def size_of(own: list[int | None], name: str, wanted: Sides | None) -> Sides:
+    """Return the size of a file's input: its own height and width where fixed, else those wanted.
+
+    Raises:
+        CleverError: If another size is wanted than the file was exported with.
+    """
     default = wanted or own[0] or own[1] or DEFAULT_IMAGE_SIZE
     asked = (default, default) if isinstance(default, int) else default
     height, width = (mine or other for mine, other in zip(own, asked, strict=True))
@@ -86,7 +87,4 @@ def _input_of(
             f"{size}, the size that {name!r} was exported with",
             "leave the image size out, or export the network again",
         )
-    return channels, size
-
-
-SOURCE = Source(takes=lambda spec: spec.lower().endswith(".pt2"), load=_load)
+    return size

@@ -1,27 +1,31 @@
-"""Models that a callable of an importable module makes: `module.path:factory`."""
+"""Models that a callable of an importable module makes: `module.path:factory?width=2&depth=9`."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import operator
 import sys
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 from torch import nn
 
-from ..data import Sides
 from ..errors import CleverError
-from .source import DEFAULT_IMAGE_SIZE, Network, Source, similar
+from .source import DEFAULT_IMAGE_SIZE, Network, Request, similar
 from .weights import load_weights
 
 
-def _load(spec: str, weights: Path | None, image_size: Sides | None) -> Network:
-    module_name, _, attribute = spec.partition(":")
+def load(request: Request) -> Network:
+    """Make the model of `module.path:factory`, which runs the code of that module."""
+    called, _, query = request.spec.partition("?")
+    module_name, _, attribute = called.partition(":")
     _make_current_folder_importable()
-    model = _call(_find(module_name, attribute), spec)
-    findings = load_weights(model, weights) if weights is not None else []
-    size = image_size or DEFAULT_IMAGE_SIZE
-    return Network(model=model.eval(), name=spec, image_size=size, findings=tuple(findings))
+    model = _call(_find(module_name, attribute), _arguments(query), request.spec)
+    findings = load_weights(model, request.weights) if request.weights is not None else []
+    size = request.image_size or DEFAULT_IMAGE_SIZE
+    return Network(model.eval(), request.spec, size, findings=tuple(findings))
 
 
 def _make_current_folder_importable() -> None:
@@ -55,20 +59,46 @@ def _find(module_name: str, attribute: str) -> object:
     return found
 
 
-def _call(factory: object, spec: str) -> nn.Module:
+def _arguments(query: str) -> dict[str, Any]:
+    """Read `width=2&pretrained=true`: numbers, truth values and JSON by their looks, else text."""
+    arguments: dict[str, Any] = {}
+    for each in filter(None, query.split("&")):
+        name, sign, text = each.partition("=")
+        if not sign or not name.isidentifier() or name in arguments:
+            raise CleverError(
+                f"{each!r} is no argument of a factory",
+                "name=value, each name once: `module.path:factory?width=2&pretrained=true`",
+                "write each argument so, with & between them; in a shell, put quotes around all",
+            )
+        arguments[name] = _value(unquote(text))
+    return arguments
+
+
+def _value(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _call(factory: object, arguments: dict[str, Any], spec: str) -> nn.Module:
     if isinstance(factory, nn.Module) or not callable(factory):
         raise CleverError(
             f"{spec!r} is no factory but an object of type {type(factory).__name__}",
-            "a function or class that makes the model when called without arguments",
+            "a function or class that makes the model when called",
             "wrap it: `def factory(): return model`",
         )
     try:
-        model = factory()
+        model = factory(**arguments)
     except Exception as error:  # the factory's own code runs here
         raise CleverError(
             f"{spec!r} failed when called ({type(error).__name__}: {error})",
-            "a function or class that makes the model when called without arguments",
-            "see the error; or give its arguments defaults, or wrap it in a function that does",
+            "a function or class that makes the model when called with these arguments",
+            "see the error; give its arguments as in `module.path:factory?width=2`, or give its "
+            "arguments defaults",
         ) from error
     if not isinstance(model, nn.Module):
         raise CleverError(
@@ -77,6 +107,3 @@ def _call(factory: object, spec: str) -> nn.Module:
             "return the model itself",
         )
     return model
-
-
-SOURCE = Source(takes=lambda spec: ":" in spec, load=_load)

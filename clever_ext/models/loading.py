@@ -1,12 +1,12 @@
 """From a description on the command line to a classifier of pixels.
 
-Each source of models is a module with a `SOURCE`; `load_model` gives the networks of all of them
-the same normalisation, preprocessing and digest.
+Each source of models is a module with a function `load`; `load_model` gives the networks of all of
+them the same normalisation, preprocessing and digest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +18,10 @@ from ..errors import CleverError
 from ..findings import Finding
 from . import built_in, exported, factories
 from .built_in import BUILT_IN
+from .catalogue import NAMED, loader
 from .normalisation import Normalisation, Normalized, check_normalisation
-from .source import Network, similar
+from .source import Network, Request, similar
 from .weights import READERS, weights_digest
-
-#: The first that takes a description loads its model.
-SOURCES = (built_in.SOURCE, exported.SOURCE, factories.SOURCE)
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,11 @@ def load_model(
     resize: Sides | None = None,
     crop_pct: float | None = None,
     crop_mode: CropMode | None = None,
-    interpolation: Interpolation = "bicubic",
+    interpolation: Interpolation | None = None,
     channels: int | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    download: bool = False,
 ) -> LoadedModel:
     """Load a classifier by its description.
 
@@ -75,11 +74,13 @@ def load_model(
     those you trust. Weights are read as tensors alone and can do no harm.
 
     Args:
-        spec: A name in `BUILT_IN`; or `module.path:factory`, a callable without arguments in a
-            module that is installed or lies in the current folder; or the path of an exported
+        spec: A name in `BUILT_IN`; or that of a library and of a network in it, such as
+            "timm:resnet50.a1_in1k" (`clever-ext models` lists them); or `module.path:factory`, a
+            callable in a module that is installed or lies in the current folder, with its arguments
+            behind a question mark (`factory?width=2&pretrained=true`); or the path of an exported
             program (.pt2) with a dynamic batch size.
         weights: File with the state dict or a checkpoint that holds one, .safetensors, .pt, .pth,
-            .bin or .ckpt, for a factory or in place of a built-in network's own. It must fit
+            .bin or .ckpt, for a factory or in place of a network's own. It must fit
             exactly, but for a prefix of its names.
         image_size: Side of the square input in pixels, or its height and width. Default: the
             built-in network's or the exported program's own, else 224.
@@ -87,13 +88,16 @@ def load_model(
             the built-in network's own, else `image_size`, which leaves pictures of that size as
             they are.
         crop_pct: Share of the resized picture that the crop keeps, in place of `resize`.
-        crop_mode: "center", "squash" or "border", as `Preprocessing` explains.
-        interpolation: Filter of the resizing.
+        crop_mode: "center", "squash" or "border", as `Preprocessing` explains. Default: the
+            network's own, where `resize` is left out.
+        interpolation: Filter of the resizing. Default: the network's own, else "bicubic".
         channels: 3 for pictures in RGB, 1 for grey ones. Default: what the built-in network, the
             exported program or `mean` says, else that pictures are RGB, and grey arrays stay grey.
         mean: Mean per channel in units of pixels in [0, 1], given together with `std`. Default:
             the built-in network's own, else no normalisation.
         std: Standard deviation per channel, in the same units.
+        download: Whether weights that are not on this machine may be fetched from where their
+            library has them. Without it nothing is fetched, and the message says what to fetch.
 
     Returns:
         The model in evaluation mode on the CPU, with its preprocessing, name and digest.
@@ -110,10 +114,7 @@ def load_model(
             "leave one out",
         )
     path = None if weights is None else Path(weights)
-    taker = next((source for source in SOURCES if source.takes(spec)), None)
-    if taker is None:
-        raise _unknown(spec)
-    network = taker.load(spec, path, image_size)
+    network = _source_of(spec)(Request(spec, path, image_size, download))
     normalisation = check_normalisation(mean, std, channels or network.channels)
     findings = network.findings
     if normalisation and network.normalisation not in (None, normalisation):
@@ -121,7 +122,7 @@ def load_model(
     normalisation = normalisation or network.normalisation
     if resize is None:
         resize = network.resize if crop_pct is None else scale_size(network.image_size, crop_pct)
-        crop_mode = crop_mode or "center"
+        crop_mode = crop_mode or network.crop_mode or "center"
     fill: int | tuple[int, ...] = 0
     if normalisation and crop_mode == "border":
         # As timm does, so that what is beyond the picture is zero once normalised.
@@ -129,10 +130,11 @@ def load_model(
     preprocessing = Preprocessing(
         network.image_size,
         resize,
-        interpolation,
+        interpolation or network.interpolation or "bicubic",
         crop_mode,
         _checked_channels(channels, network, normalisation),
         fill,
+        network.crop_rounding,
     )
     model = Normalized(network.model, *normalisation) if normalisation else network.model
     return LoadedModel(
@@ -144,6 +146,21 @@ def load_model(
         class_names=network.class_names,
         findings=findings,
     )
+
+
+def _source_of(spec: str) -> Callable[[Request], Network]:
+    """Return what loads the model of a description: a named source stands before all others."""
+    name, colon, _ = spec.partition(":")
+    load = loader(name) if colon else None
+    if load is not None:
+        return load
+    if spec in BUILT_IN:
+        return built_in.load
+    if spec.lower().endswith(".pt2"):
+        return exported.load
+    if colon:
+        return factories.load
+    raise _unknown(spec)
 
 
 def _other_normalisation(network: Network) -> Finding:
@@ -170,11 +187,14 @@ def _unknown(spec: str) -> CleverError:
     if suffix in READERS:
         wrong = f"{spec!r} holds weights without their network"
         fix = f"name the network too: `--model module.path:factory --weights {spec}`"
-    elif suffix in (".onnx", ".h5", ".keras", ".tflite", ".py"):
+    elif suffix == ".onnx":
+        wrong = f"{spec!r} is named without its source"
+        fix = f"name it onnx:{spec}"
+    elif suffix in (".h5", ".keras", ".tflite", ".py"):
         wrong = f"{spec!r} ends in {suffix}, which is not read"
         fix = "write a factory that returns the network as a torch.nn.Module"
     else:
         wrong = f"no model is called {spec!r}"
         fix = "choose one of these" + similar(spec.lower(), BUILT_IN)
-    known = ", ".join(BUILT_IN)
+    known = ", ".join([*BUILT_IN, *(each.form for each in NAMED.values())])
     return CleverError(wrong, f"{known}, `module.path:factory` or a path ending in .pt2", fix)

@@ -40,7 +40,9 @@ _ENTRIES = (
 _MARKERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 
 
-def load_weights(model: nn.Module, path: Path) -> list[Finding]:
+def load_weights(
+    model: nn.Module, path: Path, rename: Callable[[str], str] | None = None
+) -> list[Finding]:
     """Load a state dict from a file into a model, which it must fit exactly.
 
     A checkpoint that holds the state dict among other things is opened, and a prefix that all of
@@ -49,6 +51,7 @@ def load_weights(model: nn.Module, path: Path) -> list[Finding]:
     Args:
         model: Gets the weights, in its own dtypes.
         path: A .safetensors, .pt, .pth, .bin or .ckpt file.
+        rename: From an entry's name in older files of this network to its name now.
 
     Returns:
         What was taken out of the file, where that was not all.
@@ -58,11 +61,13 @@ def load_weights(model: nn.Module, path: Path) -> list[Finding]:
             does not fit the model.
     """
     state, findings = _state_dict(_read(path), path)
+    if rename is not None and any(rename(name) != name for name in state):
+        state = {rename(name): value for name, value in state.items()}
     state, renamed = _named_as(model.state_dict(), state, path)
     _check_kinds(model, state, path)
     try:
         model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise CleverError(
             f"the weights {path.name!r} do not fit the model ({_difference(model, state, error)})",
             "the same names and shapes as the model's own state dict",
@@ -273,7 +278,7 @@ def _check_kinds(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -
             )
 
 
-def _difference(model: nn.Module, state: dict[str, torch.Tensor], error: RuntimeError) -> str:
+def _difference(model: nn.Module, state: dict[str, torch.Tensor], error: Exception) -> str:
     """What keeps a state dict from fitting: the first few keys of each kind."""
     own = model.state_dict()
     shared = [key for key in own if key in state and own[key].shape != state[key].shape]

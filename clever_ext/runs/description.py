@@ -52,7 +52,7 @@ def describe_run(
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "settings": {**of_call["settings"], **_candidates(scorer)},
         "model": {**of_call["model"], "fingerprint": fingerprint(scorer.engine, first)},
-        "preprocessing": vars(scorer.model.preprocessing),
+        "preprocessing": scorer.model.preprocessing.described(),
         "data": {**source.description(), "contents": _contents(source, known)},
         "asked": {
             "prepare": [scorer.prepare]

@@ -12,6 +12,7 @@ from test_cli_help import COMMANDS
 import clever_ext
 from clever_ext.cli.completion import _paths, offered_for
 from clever_ext.cli.options import MODELS
+from clever_ext.models.catalogue import NAMED
 
 ROOT = Path(clever_ext.__file__).parents[1]
 
@@ -72,7 +73,12 @@ def test_bash_is_answered_without_torch_in_a_second(place, line, expected):
 @pytest.mark.parametrize(
     ("command", "option", "start", "expected"),
     [
-        ("score", "--model", "", [*MODELS, "net.pt2", "pictures/", "runs/"]),
+        (
+            "score",
+            "--model",
+            "",
+            sorted([*MODELS, *(f"{name}:" for name in NAMED), "net.pt2", "pictures/", "runs/"]),
+        ),
         ("score", "--weights", "n", ["net.safetensors"]),
         ("score", "--labels", "", ["labels.csv", "none", "pictures/", "runs/"]),
         ("score", "--labels", ".", [".hidden.csv"]),

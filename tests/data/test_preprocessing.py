@@ -99,6 +99,17 @@ def test_a_thin_picture_may_pass_pillows_limit_once_resized() -> None:
     assert torch.equal(Preprocessing(224, 256, "bilinear")(picture), theirs)
 
 
+def test_half_a_pixel_is_rounded_as_asked() -> None:
+    even, down = (Preprocessing(8, 8, crop_rounding=how) for how in ("even", "down"))
+    starts = [[each.geometry(8, 8 + odd)[1][1] for odd in (1, 3, 5, 7)] for each in (even, down)]
+    assert starts == [[0, 2, 2, 4], [0, 1, 2, 3]]
+    assert down.geometry(8, 12) == even.geometry(8, 12)
+    assert "crop_rounding" not in even.described()
+    assert Preprocessing(**down.described()) == down
+    with pytest.raises(CleverError, match="crop_rounding is 'up'"):
+        Preprocessing(8, crop_rounding="up")
+
+
 def test_what_the_picture_does_not_reach_is_black() -> None:
     pixels = Preprocessing(12, 8)(Image.new("RGB", (8, 16), "white"))
     assert pixels[:, :, 2:10].eq(1).all()
