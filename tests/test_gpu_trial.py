@@ -187,6 +187,11 @@ def test_steps_that_need_what_went_wrong_are_skipped(tmp_path):
     assert told[-1]["summary"]["not_run"] == {
         "needs it": "the build failed", "needs a GPU too": "no GPU",
     }  # fmt: skip
+    steps = [Step("build", 30, [], spares=99), Step("needs it", 30, python(""), after=["build"])]
+    told, _ = trial(tmp_path, [*steps, Step("needs it not", 30, python(""))])
+    assert told[-1]["summary"]["not_run"] == {
+        "build": "no time is left of 60 s", "needs it": "no time was left for the build",
+    }  # fmt: skip
 
 
 def test_a_full_disk_ends_nothing(tmp_path):

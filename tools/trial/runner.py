@@ -76,7 +76,7 @@ class Trial:
         self.name = f"{half}-{os.getpid()}-{time.time():.0f}"
         self.failed = self.ran_on_gpu = False
         self._begin = time.monotonic()
-        self._went_wrong: set[str] = set()
+        self._worthless: dict[str, str] = {}  # steps, and why those after them are skipped
         self._unwritten: list[summary.Line] = []
 
     def __enter__(self) -> Trial:
@@ -109,10 +109,11 @@ class Trial:
         left = step.limit if not self.patient else 3600.0
         if not self.patient:
             left = min(left, self.seconds - self._used() - _RESERVE - step.spares)
-        wrong = [name for name in step.after if name in self._went_wrong]
-        reason = step.lacks or (f"the {wrong[0]} failed" if wrong else None)
+        worthless = [self._worthless[name] for name in step.after if name in self._worthless]
+        reason = step.lacks or (worthless[0] if worthless else None)
         if reason is None and left < _LEAST:
             reason = f"no time is left of {self.seconds:g} s"
+            self._worthless[step.name] = f"no time was left for the {step.name}"
         if reason is not None:
             self._tell(step, "skipped", reason=reason)
             return
@@ -186,7 +187,7 @@ class Trial:
 
     def _tell(self, step: Step, status: str, **more: Any) -> None:
         if status in ("failed", "over its limit"):
-            self._went_wrong.add(step.name)
+            self._worthless[step.name] = f"the {step.name} failed"
         self._write({"step": step.name, "half": self.half, "status": status, **more})
         if status != "ok":
             self._say(f"{step.name}: {status}{_reason(more)}")
