@@ -2,9 +2,11 @@
 
 Kernels, float32: the time at the roof over the kernel's. The roof is the longer of two times: that
 of a device-to-device copy for as many bytes, and that of issuing as many instructions at the GPU's
-highest clock. The copy is of as many points in the same buffers, captured and timed in the same
-way: what the cache holds for the kernel, it holds for the copy. It moves the points twice; a sample
-is written once (its centre stays in the cache), a gradient is read once, the fused step does both.
+highest clock. Where nobody counted the instructions of its architecture it is the copy's time
+alone, and the figure is named so. The copy is of as many points in the same buffers, captured and
+timed in the same way: what the cache holds for the kernel, it holds for the copy. It moves the
+points twice; a sample is written once (its centre stays in the cache), a gradient is read once, the
+fused step does both.
 
 Loops: gradients per second of ours, prepared by "auto", "compile" and the dtype, against the same
 compiled model's forward and input-gradient backward pass, captured as one CUDA graph over one fixed
@@ -201,7 +203,7 @@ def kernel_figures(case: Case, device: str, rounds: int) -> Iterator[Figure]:
         counted = instructions(name, p, case.channels_last, 10 * architecture)
         issued = 0.0 if counted is None else counted * buffers.x.numel() / issue_rate()
         yield figure(
-            f"{name}, share of the roof",
+            f"{name}, share of the {'roof' if issued else 'copy'}",
             f"p = {p:g}, {case}",
             case.targets,
             [max(moved * seconds, issued) for seconds in copied],
@@ -322,7 +324,7 @@ def photograph_figures(device: str, n: int | None) -> Iterator[Figure]:
 
 def main() -> None:
     """Measure what is named."""
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, out="file that a line of JSON is added to for each figure")
     parser.add_argument("what", nargs="+", choices=["kernels", "loops", "photographs"])
     parser.add_argument("--networks", nargs="+", choices=LOOPS, default=list(LOOPS))
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES[:2]))
@@ -330,6 +332,10 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", help="of the photographs")
     parser.add_argument("--photographs", type=int, help="so many of them")
     args = parsed(parser)
+    on_gpu = args.what != ["photographs"] or torch.device(args.device).type == "cuda"
+    if on_gpu and not torch.cuda.is_available():
+        print("torch finds no GPU", file=sys.stderr)
+        sys.exit(2)
     rounds = 0 if args.compile else args.rounds
     works: list[Callable[[], Iterator[Figure]]] = []
     if "kernels" in args.what:
@@ -340,18 +346,23 @@ def main() -> None:
         works += [partial(loop_figures, *pair, "cuda", rounds) for pair in pairs]
     if "photographs" in args.what:
         works += [partial(photograph_figures, args.device, args.photographs)]
-    sys.exit(1 if measured(works, args.out) else 0)
+    gpu = torch.cuda.get_device_name() if on_gpu else None
+    sys.exit(1 if measured(works, args.out, gpu) else 0)
 
 
-def measured(works: list[Callable[[], Iterator[Figure]]], out: Path | None) -> int:
-    """Measure all works, and return how many failed: none ends the others."""
+def measured(
+    works: list[Callable[[], Iterator[Figure]]], out: Path | None, gpu: str | None = None
+) -> int:
+    """Measure all works, on the GPU of that name; return how many failed: none ends the others."""
 
     def tell(line: Figure) -> None:
         if out is not None:
-            lines.append(out, line)
+            lines.tell(out, line)
 
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    tell({"about": about(gpu=gpu, cuda=torch.version.cuda)})
+    facts = about(gpu=gpu, cuda=torch.version.cuda)
+    if gpu is not None:
+        facts |= {"device": gpu, "processor": facts["device"]}
+    tell({"about": facts})
     failed = 0
     for work in works:
         try:

@@ -6,20 +6,36 @@ most a torn last one, behind which others go on.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+#: The variable that names the run whose lines a process writes; each line has it.
+RUN = "CLEVER_LINES_RUN"
+
 
 def append(path: Path, line: dict[str, Any]) -> None:
     """Add one line to a file, which other processes may add to at the same time."""
-    text = json.dumps(line) + "\n"
+    run = os.environ.get(RUN)
+    text = json.dumps({"run": run, **line} if run else line) + "\n"
     with path.open("a+b", buffering=0) as file:
         if file.tell() and _last_byte(file) != b"\n":
             text = "\n" + text
         file.write(text.encode())
         os.fsync(file.fileno())
+
+
+def tell(path: Path, line: dict[str, Any]) -> bool:
+    """Add one line; print it where the disk does not take it, and return whether it did."""
+    try:
+        append(path, line)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # the terminal is gone
+            print(f"not written ({error}): {json.dumps(line)}", flush=True)
+        return False
+    return True
 
 
 def _last_byte(file: Any) -> bytes:
@@ -37,3 +53,8 @@ def read(path: Path) -> list[dict[str, Any]]:
         except ValueError:  # its program was killed while it wrote
             continue
     return found
+
+
+def of_run(path: Path, run: str) -> list[dict[str, Any]]:
+    """Return the lines that one run wrote."""
+    return [line for line in read(path) if line.get("run") == run]

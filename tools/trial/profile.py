@@ -31,7 +31,7 @@ def main() -> int:
     print(said.stdout)
     found = launches(said.stdout)
     for each in found:
-        lines.append(Path(os.environ["CLEVER_TRIAL_LINES"]), each)
+        lines.tell(Path(os.environ["CLEVER_TRIAL_LINES"]), each)
     return 0 if found else 1
 
 

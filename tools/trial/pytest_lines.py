@@ -41,4 +41,4 @@ class _Lines:
             line["reason"] = str(report.longrepr[2])
         elif report.failed:
             line["reason"] = report.longreprtext[-_WHAT_IS_TOLD:]
-        lines.append(self.path, line)
+        lines.tell(self.path, line)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -18,20 +17,19 @@ from typing import Any
 
 import lines
 
-from . import summary
+from . import processes, summary
 
 ROOT = Path(__file__).resolve().parents[2]
 #: The variable that tells processes of a step where lines go.
 LINES = "CLEVER_TRIAL_LINES"
 #: Seconds that are kept for the summary, and without which a step is not begun.
 _RESERVE, _LEAST = 4.0, 5.0
-#: Seconds that the killed are waited for: one that a hung GPU holds never ends.
-_DYING = 5.0
 #: Bytes that are kept of what one step prints, the last ones.
 _KEPT = 2**18
 #: Bytes of it that stand in its line where it went wrong.
 _TOLD = 2000
-_BECOME_SUBREAPER = 36  # of prctl(2)
+#: At these the trial ends with its summary; where they are ignored (nohup) they stay so.
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,9 @@ class Step:
         limit: Seconds after which it is killed.
         command: The program and its arguments.
         lacks: Why it cannot run here; None: it can.
+        after: Steps without which it is worthless; it is skipped where one of them went wrong.
+        spares: Seconds that it leaves to the steps after it.
+        on_gpu: Whether it computes on a GPU.
         refused: A pattern of what it prints where the machine forbids it.
         environment: Variables of its own.
     """
@@ -51,6 +52,9 @@ class Step:
     limit: float
     command: Sequence[str]
     lacks: str | None = None
+    after: Sequence[str] = ()
+    spares: float = 0.0
+    on_gpu: bool = False
     refused: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -69,28 +73,32 @@ class Trial:
         out.mkdir(parents=True, exist_ok=True)
         self.half, self.out, self.seconds, self.patient = half, out, seconds, patient
         self.lines, self.log = out / "trial.jsonl", out / "trial.log"
-        self.failed = False
+        self.name = f"{half}-{os.getpid()}-{time.time():.0f}"
+        self.failed = self.ran_on_gpu = False
         self._begin = time.monotonic()
-        self._first_line = len(lines.read(self.lines))
+        self._worthless: dict[str, str] = {}  # steps, and why those after them are skipped
+        self._unwritten: list[summary.Line] = []
 
     def __enter__(self) -> Trial:
-        with contextlib.suppress(OSError):  # else some children of children may outlive a step
-            ctypes.CDLL(None).prctl(_BECOME_SUBREAPER, 1, 0, 0, 0)
-        signal.signal(signal.SIGTERM, _leave)
+        processes.adopt()
+        for number in _ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _leave)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        kill_children()
-        told = lines.read(self.lines)[self._first_line :]
+        processes.kill_children()
+        told = lines.of_run(self.lines, self.name) + self._unwritten
         made = summary.of_lines(told)
         made |= {"half": self.half, "seconds": round(self._used())}
         made["limit"] = None if self.patient else self.seconds
         if error is not None:
             made["stopped"] = repr(error)
-        lines.append(self.lines, {"summary": made})
-        print(summary.text(made, told), flush=True)
+        self._write({"summary": made})
+        with contextlib.suppress(OSError):  # the terminal is gone
+            print(summary.text(made, told), flush=True)
         self.failed = bool(made["failed_steps"] or made["failed_tests"])
 
     def _used(self) -> float:
@@ -100,27 +108,35 @@ class Trial:
         """Run a step as far as its limit and the time that is left allow; write its line."""
         left = step.limit if not self.patient else 3600.0
         if not self.patient:
-            left = min(left, self.seconds - self._used() - _RESERVE)
-        reason = step.lacks
+            left = min(left, self.seconds - self._used() - _RESERVE - step.spares)
+        worthless = [self._worthless[name] for name in step.after if name in self._worthless]
+        reason = step.lacks or (worthless[0] if worthless else None)
         if reason is None and left < _LEAST:
             reason = f"no time is left of {self.seconds:g} s"
+            self._worthless[step.name] = f"no time was left for the {step.name}"
         if reason is not None:
             self._tell(step, "skipped", reason=reason)
             return
-        print(f"{self._used():5.0f} s  {step.name} (at most {left:.0f} s)", flush=True)
+        self._say(f"{step.name} (at most {left:.0f} s)")
         begin = time.monotonic()
-        printed = self.out / "step.log"
+        printed = self.out / f"step-{self.name}.log"
         try:
             status = self._finished(step, left, printed)
-            taken = round(time.monotonic() - begin, 1)
-            text = self._keep(step, printed)
-        except OSError as error:  # no such program, no such disk
+        except OSError as error:  # what it prints has no place
             self._tell(step, "failed", reason=str(error))
             return
+        except SystemExit:
+            self._tell(step, "stopped", seconds=round(time.monotonic() - begin, 1))
+            raise
+        finally:
+            text = self._keep(step, printed)
+        taken = round(time.monotonic() - begin, 1)
         refusal = re.search(step.refused, text) if step.refused and status else None
         if refusal is not None:
             self._tell(step, "refused", seconds=taken, reason=_line_around(text, refusal))
-        elif status == 0:
+            return
+        self.ran_on_gpu |= step.on_gpu
+        if status == 0:
             self._tell(step, "ok", seconds=taken)
         else:
             how = "over its limit" if status is None else "failed"
@@ -129,10 +145,11 @@ class Trial:
     def _finished(self, step: Step, limit: float, printed: Path) -> int | None:
         """Return a step's exit status; None: it was killed at its limit."""
         with printed.open("wb") as file:
+            guard = [sys.executable, processes.__file__, str(os.getpid())]
             process = subprocess.Popen(
-                list(step.command), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file,
+                [*guard, *step.command], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file,
                 stderr=subprocess.STDOUT, start_new_session=True,
-                env=os.environ | {LINES: str(self.lines)} | dict(step.environment),
+                env=os.environ | self._variables() | dict(step.environment),
             )  # fmt: skip
             try:
                 return process.wait(limit)
@@ -142,30 +159,49 @@ class Trial:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, signal.SIGKILL)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(_DYING)
-                kill_children()
+                    process.wait(processes.DYING)
+                processes.kill_children()
+
+    def _variables(self) -> dict[str, str]:
+        return {LINES: str(self.lines), lines.RUN: self.name}
 
     def _keep(self, step: Step, printed: Path) -> str:
         """Move the end of what a step printed to the log, and return it."""
-        with printed.open("rb") as file:
-            file.seek(max(0, printed.stat().st_size - _KEPT))
-            text = file.read().decode(errors="replace")
-        with self.log.open("a") as log:
-            log.write(f"== half {self.half}, {step.name}\n{text}\n")
-        printed.unlink()
+        text = ""
+        try:
+            with printed.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _KEPT))
+                text = file.read().decode(errors="replace")
+            printed.unlink()
+            with self.log.open("a") as log:
+                log.write(f"== half {self.half}, {step.name}\n{text}\n")
+        except OSError as error:
+            self._say(f"what {step.name} printed is not in the log: {error}")
         return text
 
+    def _write(self, line: summary.Line) -> None:
+        """Write a line; one that the disk does not take is kept for the summary."""
+        line = {**line, "run": self.name}
+        if not lines.tell(self.lines, line):
+            self._unwritten.append(line)
+
     def _tell(self, step: Step, status: str, **more: Any) -> None:
-        lines.append(self.lines, {"step": step.name, "half": self.half, "status": status, **more})
+        if status in ("failed", "over its limit"):
+            self._worthless[step.name] = f"the {step.name} failed"
+        self._write({"step": step.name, "half": self.half, "status": status, **more})
         if status != "ok":
-            print(f"{self._used():5.0f} s  {step.name}: {status}: {_reason(more)}", flush=True)
+            self._say(f"{step.name}: {status}{_reason(more)}")
+
+    def _say(self, what: str) -> None:
+        with contextlib.suppress(OSError):  # the terminal is gone
+            print(f"{self._used():5.0f} s  {what}", flush=True)
 
 
 def _reason(more: dict[str, Any]) -> str:
     if "reason" in more:
-        return str(more["reason"])
+        return f": {more['reason']}"
     told = [line for line in str(more.get("output", "")).splitlines() if line.strip()]
-    return told[-1] if told else "it printed nothing"
+    return f": {told[-1]}" if told else ""
 
 
 def _line_around(text: str, match: re.Match[str]) -> str:
@@ -173,24 +209,6 @@ def _line_around(text: str, match: re.Match[str]) -> str:
 
 
 def _leave(number: int, _: Any) -> None:
+    for each in _ENDING:  # a second one does not end the summary
+        signal.signal(each, signal.SIG_IGN)
     sys.exit(128 + number)
-
-
-def children() -> Iterator[int]:
-    """Yield the processes whose parent is this one."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has ended
-            # Its name, in parentheses, may hold anything.
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == os.getpid():
-                yield int(stat.parent.name)
-
-
-def kill_children() -> None:
-    """Kill all that steps left running: children of the killed become children of this process."""
-    until = time.monotonic() + _DYING
-    while (pids := list(children())) and time.monotonic() < until:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError, ChildProcessError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, os.WNOHANG)
-        time.sleep(0.01)

@@ -13,10 +13,10 @@ def of_lines(told: list[Line]) -> Line:
     steps = [line for line in told if "step" in line]
     tests = {line["test"]: line for line in told if "test" in line}
     figures = {(line["figure"], line["case"]): line for line in told if "figure" in line}
-    wrong = ("failed", "over its limit")
+    wrong = ("failed", "over its limit", "stopped")
     return {
         "steps": dict(Counter(line["status"] for line in steps)),
-        "failed_steps": [line["step"] for line in steps if line["status"] in wrong],
+        "failed_steps": {line["step"]: line["status"] for line in steps if line["status"] in wrong},
         "not_run": {
             line["step"]: line.get("reason", "")
             for line in steps
@@ -45,16 +45,16 @@ def text(made: Line, told: list[Line]) -> str:
     for name in ("steps", "tests"):
         counts = ", ".join(f"{count} {what}" for what, count in made[name].items())
         head.append(f"{name}: {counts or 'none'}")
-    head += [f"  step {name}: failed" for name in made["failed_steps"]]
+    head += [f"  step {name}: {status}" for name, status in made["failed_steps"].items()]
     head += [f"  step {name}: {reason}" for name, reason in made["not_run"].items()]
     head += [f"  {name}: failed" for name in made["failed_tests"][:20]]
-    head.append(f"figures: {made['figures']}, {len(made['missed'])} of them below their target")
+    head.append(f"figures: {made['figures']}, {len(made['missed'])} of them miss their target")
     head += [f"  not measured: {name}" for name in made["not_measured"]]
     aimed = [line for line in told if "figure" in line and line["target"] is not None]
     for line in aimed:
         bound = "at most" if line.get("at_most") else "at least"
         head.append(
             f"  {line['figure']}, {line['case']}: {line['ratio']['median']:.3g}"
-            f" ({bound} {line['target']:g})"
+            f" ({'' if _reached(line) else 'missed: '}{bound} {line['target']:g})"
         )
     return "\n".join(head)

@@ -1,6 +1,6 @@
 """Wheels for a machine without a network that has torch's CUDA build, pytest and pandas.
 
-They are fetched for Python 3.12 on Linux, and installed where they are in nobody's way.
+They are fetched for Python 3.12 on Linux, and installed in a folder of the trial's own.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def fetch(folder: Path) -> int:
             if file.startswith(name.replace("-", "_") + "-"):
                 print(f"{size / 2**20:6.2f} MiB  {file}: {purpose}")
     total = sum(found.values())
-    print(f"{total / 2**20:6.2f} MiB  in all, of {_MOST / 2**20:g} at most")
+    print(f"{total / 2**20:6.2f} MiB  in all; at most {_MOST / 2**20:g} MiB can be brought")
     return status or int(total > _MOST)
 
 
