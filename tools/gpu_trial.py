@@ -41,9 +41,9 @@ def main() -> int:
     """Run the halves asked for, and tell how they went."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--half", choices=("a", "b"), help="one of the two (default: both)")
-    for half, seconds in (("a", 390), ("b", 330)):
-        parser.add_argument(f"--limit-{half}", type=positive, default=seconds, metavar="SECONDS",
-                            help=f"of half {half.upper()} (default: {seconds})")  # fmt: skip
+    for option, seconds in (("--limit-a", 390), ("--limit-b", 330)):
+        parser.add_argument(option, type=positive, default=seconds, metavar="SECONDS",
+                            help="of this half (default: %(default)s)")  # fmt: skip
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu_trial", metavar="FOLDER")
     parser.add_argument("--brought", type=Path, metavar="FOLDER", help="wheels to use")
     parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="fetch wheels, and no more")

@@ -320,7 +320,7 @@ def measured(architectures: tuple[int, ...]) -> list[Figure]:
 
 
 def differences(made: list[Figure], committed: list[Figure]) -> list[str]:
-    """Return how figures differ from the committed ones, of which some are of architectures apart."""
+    """Return how figures differ from the committed ones, some of which are of others' code."""
 
     def named(figures: list[Figure]) -> dict[str, float]:
         return {f"{f['figure']}, {f['case']}": f["ratio"]["median"] for f in figures}
