@@ -26,6 +26,7 @@ if _TYPE_CHECKING:
     from .kernels.balls import sample_lp_ball
     from .kernels.norms import grad_norm_max
     from .models.loading import LoadedModel, load_model
+    from .models.normalisation import Normalized
     from .planning import RunPlan, plan
     from .refining import refine, refit
     from .report import write_report
@@ -44,6 +45,7 @@ _HOMES = {
     "Comparison": "comparison",
     "GradientOracle": "classifier.oracle",
     "LoadedModel": "models.loading",
+    "Normalized": "models.normalisation",
     "ReverseWeibullFit": "evt.reverse_weibull",
     "RunPlan": "planning",
     "TorchOracle": "classifier.oracle",
@@ -73,6 +75,7 @@ __all__ = [
     "Comparison",
     "GradientOracle",
     "LoadedModel",
+    "Normalized",
     "ReverseWeibullFit",
     "RunPlan",
     "TorchOracle",

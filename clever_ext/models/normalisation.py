@@ -17,10 +17,22 @@ Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 class Normalized(nn.Module):
     """A model behind its normalisation: x -> model((x - mean) / std), channel by channel.
 
+    Scores are then in units of pixels in [0, 1].
+
     Args:
-        model: Takes normalised input [B, C, H, W].
+        model: Takes normalised input [B, C, H, W]; the mode that it is in stays.
         mean: One number per channel, in units of pixels in [0, 1].
         std: One positive number per channel, in the same units.
+
+    Raises:
+        CleverError: If mean and std are not as many finite numbers in these units, or a standard
+            deviation is not positive.
+
+    >>> import clever_ext as cx, torch
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3)).eval()
+    >>> pixels_in = cx.Normalized(model, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    >>> pixels_in(torch.full((2, 3, 4, 4), 0.5)).shape
+    torch.Size([2, 3])
     """
 
     mean: torch.Tensor
@@ -28,6 +40,7 @@ class Normalized(nn.Module):
 
     def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
+        check_normalisation(mean, std, len(mean))
         self.model = model
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))

@@ -8,7 +8,9 @@ import pytest
 import safetensors.torch
 import torch
 from small_networks import SIZE, small_net, write_networks
+from torch import nn
 
+import clever_ext as cx
 from clever_ext.errors import CleverError
 from clever_ext.models.loading import load_model
 from clever_ext.models.normalisation import Normalized
@@ -246,3 +248,24 @@ def test_levels_from_0_to_255_are_told_from_pixels(mean: tuple, std: tuple, fix:
 )
 def test_unusual_units_of_pixels_are_taken(mean: tuple, std: tuple) -> None:
     assert isinstance(load_model("my_nets:Net", mean=mean, std=std).model, Normalized)
+
+
+def test_a_model_behind_its_normalisation_takes_pixels():
+    torch.manual_seed(0)
+    model, mean, std = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).eval(), [0.4] * 3, [0.2] * 3
+    pixels = torch.rand(2, 3, 4, 4)
+    ours = cx.Normalized(model, mean, std)
+    assert not ours.training
+    assert torch.equal(ours(pixels), model((pixels - 0.4) / 0.2))
+    one = {"clip": (0, 1), "targets": "top2", "estimator": "first-order"}
+    by_hand = cx.clever_score(lambda x: model((x - 0.4) / 0.2), pixels, **one)
+    torch.testing.assert_close(cx.clever_score(ours, pixels, **one).scores, by_hand.scores)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [([0.5] * 3, [0.25] * 2), ([0.5], [0.0]), ([124.0, 116.0, 104.0], [58.0] * 3), ([], [])],
+)
+def test_what_is_no_normalisation_is_refused(mean, std):
+    with pytest.raises(cx.CleverError):
+        cx.Normalized(nn.Identity(), mean, std)
