@@ -37,10 +37,12 @@ void check_launch(const char* op, int64_t rows, int64_t numel) {
                   " elements are more than one launch can count; call it for fewer rows");
 }
 
-// The same with memory that the kernels of the launch hand on: launch(scratch, stream).
+// The same with memory that the kernels of the launch hand on, where there are several:
+// launch(scratch, stream).
 template <class Arguments, class Launch>
 void launch_with_scratch(const Tensor& tensor, const Arguments& args, const Launch& launch) {
   const int64_t words[] = {cuda::scratch_words(args)};
+  if (words[0] == 0) return launch_on(tensor, [&](void* stream) { launch(nullptr, stream); });
   // Freed at once, it is not used again before this stream has come so far.
   Tensor scratch =
       torch::stable::new_empty(tensor, {words, 1}, torch::headeronly::ScalarType::Long);

@@ -12,7 +12,6 @@ namespace clever {
 struct Divider {
   uint32_t divisor, magic, shift;
 
-  Divider() = default;
   explicit Divider(uint32_t by) : divisor(by), shift(0) {
     while ((uint64_t{1} << shift) < by) ++shift;
     magic = static_cast<uint32_t>((((uint64_t{1} << shift) - by) << 32) / by + 1);

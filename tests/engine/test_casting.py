@@ -6,6 +6,7 @@ import weakref
 
 import pytest
 import torch
+from known_classifiers import Attending
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -211,17 +212,6 @@ def test_layers_that_are_more_than_their_weights(name, change):
 
 @SHORTER
 def test_attention(name):
-    class Attending(nn.Module):
-        def __init__(self):
-            super().__init__()
-            torch.manual_seed(0)
-            self.into, self.out = nn.Linear(3, 16), nn.Linear(16, 5)
-            self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
-
-        def forward(self, x):
-            x = self.into(x.flatten(2).transpose(1, 2))
-            return self.out(self.attention(x, x, x, need_weights=False)[0].mean(dim=1))
-
     assert_same_bits(Attending().eval(), name)
 
 

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from known_classifiers import Attending
 from torch import nn
 
 import clever_ext as cx
@@ -295,17 +296,6 @@ def test_results_come_by_the_ring(gpu):
 
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 def test_attention_s_weights_are_cast_once(gpu, name):
-    class Attending(nn.Module):
-        def __init__(self):
-            super().__init__()
-            torch.manual_seed(0)
-            self.into, self.out = nn.Linear(3, 16), nn.Linear(16, 5)
-            self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
-
-        def forward(self, x):
-            x = self.into(x.flatten(2).transpose(1, 2))
-            return self.out(self.attention(x, x, x, need_weights=False)[0].mean(dim=1))
-
     model, x = Attending().eval().to(gpu), images(4).to(gpu)
     prepared = apply(model, [name], x).model
     assert sum(isinstance(twin, nn.MultiheadAttention) for twin in prepared.twins) == 1

@@ -1,3 +1,4 @@
+#include "differences.cuh"
 #include "kernels.h"
 #include "norms.cuh"
 
@@ -8,7 +9,7 @@ namespace {
 // agrees without a barrier.
 __device__ bool any_flip(const FlipArguments& args, int32_t row) {
   int found = 0;
-  for (int32_t margin = threadIdx.x % kWarp; margin < args.n_margins; margin += kWarp) {
+  for (int32_t margin = lane(); margin < args.n_margins; margin += kWarp) {
     found |= args.flipped(row, margin);
   }
   for (int offset = kWarp / 2; offset > 0; offset /= 2) {
@@ -36,16 +37,11 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (args.skips(row)) return;
   CLEVER_DEVICE_CHECK(args.is_valid(row));
   if (!any_flip(args, row)) return;
-  const T* x = args.x.at<T>(row);
-  const T* center = args.centers.at<T>(args.row_image[row]);
-  const T* end = x + args.point.numel;
-  // The elements of a point of either layout lie without gaps, and a norm knows no order.
-  const auto sizes = [x, center, end](const auto& add) {
-    const T *a = x + threadIdx.x, *b = center + threadIdx.x;
-    for (; a < end; a += kThreads, b += kThreads) add(magnitude(load(a) - load(b)));
-  };
+  const Whole<Difference<T, false>> whole{
+      {args.x.at<T>(row), args.centers.at<T>(args.row_image[row])},
+      static_cast<uint32_t>(args.point.numel)};
   const double distance = with_norm(args.p, [&](auto norm) {
-    return norm_of<decltype(norm), typename Arithmetic<T>::Real>(args.p, sizes);
+    return norm_of<decltype(norm), typename Arithmetic<T>::Real>(args.p, whole);
   });
   for (int32_t margin = threadIdx.x; margin < args.n_margins; margin += kThreads) {
     if (args.flipped(row, margin)) fold_nearest(args.nearest(row, margin), distance);
