@@ -33,6 +33,12 @@ return [document.documentElement.scrollWidth,
     .map((each) => each.outerHTML.slice(0, 200))];
 """
 
+#: The theme's script puts tables into boxes that scroll, some time after the page has loaded.
+TABLES_SCROLL = """
+return [...document.querySelectorAll(".md-content table:not([class])")]
+  .every((each) => each.closest(".md-typeset__scrollwrap"));
+"""
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
@@ -206,6 +212,7 @@ def test_nothing_is_wider_than_a_phone(browser, site):
     look_as(browser, 400, "light")
     for page in PAGES:
         browser.get((site / page).with_suffix(".html").as_uri())
+        wait(browser, lambda: browser.execute_script(TABLES_SCROLL))
         widest, outside = browser.execute_script(WIDTH)
         assert widest <= 400, page
         assert outside == [], page
