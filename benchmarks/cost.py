@@ -37,7 +37,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -46,6 +46,8 @@ from side_by_side import arguments, interleaved, parsed, show, spread, write
 from torch import nn
 
 import clever_ext as cx
+from clever_ext.engine.preparation import Prepare
+from clever_ext.inputs.targets import TargetWord
 
 N_BATCHES = 10
 
@@ -81,7 +83,7 @@ class Scored:
 
     network: str
     device_batch: int
-    prepare: str | tuple[str, ...] = "auto"
+    prepare: Prepare = "auto"
 
     @cached_property
     def model(self) -> nn.Module:
@@ -93,7 +95,7 @@ class Scored:
         """Score random images against the classes ranked next to the predicted one."""
         images = torch.rand(n_images, *NETWORKS[self.network].shape)
         cx.clever_score(
-            self.model, images, targets=f"top-{n_targets + 1}", clip=(0.0, 1.0),
+            self.model, images, targets=cast(TargetWord, f"top-{n_targets + 1}"), clip=(0.0, 1.0),
             n_batches=N_BATCHES, batch_samples=gradients // N_BATCHES,
             device_batch=self.device_batch, prepare=self.prepare,
         )  # fmt: skip

@@ -18,10 +18,17 @@ from side_by_side import arguments, parsed, show, spread, write
 
 import clever_ext as cx
 from clever_ext.data import load, sample_pictures
+from clever_ext.engine.preparation import PrepareWord
 from clever_ext.models.loading import load_model
 
 #: "float16" is left out on a CPU: torch has no fast convolutions for it there.
-OPTIONS = ("fold_batch_norm", "channels_last", "auto", "bfloat16", "compile")
+OPTIONS: tuple[PrepareWord, ...] = (
+    "fold_batch_norm",
+    "channels_last",
+    "auto",
+    "bfloat16",
+    "compile",
+)
 PICTURES = 4
 
 
@@ -31,10 +38,10 @@ def main() -> None:
     loaded = load_model("efficientnet-lite0")
     records = sample_pictures()[:PICTURES]
     images = torch.stack([load(record, loaded.preprocessing) for record in records])
-    labels = [record.label for record in records]
+    labels = np.array([record.label for record in records])
     samples = 2 if args.quick else 16
 
-    def score(prepare: str) -> cx.CleverResult:
+    def score(prepare: PrepareWord) -> cx.CleverResult:
         return cx.clever_score(
             loaded.model, images, targets="top2", labels=labels, n_batches=20,
             batch_samples=samples, clip=(0.0, 1.0), device_batch=8, prepare=prepare,

@@ -42,6 +42,7 @@ from side_by_side import arguments, figure, interleaved, parsed, show, write
 from torch import Tensor, nn
 
 import clever_ext as cx
+from clever_ext.engine.preparation import Prepare
 
 NETWORK = "mnist-7-layer"
 RADII = {1.0: 20.0, 2.0: 2.0, math.inf: 0.2}
@@ -59,7 +60,7 @@ class Case:
     target: float | None = None  # what the ratio is to reach
     every_class: bool = False
     chunk: int = N_BATCHES
-    prepare: tuple[str, ...] = ("auto",)
+    prepare: Prepare = ("auto",)
 
     @property
     def gradients(self) -> int:
@@ -146,7 +147,7 @@ def main() -> None:
         norms, few, many = [(2.0,)], 8, 32
     one = [Case("clever_t / clever_score", p, many, target=5) for p in norms]
     nine = [Case("clever_u / clever_score", p, few, target=10, every_class=True) for p in norms]
-    half = ("auto", "bfloat16")
+    half: Prepare = ("auto", "bfloat16")
     others = [
         Case("clever_t / clever_score, bfloat16", (2.0,), many, target=5, prepare=half),
         Case("clever_u / clever_score, bfloat16", (2.0,), few, 10, every_class=True, prepare=half),

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
 from .errors import CleverError
+
+
+class SupportsArray(Protocol):
+    """An array: of NumPy, torch, pandas or another library."""
+
+    def __array__(self) -> Any: ...
+
+
+Arrays = SupportsArray | Sequence[SupportsArray]
+#: Whole numbers, such as labels and classes. A text is none of these, though it is a sequence.
+Integers = SupportsArray | Sequence[SupportsIndex] | Sequence[Sequence[SupportsIndex]]
 
 #: Characters of a value that a message shows.
 _SHOWN = 120

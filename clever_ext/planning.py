@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -15,15 +14,18 @@ import torch
 from .cost import measure_passes
 from .engine.engine import Engine
 from .engine.maxima import Drawn
+from .engine.preparation import Prepare
 from .estimators.batches import draw
 from .estimators.radius import find_radii
 from .estimators.subjects import Rows, Subjects
 from .estimators.table import check_settings
 from .estimators.tolerance import FIRST_LOOK, PAPER_GRADIENTS, PILOTS_FOR, half_widths
 from .evt.credible import predicted_fit
-from .inputs.batch import check_batch, check_device_batch
+from .inputs.batch import Device, DeviceBatch, check_batch, check_device_batch
+from .inputs.images import Images
 from .inputs.settings import Settings
-from .kernels.balls import AUTO
+from .inputs.targets import Targets
+from .kernels.balls import AUTO, Norms, Radii
 from .machine import memory
 from .markup import as_html
 from .progress import Counter, duration, silent
@@ -77,20 +79,20 @@ class RunPlan:
 
 def plan(
     model: Any,
-    images: Any,
-    norm: Any = 2,
-    radius: Any = None,
-    targets: Any = None,
+    images: Images,
+    norm: Norms = 2,
+    radius: Radii = None,
+    targets: Targets | None = None,
     batch_samples: int = 1024,
     clip: tuple[float, float] | None = None,
     seed: int = 0,
     *,
     tolerance: float | None = None,
     max_gradients: int = PAPER_GRADIENTS,
-    device: Any = None,
-    device_batch: int | str = "auto",
+    device: Device | None = None,
+    device_batch: DeviceBatch = "auto",
     dtype: torch.dtype | None = None,
-    prepare: str | Sequence[str] = "auto",
+    prepare: Prepare = "auto",
 ) -> RunPlan:
     """Tell what `clever_score` will take, from a pilot of seconds.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sized
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from .engine.engine import Engine
+from .engine.preparation import Prepare
 from .errors import CleverError
 from .estimators.bracket.estimator import gradients_of_row
 from .estimators.bracket.search import FEWEST_GRADIENTS
@@ -20,7 +21,8 @@ from .estimators.table import check_settings
 from .estimators.tables import VANISHING, ZERO, score_columns
 from .evt.credible import predicted_fit
 from .evt.reverse_weibull import ReverseWeibullFit, fit_reverse_weibull
-from .inputs.batch import Batch, check_batch, check_device_batch
+from .inputs.batch import Batch, Device, DeviceBatch, check_batch, check_device_batch
+from .inputs.images import Images
 from .inputs.settings import Settings
 from .kernels.balls import AUTO, check_integer
 from .progress import Progress, reporting
@@ -104,16 +106,16 @@ def _norms_of_found_radii(metadata: dict[str, Any]) -> list[float]:
 def refine(
     result: CleverResult,
     model: Any,
-    images: Any,
+    images: Images,
     n_batches: int | None = None,
     *,
     tolerance: float | None = None,
     confidence: float = 0.95,
     max_gradients: int | None = None,
-    device: Any = None,
-    device_batch: int | str = "auto",
+    device: Device | None = None,
+    device_batch: DeviceBatch = "auto",
     progress: bool | Progress = False,
-    prepare: str | Sequence[str] = "auto",
+    prepare: Prepare = "auto",
 ) -> CleverResult:
     """Go on from a result, with more batches or more gradients, or to a tolerance.
 
@@ -156,7 +158,7 @@ def refine(
     dtype = getattr(torch, result.metadata["settings"]["dtype"])
     firsts = result.table.drop_duplicates("image_id")
     labels = firsts["label"]
-    if hasattr(images, "__len__") and len(images) != len(firsts):
+    if isinstance(images, Sized) and len(images) != len(firsts):
         raise CleverError(
             f"{len(images)} images for a result of {len(firsts)}",
             "the images that were scored, in the order of the result's rows",

@@ -13,19 +13,28 @@ from typing import Any
 import numpy as np
 import torch
 
-from .arguments import check_name
+from .arguments import Arrays, Integers, check_name
 from .cost import measure_passes, of_cost
 from .engine.engine import Engine
+from .engine.preparation import Prepare
 from .errors import CleverError
 from .estimators.screening import most_screened, screen
 from .estimators.subjects import Held, HeldEnds, Subjects, all_logits
 from .estimators.table import check_settings, estimator_of, gradients_of_image, settled
 from .findings import Finding, of_concern, warn
-from .inputs.batch import Batch, check_batch, check_candidates, check_device_batch
+from .inputs.batch import (
+    Batch,
+    Device,
+    DeviceBatch,
+    check_batch,
+    check_candidates,
+    check_device_batch,
+)
+from .inputs.images import Images
 from .inputs.labels import of_answers
-from .inputs.settings import Settings
-from .inputs.targets import nearest
-from .kernels.balls import AUTO
+from .inputs.settings import EstimatorName, Settings
+from .inputs.targets import Targets, nearest
+from .kernels.balls import AUTO, Norms, Radii
 from .progress import Counter, Progress, after, reporting
 from .results.result import NO_TARGET, CleverResult
 
@@ -102,26 +111,26 @@ def _device_name(device: torch.device) -> str:
 
 def clever_score(
     model: Any,
-    images: Any,
-    norm: float | str | Sequence[float | str] = 2,
-    radius: Any = None,
-    targets: Any = None,
-    labels: Any = None,
+    images: Images,
+    norm: Norms = 2,
+    radius: Radii = None,
+    targets: Targets | None = None,
+    labels: Integers | None = None,
     n_batches: int = 500,
     batch_samples: int = 1024,
     clip: tuple[float, float] | None = None,
     seed: int = 0,
-    image_ids: Any = None,
-    device: Any = None,
-    device_batch: int | str = "auto",
+    image_ids: Integers | None = None,
+    device: Device | None = None,
+    device_batch: DeviceBatch = "auto",
     dtype: torch.dtype | None = None,
     progress: bool | Progress = False,
     model_name: str | None = None,
-    prepare: str | Sequence[str] = "auto",
-    estimator: str = "clever",
+    prepare: Prepare = "auto",
+    estimator: EstimatorName = "clever",
     max_gradients: int | None = None,
     keep_witness: bool = False,
-    candidates: Any = None,
+    candidates: Arrays | None = None,
     race: bool = False,
     tolerance: float | None = None,
     confidence: float = 0.95,

@@ -2,43 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import torch
 
+from ..arguments import Arrays, Integers
 from ..cost import of_cost
 from ..engine.engine import Engine
+from ..engine.preparation import Prepare
 from ..errors import CleverError
 from ..estimators.table import check_settings
 from ..findings import Finding, Topic
-from ..inputs.batch import Batch, check_batch, check_candidates, check_device_batch
+from ..inputs.batch import (
+    Batch,
+    Device,
+    DeviceBatch,
+    check_batch,
+    check_candidates,
+    check_device_batch,
+)
+from ..inputs.images import Images
+from ..inputs.settings import EstimatorName
+from ..inputs.targets import Targets
+from ..kernels.balls import Norms, Radii
 from .labels import of_labels
 from .looked import Looked, look
 from .model import of_model
 from .report import Checked
 from .units import of_units
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # of `typing` from Python 3.11 on
+
 #: Images that are looked at, spread over those that were given.
 SAMPLE = 64
 
 
+class How(TypedDict, total=False):
+    """Arguments of `clever_score` that `check` passes on."""
+
+    estimator: EstimatorName
+    max_gradients: int | None
+    keep_witness: bool
+    candidates: Arrays | None
+    race: bool
+    tolerance: float | None
+    confidence: float
+    seed: int
+    prepare: Prepare
+
+
 def check(
     model: Any,
-    images: Any,
-    norm: float | str | Sequence[float | str] = 2,
-    radius: Any = None,
-    targets: Any = None,
-    labels: Any = None,
+    images: Images,
+    norm: Norms = 2,
+    radius: Radii = None,
+    targets: Targets | None = None,
+    labels: Integers | None = None,
     n_batches: int = 500,
     batch_samples: int = 1024,
     clip: tuple[float, float] | None = None,
-    device: Any = None,
-    device_batch: int | str = "auto",
+    device: Device | None = None,
+    device_batch: DeviceBatch = "auto",
     dtype: torch.dtype | None = None,
-    **how: Any,
+    **how: Unpack[How],
 ) -> Checked:
     """Look at what `clever_score` would be given, without one sample, in seconds.
 
@@ -71,11 +101,12 @@ def check(
     >>> told.refused, [each.topic for each in told.concerns]
     (False, ['labels'])
     """
-    prepare, seed = how.pop("prepare", "auto"), how.pop("seed", 0)
+    rest: dict[str, Any] = {**how}
+    prepare, seed = rest.pop("prepare", "auto"), rest.pop("seed", 0)
     topic: Topic = "cost"
     try:
         settings = check_settings(
-            norm, radius, targets, n_batches, batch_samples, clip, seed, **how
+            norm, radius, targets, n_batches, batch_samples, clip, seed, **rest
         )
         topic = "model"
         engine = Engine(model, prepare, check_device_batch(device_batch))

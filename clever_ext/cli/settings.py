@@ -141,6 +141,7 @@ def scorer_of(args: argparse.Namespace, model: LoadedModel) -> Scorer:
         CleverError: an option is something else than it should be.
     """
     from ..estimators.table import check_settings
+    from ..inputs.batch import check_device_batch
     from ..inputs.targets import parse_targets
     from ..runs.candidates import Candidates
     from ..runs.scorer import Scorer
@@ -163,7 +164,7 @@ def scorer_of(args: argparse.Namespace, model: LoadedModel) -> Scorer:
     return Scorer(
         model,
         settings,
-        device_batch=read_device_batch(args.device_batch),
+        device_batch=check_device_batch(read_device_batch(args.device_batch)),
         dtype=dtype_of(args.dtype),
         prepare=args.prepare,
         threads=args.threads,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ..arguments import check_share, is_several
 from ..errors import CleverError
-from ..kernels.balls import check_norm
+from ..kernels.balls import Norms, check_norm
 from ..runs.folder import Source
 from . import cautions as doubts
 from .cautions import LOWER, UPPER
@@ -45,7 +45,7 @@ _DROPPED = ("image_id", "model", "norm", "estimator", "reason")
 
 
 def compare(
-    a: Source, b: Source, *more: Source, norm: Any = None, confidence: float = 0.95
+    a: Source, b: Source, *more: Source, norm: Norms | None = None, confidence: float = 0.95
 ) -> Comparison:
     """Tell which of two or more models is more robust, on the images that all were scored on.
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..arguments import integers, is_several, number, shown
 from ..classifier.oracle import GradientOracle
 from ..errors import CleverError
-from ..kernels.balls import check_norm, check_radius
+from ..kernels.balls import Norm, check_norm, check_radius
 from ..scoring import clever_score
 
 __all__ = ["as_model", "clever", "clever_t", "clever_u"]
@@ -39,7 +39,7 @@ def clever(
     nb_batches: int,
     batch_size: int,
     radius: float,
-    norm: float | str,
+    norm: Norm,
     target: Any = None,
     target_sort: bool = False,
     c_init: float = 1.0,  # noqa: ARG001
@@ -92,7 +92,7 @@ def clever_u(
     nb_batches: int,
     batch_size: int,
     radius: float,
-    norm: float | str,
+    norm: Norm,
     c_init: float = 1.0,  # noqa: ARG001
     pool_factor: int = 10,
     verbose: bool = True,
@@ -130,7 +130,7 @@ def clever_t(
     nb_batches: int,
     batch_size: int,
     radius: float,
-    norm: float | str,
+    norm: Norm,
     c_init: float = 1.0,  # noqa: ARG001
     pool_factor: int = 10,
 ) -> float:
@@ -307,7 +307,7 @@ def _scores(
     nb_batches: int,
     batch_size: int,
     radius: float,
-    norm: float | str,
+    norm: Norm,
     progress: bool,
 ) -> dict[int, float]:
     """Return the score of each target."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,13 @@ Model = Callable[[Tensor], Tensor]
 _ROUNDING = Allowed(1e-4, 2e-3, 2e-2)
 #: The same for factors of 11 bits, which lie 1e4 times as far apart.
 _TF32_ROUNDING = Allowed(2e-2, 2e-2, 0.2)
+
+Option = Literal[
+    "fold_batch_norm", "channels_last", "bfloat16", "float16", "compile", "tf32", "cuda_graph"
+]
+PrepareWord = Literal["auto", "none", Option]
+#: What `clever_score(prepare=...)` may be.
+Prepare = PrepareWord | Sequence[PrepareWord]
 
 #: What can be asked for, in the order in which it is done, and what each may do to the numbers.
 OPTIONS: dict[str, Allowed] = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..engine.maxima import Sampling, sample_maxima
-from ..inputs.settings import Settings
+from ..inputs.settings import EstimatorName, Settings
 from ..progress import Counter, Progress
 from .background_fits import BackgroundFits, Fitted
 from .protocol import Scored
@@ -17,7 +17,7 @@ from .tables import score_columns, tabulate
 if TYPE_CHECKING:
     import pandas as pd
 
-NAME = "clever"
+NAME: EstimatorName = "clever"
 OPTIONS: frozenset[str] = frozenset()
 AT_MOST = False
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CleverError
-from ..inputs.settings import Settings
+from ..inputs.settings import EstimatorName, Settings
 from ..progress import Counter, Progress
 from ..results.result import first_order
 from .parts import join
@@ -24,7 +24,7 @@ from .tables import joined_flags, signs_of_masking, status_of
 
 Floats = npt.NDArray[np.float64]
 
-NAME = "first-order"
+NAME: EstimatorName = "first-order"
 OPTIONS: frozenset[str] = frozenset()
 AT_MOST = True  # all norms and radii share one gradient
 

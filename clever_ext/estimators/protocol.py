@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from ..inputs.settings import Settings
+from ..inputs.settings import EstimatorName, Settings
 from ..progress import Progress
 from .subjects import Subjects
 
@@ -29,7 +29,7 @@ class Estimator(Protocol):
         AT_MOST: Whether it may spend fewer gradients than `Settings.gradients_of_row`.
     """
 
-    NAME: str
+    NAME: EstimatorName
     OPTIONS: frozenset[str]
     AT_MOST: bool
 

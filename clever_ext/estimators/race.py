@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ..arguments import shown
 from ..errors import CleverError
-from ..inputs.settings import Settings
+from ..inputs.settings import EstimatorName, Settings
 from ..kernels.balls import AUTO
 from ..progress import Counter, Progress
 from .batches import draw
@@ -33,7 +33,7 @@ from .subjects import Subjects
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
-NAME = "clever"
+NAME: EstimatorName = "clever"
 OPTIONS: frozenset[str] = frozenset()
 AT_MOST = True
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..evt.reverse_weibull import fit_reverse_weibull
-from ..inputs.settings import Settings
+from ..inputs.settings import EstimatorName, Settings
 from ..kernels.balls import AUTO, MAX_RADIUS
 from ..progress import Counter, Progress
 from .batches import draw
@@ -30,7 +30,7 @@ from .subjects import Held, Rows, Subjects
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
-NAME = "clever"
+NAME: EstimatorName = "clever"
 OPTIONS: frozenset[str] = frozenset()
 AT_MOST = True
 

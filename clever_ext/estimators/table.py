@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from ..arguments import check_flag, check_share, is_several, shown
 from ..errors import CleverError
-from ..inputs.settings import Settings
+from ..inputs.settings import EstimatorName, Settings
 from ..inputs.targets import FEW_CLASSES, class_numbers, named, nearest
 from ..kernels.balls import check_clip, check_integer, check_norm, check_radii
 from . import clever, first_order, race, radius, tolerance
@@ -23,7 +23,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
 )  # fmt: skip
 
 
-def names() -> tuple[str, ...]:
+def names() -> tuple[EstimatorName, ...]:
     """Return what `clever_score(estimator=...)` may be."""
     return tuple(sorted({each.NAME for each in ESTIMATORS}))
 
@@ -86,7 +86,7 @@ def check_settings(
         batch_samples=check_integer("batch_samples", batch_samples, 1, 2**31 - 1),
         clip=check_clip(clip),
         seed=check_integer("seed", seed, -(2**63), 2**63 - 1),
-        estimator=str(estimator),
+        estimator=cast(EstimatorName, str(estimator)),
         keep_witness=check_flag("keep_witness", keep_witness),
         race=check_flag("race", race),
         tolerance=None if tolerance is None else check_share("tolerance", tolerance),

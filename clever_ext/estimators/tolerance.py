@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ..errors import CleverError
 from ..evt.credible import predicted_fit
 from ..evt.reverse_weibull import ReverseWeibullFit
-from ..inputs.settings import Settings
+from ..inputs.settings import EstimatorName, Settings
 from ..progress import Counter, Progress
 from ..results.result import PREDICTED
 from .batches import draw
@@ -21,7 +21,7 @@ from .subjects import Rows, Subjects
 
 Floats = npt.NDArray[np.float64]
 
-NAME = "clever"
+NAME: EstimatorName = "clever"
 OPTIONS = frozenset({"max_gradients"})
 AT_MOST = True
 

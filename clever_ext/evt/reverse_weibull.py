@@ -67,7 +67,7 @@ class ReverseWeibullFit:
         return cls(*(np.concatenate([getattr(fit, name) for fit in fits]) for name in names))
 
 
-def fit_reverse_weibull(maxima: Any) -> ReverseWeibullFit:
+def fit_reverse_weibull(maxima: npt.ArrayLike) -> ReverseWeibullFit:
     """Fits a reverse Weibull law to each sample of batch maxima.
 
     Maximises the log-likelihood minus 0.01 shape^2 over shape >= 1, on maxima shifted and scaled

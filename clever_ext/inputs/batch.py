@@ -17,9 +17,12 @@ from ..arguments import integers, shown
 from ..classifier.oracle import model_placement
 from ..errors import CleverError
 from ..kernels import ops
-from ..kernels.balls import FLOATS, check_integer
+from ..kernels.balls import AUTO, FLOATS, Auto, check_integer
 from .images import as_tensor, check_dense, check_values
 from .settings import Settings
+
+Device = str | int | torch.device
+DeviceBatch = int | Auto
 
 
 @dataclass(frozen=True)
@@ -178,10 +181,10 @@ def check_batch(
     )
 
 
-def check_device_batch(device_batch: Any) -> int | str:
+def check_device_batch(device_batch: Any) -> DeviceBatch:
     """Return "auto" or the number of points that go through the model at once."""
-    if isinstance(device_batch, str) and device_batch == "auto":
-        return device_batch
+    if isinstance(device_batch, str) and device_batch == AUTO:
+        return AUTO
     return check_integer("device_batch", device_batch, 1, 2**31 - 1)
 
 

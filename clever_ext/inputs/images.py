@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,13 @@ import torch
 from torch import Tensor
 from torch.masked import is_masked_tensor
 
+from ..arguments import Arrays
 from ..errors import CleverError
 from ..kernels.balls import FLOATS
+
+_Vectors = Sequence[Sequence[float]]
+#: [N, *shape]: an array, a list of N arrays, or nested lists of numbers.
+Images = Arrays | _Vectors | Sequence[_Vectors] | Sequence[Sequence[_Vectors]]
 
 
 def _is_picture(value: Any) -> bool:

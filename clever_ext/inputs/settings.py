@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ..kernels.balls import AUTO
+
+#: What `clever_score(estimator=...)` may be: the `NAME`s of the estimators in `estimators.table`.
+EstimatorName = Literal["clever", "first-order", "steepest"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Settings:
     clip: tuple[float, float]
     seed: int
     first_batch: int = 0
-    estimator: str = "clever"
+    estimator: EstimatorName = "clever"
     max_gradients: int = 0
     candidates: int = 0
     keep_witness: bool = False

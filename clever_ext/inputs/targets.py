@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ..arguments import integers, shown
+from ..arguments import Integers, integers, shown
 from ..errors import CleverError
 from ..kernels import reference
 
 Ints = npt.NDArray[np.int64]
+
+#: Words for targets as a type checker knows them. `resolve_targets` takes any K.
+TargetWord = Literal[
+    "all", "random", "least-likely", "top2",
+    "top-2", "top-3", "top-4", "top-5", "top-6", "top-7", "top-8", "top-9", "top-10", "top-20",
+    "top-50", "top-100",
+    "near-1", "near-2", "near-3", "near-4", "near-5", "near-6", "near-7", "near-8", "near-9",
+    "near-10", "near-20", "near-50", "near-100",
+]  # fmt: skip
+Targets = TargetWord | int | Integers
 
 #: Where no targets are named: all of up to so many classes, else so many of the nearest.
 FEW_CLASSES, NEAREST = 20, 10

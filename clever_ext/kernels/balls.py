@@ -7,13 +7,13 @@ import operator
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..arguments import is_array, is_several, number, shown
+from ..arguments import SupportsArray, is_array, is_several, number, shown
 from ..errors import CleverError
 from . import ops
 
@@ -22,8 +22,22 @@ FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 #: Larger ones overflow float32 samples.
 MAX_RADIUS = 1e30
 
+#: Names of norms, as a type checker knows them. `check_norm` takes the names of the compiled half,
+#: `ops.NAMED_NORMS`, in letters large or small, with "_", "-" or a space in them.
+NormName = Literal[
+    "l1", "l2", "linf", "L1", "L2", "Linf", "l_1", "l_2", "l_inf", "L_1", "L_2", "L_inf", "inf",
+]  # fmt: skip
+Norm = float | NormName
+Norms = Norm | Sequence[Norm] | SupportsArray
+
 #: The radius that is to be found: that where margin / L(R) = R.
-AUTO = "auto"
+Auto = Literal["auto"]
+AUTO: Auto = "auto"
+
+Radius = float | Auto | Sequence[float] | SupportsArray | None
+#: For all norms, or by norm. Keys are not told apart: in a mapping's type they would have to be
+#: those of the caller's variable, numbers or names.
+Radii = Radius | Mapping[Any, Radius]
 
 #: Radii for p = inf, 2 and 1 of balls whose points models are tried at; see `trial_radius`.
 _TRIAL_RADII = (0.01, 2.0, 40.0)
@@ -167,7 +181,7 @@ def as_points(points: Tensor, first_dim: int) -> Tensor:
 def sample_lp_ball(
     center: Tensor,
     n: int,
-    p: float = 2,
+    p: Norm = 2,
     radius: float = 1.0,
     seed: int = 0,
     image_id: int = 0,

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from ..errors import CleverError
 from . import ops
-from .balls import FLOATS, check_norm
+from .balls import FLOATS, Norm, check_norm
 
 
-def grad_norm_max(grads: Tensor, q: float = 2) -> Tensor:
+def grad_norm_max(grads: Tensor, q: Norm = 2) -> Tensor:
     """Return the largest q-norm of each group of gradients.
 
     Norms accumulate in float32 (float64 for float64 gradients) and are combined in float64; a row

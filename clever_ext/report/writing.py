@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO, get_args
 
 from .. import durable
 from ..errors import CleverError
@@ -17,13 +17,14 @@ from .page import write_html
 from .reading import Run, read_runs
 
 #: A page to look at, the rows for programs, or a summary to paste.
-FORMATS = ("html", "csv", "json", "md")
+Format = Literal["html", "csv", "json", "md"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def write_report(
     runs: Source | Sequence[Source],
     path: str | PathLike[str],
-    format: str = "html",
+    format: Format = "html",
     images: bool = True,
 ) -> None:
     """Write what runs have found into one file; it appears whole or not at all.
@@ -62,7 +63,7 @@ def writer(format: str, images: bool = True) -> Callable[[Sequence[Run], TextIO]
     Raises:
         CleverError: there is no such format.
     """
-    writers: dict[str, Callable[[Sequence[Run], TextIO], None]] = {
+    writers: dict[Format, Callable[[Sequence[Run], TextIO], None]] = {
         "html": partial(write_html, images=images),
         "csv": write_csv,
         "json": write_json,

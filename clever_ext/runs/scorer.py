@@ -16,11 +16,12 @@ from ..data import ImageRecord, ImageSource
 from ..data.loading import Loaded, Loader
 from ..engine.choice import Choice
 from ..engine.engine import Engine
+from ..engine.preparation import Prepare
 from ..engine.trials import pass_seconds
 from ..errors import CleverError
 from ..estimators.subjects import Subjects, all_logits
 from ..estimators.table import settled
-from ..inputs.batch import Batch, check_batch, check_candidates, check_device_batch
+from ..inputs.batch import Batch, DeviceBatch, check_batch, check_candidates, check_device_batch
 from ..inputs.settings import Settings
 from ..kernels.balls import as_layout
 from ..models.loading import LoadedModel
@@ -54,9 +55,9 @@ class Scorer:
 
     model: LoadedModel
     settings: Settings
-    device_batch: int | str = "auto"
+    device_batch: DeviceBatch = "auto"
     dtype: torch.dtype | None = None
-    prepare: str | Sequence[str] = "auto"
+    prepare: Prepare = "auto"
     threads: int | None = None
     candidates: Candidates | None = None
 

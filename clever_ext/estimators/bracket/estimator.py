@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from ...errors import CleverError
-from ...inputs.settings import Settings
+from ...inputs.settings import EstimatorName, Settings
 from ...inputs.targets import nearest
 from ...kernels.balls import AUTO
 from ...progress import Counter, Progress
@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Places = npt.NDArray[np.intp]
 
-NAME = "steepest"
+NAME: EstimatorName = "steepest"
 OPTIONS = frozenset({"keep_witness", "candidates", "max_gradients"})
 AT_MOST = True
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import CleverError
-from ...inputs.settings import Settings
+from ...inputs.settings import EstimatorName, Settings
 from ...progress import Counter, Progress
 from ..protocol import Scored
 from ..subjects import Subjects
@@ -24,7 +24,7 @@ from ..tolerance import with_another_way
 from .found import Steepest
 from .search import search
 
-NAME = "steepest"
+NAME: EstimatorName = "steepest"
 OPTIONS = frozenset({"keep_witness", "candidates", "max_gradients"})
 AT_MOST = False
 
