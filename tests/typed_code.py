@@ -15,7 +15,6 @@ import torch
 
 import clever_ext as cx
 
-
 if TYPE_CHECKING:  # tests are imported when their doctests are looked for
     model = torch.nn.Linear(4, 3)
     images = torch.rand(2, 4)
