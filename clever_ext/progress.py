@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 #: Called with the gradient evaluations done and those to be done in all.
 Progress = Callable[[int, int], None]
@@ -51,7 +53,9 @@ def gradient_bar() -> Iterator[Progress]:
 
     class Speed(ProgressColumn):
         def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
+            speed = task.speed
+            if task.finished and task.finished_time:  # of all of it
+                speed = task.completed / task.finished_time
             number = f"{speed:,.0f}" if speed else "-"
             return Text(f"{number} gradients/s")
 
@@ -63,9 +67,52 @@ def gradient_bar() -> Iterator[Progress]:
         TimeLeft(),
         TextColumn("left"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("scoring", total=1)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    console = Console(stderr=True)
+    bar = Progress(*columns, console=console)
+    task = bar.add_task("scoring", total=1)
+    with InCell(bar) if console.is_jupyter else bar as shown:
+        yield lambda done, total: shown.update(task, completed=done, total=total)
+
+
+class InCell:
+    """A bar of rich in the output of a notebook's cell: one line, which is written again.
+
+    What rich itself does there takes ipywidgets, and a saved notebook does not show it.
+
+    Args:
+        bar: It is not started; only its columns are shown.
+    """
+
+    #: Seconds from one line to the next.
+    EVERY = 0.25
+
+    def __init__(self, bar: Any) -> None:
+        self.bar = bar
+
+    def __enter__(self) -> InCell:
+        from IPython.display import display
+
+        self._shown = time.monotonic()
+        self._line = display(self._text(), raw=True, display_id=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._line.update(self._text(), raw=True)
+
+    def update(self, task: Any, *, completed: float, total: float) -> None:
+        """Move the bar, as rich's own method of this name does."""
+        self.bar.update(task, completed=completed, total=total)
+        if time.monotonic() - self._shown > self.EVERY:
+            self._shown = time.monotonic()
+            self._line.update(self._text(), raw=True)
+
+    def _text(self) -> dict[str, str]:
+        from rich.console import Console
+
+        console = Console(width=100, color_system=None, force_jupyter=False)
+        with console.capture() as captured:
+            console.print(self.bar)
+        return {"text/plain": captured.get().strip()}
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""Pictures of results, drawn with matplotlib (`pip install clever_ext[plot]`)."""
+"""Pictures of results, drawn with matplotlib (`pip install clever_ext[plot]`).
+
+A notebook shows what they return, where it is the last thing in a cell.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +31,14 @@ def _check_matplotlib() -> None:
 
 
 def _axes(ax: Axes | None) -> Axes:
-    """Return the axes given, or those of a new figure, made without pyplot: it needs no display."""
+    """Return the axes given, or those of a new figure."""
     _check_matplotlib()
-    from matplotlib.figure import Figure
+    from .shown import ShownAxes, ShownFigure
 
-    return Figure(figsize=(4, 3), layout="constrained").subplots() if ax is None else ax
+    if ax is not None:
+        return ax
+    figure = ShownFigure(figsize=(4, 3), layout="constrained")
+    return figure.add_subplot(axes_class=ShownAxes)
 
 
 def _no_fit(ax: Axes) -> Axes:
@@ -160,7 +166,7 @@ def radius(
         result: Of `clever_score(..., radius=[...])`; one radius, or "auto", gives points.
         norm: Which norm's; None if there is but one.
         image_id: Which image's; None for the first.
-        ax: Where to draw; None makes a figure, without pyplot.
+        ax: Where to draw; None makes a figure.
 
     Returns:
         The axes; save with `.figure.savefig(path)`.
@@ -300,13 +306,12 @@ def contact_sheet(
         A matplotlib figure; save it with `.savefig(path)`.
     """
     _check_matplotlib()
-    from matplotlib.figure import Figure
+    from .shown import ShownFigure
 
     rows = [row for row in result.smallest() if row["norm"] == norm]
     columns = max(1, min(columns, len(rows)))
     lines = -(-len(rows) // columns)
-    # Made without pyplot: it needs no display, and no setting of the user's is touched.
-    figure = Figure(figsize=(2.4 * columns, 3.6 * lines), layout="constrained")
+    figure = ShownFigure(figsize=(2.4 * columns, 3.6 * lines), layout="constrained")
     grid = figure.subplots(2 * lines, columns, height_ratios=[3, 1.2] * lines, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
