@@ -13,11 +13,6 @@ from ..errors import CleverError
 from ..kernels.balls import FLOATS
 
 
-def _is_picture(value: Any) -> bool:
-    """Tell whether something is a PIL picture, without importing PIL."""
-    return type(value).__module__.split(".")[0] == "PIL"
-
-
 def _hides_values(value: Any) -> bool:
     """Tell whether something is a masked array or tensor of which values are hidden."""
     return np.ma.is_masked(value) or is_masked_tensor(value)
@@ -40,29 +35,21 @@ def as_tensor(images: Any, what: str = "images") -> Tensor:
             "values that all count",
             "fill in what is hidden, e.g. images.filled(0), or leave those images out",
         )
-    if isinstance(images, (list, tuple)) and images:
-        if any(_is_picture(each) for each in images):
-            return as_tensor(images[0], what)
-        if all(isinstance(each, (Tensor, np.ndarray)) for each in images):
-            shapes = list(dict.fromkeys(tuple(each.shape) for each in images))
-            if len(shapes) > 1:
-                raise CleverError(
-                    f"the {what} have different shapes: {list(shapes[0])} and {list(shapes[1])}",
-                    f"{what} of one shape",
-                    "resize and crop them to it; or score those of each shape by themselves, and "
-                    "give the images alone, without labels",
-                )
-            return torch.stack([as_tensor(each, what) for each in images])
+    listed = isinstance(images, (list, tuple)) and len(images) > 0
+    if listed and all(isinstance(each, (Tensor, np.ndarray)) for each in images):
+        shapes = list(dict.fromkeys(tuple(each.shape) for each in images))
+        if len(shapes) > 1:
+            raise CleverError(
+                f"the {what} have different shapes: {list(shapes[0])} and {list(shapes[1])}",
+                f"{what} of one shape",
+                "resize and crop them to it; or score those of each shape by themselves, and "
+                "give the images alone, without labels",
+            )
+        return torch.stack([as_tensor(each, what) for each in images])
     if isinstance(images, np.ndarray) and images.dtype.kind in "fiub":
         # As torch wants it: strides of at least 0, bytes in this machine's order, and writable.
         native = images.dtype.newbyteorder("=")
         images = np.require(images, native, ["C", "W"])
-    if _is_picture(images):
-        raise CleverError(
-            f"{what} are PIL pictures ({type(images).__name__})",
-            "a float tensor or array [N, *shape], in the range that the model takes",
-            "use the model's own transform: torch.stack([transform(picture) for picture in ...])",
-        )
     try:
         x = images if isinstance(images, Tensor) else torch.as_tensor(images, device="cpu")
         return x.detach().resolve_neg()
