@@ -20,7 +20,9 @@ if _TYPE_CHECKING:
     from .checks import Checked, check
     from .classifier.oracle import GradientOracle, TorchOracle
     from .comparison import Comparison, compare
+    from .data import open_images
     from .errors import CleverError
+    from .evaluating import score_run
     from .evt.reverse_weibull import ReverseWeibullFit, fit_reverse_weibull
     from .findings import CleverWarning
     from .kernels.balls import sample_lp_ball
@@ -57,11 +59,13 @@ _HOMES = {
     "grad_norm_max": "kernels.norms",
     "load_model": "models.loading",
     "load_run": "runs.folder",
+    "open_images": "data",
     "plan": "planning",
     "plot": "results.plot",
     "refine": "refining",
     "refit": "refining",
     "sample_lp_ball": "kernels.balls",
+    "score_run": "evaluating",
     "write_report": "report",
 }
 #: Those that are modules themselves.
@@ -87,11 +91,13 @@ __all__ = [
     "grad_norm_max",
     "load_model",
     "load_run",
+    "open_images",
     "plan",
     "plot",
     "refine",
     "refit",
     "sample_lp_ball",
+    "score_run",
     "write_report",
 ]
 

@@ -148,9 +148,14 @@ def clever_score(
 
     Args:
         model: A torch.nn.Module in evaluation mode or a callable, [B, *shape] -> logits [B, K], or
-            an output that holds them, such as transformers' and dictionaries; or a
-            `GradientOracle`. Neither its parameters' gradients nor its mode are touched.
-        images: [N, *shape] float tensor or array, or a list of N; scores are in its units.
+            an output that holds them, such as transformers' and dictionaries; what `load_model`
+            returned; or a `GradientOracle`. Neither its parameters' gradients nor its mode are
+            touched.
+        images: [N, *shape] float tensor or array, or a list of N; scores are in its units. Or
+            pictures: a list of Pillow's, a map-style data set of torch, a DataLoader of one, a data
+            set of Hugging Face, or what `open_images` returned. They are read as a model of
+            `load_model` takes them; for any other model they keep their size, in [0, 1], and their
+            labels count unless others are given.
         norm: p with 1 <= p <= inf, as a number or a name such as "L2" or "l_inf", or several; each
             gets samples of its own.
         radius: None or "auto", the radius where margin / L(R) = R, found for each row by at most
@@ -224,6 +229,7 @@ def clever_score(
     name = check_name("model_name", model_name)
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(images, labels, image_ids, model, device, dtype, settings)
+    engine.findings += batch.findings
     if candidates is not None:
         points = check_candidates(candidates, batch.images)
         batch = replace(batch, candidates=points)
@@ -282,6 +288,9 @@ def score_batch(
         if tell is not None:
             tell((*engine.findings[told:], *late))
     late += answers
+    if batch.names is not None:
+        names = dict(zip(batch.image_ids, batch.names, strict=True))
+        table["image"] = table["image_id"].map(names)
     with suppress(Warning):
         if not complete:
             warnings.warn("interrupted: the result holds the images finished so far", stacklevel=3)

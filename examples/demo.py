@@ -22,13 +22,7 @@ from matplotlib.figure import Figure
 
 import clever_ext as cx
 from clever_ext.cli.tables import print_scores
-from clever_ext.data import ImageRecord, ImageSource, load, open_images, sample_pictures
-from clever_ext.estimators.table import check_settings
-from clever_ext.models.loading import LoadedModel, load_model
-from clever_ext.runs.folder import RunFolder
-from clever_ext.runs.loop import score_run
-from clever_ext.runs.ranks import Alone
-from clever_ext.runs.scorer import Scorer
+from clever_ext.data import ImageRecord, ImageSource, load, sample_pictures
 
 Array = npt.NDArray[np.float64]
 
@@ -49,8 +43,8 @@ def main() -> None:
     parser.add_argument("--batch-samples", type=int, default=3)
     args = parser.parse_args()
 
-    model = load_model("efficientnet-lite0")
-    pictures = open_images(args.images) if args.images else sample_pictures()
+    model = cx.load_model("efficientnet-lite0")
+    pictures = cx.open_images(args.images) if args.images else sample_pictures()
     shutil.rmtree(OUT, ignore_errors=True)  # the demo's own, from the last time
     bracket = scored(
         "bracket", model, pictures,
@@ -67,13 +61,9 @@ def main() -> None:
     print(f"Runs: {OUT}   picture: {OUT / 'bracket.png'}   clever_ext {cx.__version__}")
 
 
-def scored(name: str, model: LoadedModel, pictures: ImageSource, **how: Any) -> cx.CleverResult:
+def scored(name: str, model: cx.LoadedModel, pictures: ImageSource, **how: Any) -> cx.CleverResult:
     """Score the photographs against the runner-up into a folder, and print the scores."""
-    given = {"n_batches": 500, "batch_samples": 1024, "clip": (0, 1), "seed": 0, **how}
-    settings = check_settings(norm=2, radius=None, targets="top2", **given)
-    run = RunFolder(OUT / name)
-    score_run(run, pictures, Scorer(model, settings), Alone(), tell=print)
-    result = run.load()
+    result = cx.score_run(model, pictures, OUT / name, targets="top2", **how)
     print_scores(result, model.class_names)
     return result
 
@@ -81,7 +71,7 @@ def scored(name: str, model: LoadedModel, pictures: ImageSource, **how: Any) -> 
 def drawn(
     bracket: cx.CleverResult,
     clever: cx.CleverResult,
-    model: LoadedModel,
+    model: cx.LoadedModel,
     records: dict[str, ImageRecord],
 ) -> Figure:
     """Draw each photograph, its flip, their difference, and the fit of the paper's score."""
@@ -101,7 +91,9 @@ def drawn(
     return figure
 
 
-def draw_row(panels: Any, row: Any, fit: Any, photograph: torch.Tensor, model: LoadedModel) -> None:
+def draw_row(
+    panels: Any, row: Any, fit: Any, photograph: torch.Tensor, model: cx.LoadedModel
+) -> None:
     """Draw one photograph's panels."""
     names = model.class_names or []
     first, flipped, difference, of_fit = panels

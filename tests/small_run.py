@@ -17,7 +17,7 @@ from clever_ext.data import Preprocessing, open_images
 from clever_ext.estimators.table import check_settings
 from clever_ext.models.loading import LoadedModel
 from clever_ext.runs.folder import RunFolder
-from clever_ext.runs.loop import score_run
+from clever_ext.runs.loop import score_pieces
 from clever_ext.runs.ranks import Alone
 from clever_ext.runs.scorer import Scorer
 
@@ -110,7 +110,7 @@ class SmallRun:
         folder = RunFolder(self.path / out)
         source = open_images(self.pictures)
         how = {"shard": shard, "retry_errors": retry_errors, "tell": tell}
-        return score_run(folder, source, self.scorer(**changes), ranks or Alone(), **how)
+        return score_pieces(folder, source, self.scorer(**changes), ranks or Alone(), **how)
 
     def folder(self, out: str) -> RunFolder:
         """Return a run's folder."""

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
+from torch.utils.data import DataLoader, TensorDataset
 
 import clever_ext as cx
 
@@ -49,6 +51,19 @@ if TYPE_CHECKING:  # tests are imported when their doctests are looked for
     )
     cx.clever_score(model, images, labels=["cat", "dog"])  # type: ignore[arg-type]
     cx.clever_score(model, images, radius={"L2": "best"})  # type: ignore[dict-item]
+
+    # Pictures.
+    picture = Image.new("RGB", (32, 32))
+    digits = TensorDataset(images, torch.tensor([0, 1]))
+    opened = cx.open_images("photos")
+    cx.clever_score(cx.load_model("lenet"), [picture, picture], labels=[0, 1])
+    cx.clever_score(model, digits, estimator="steepest")
+    cx.clever_score(model, DataLoader(digits), estimator="steepest")
+    cx.clever_score(model, opened)
+    cx.clever_score(model, "photos")  # type: ignore[arg-type]
+    cx.score_run("lenet", "photos", "runs/x", norm=["l2", "linf"], targets="top2")
+    cx.score_run(model, digits, "runs/y", estimator="clever", device_batch=8)
+    cx.score_run("lenet", "photos", "runs/x", estimator="clver")  # type: ignore[arg-type]
 
     # The other functions.
     checked: cx.Checked = cx.check(model, array, "linf", estimator="first-order", prepare="auto")

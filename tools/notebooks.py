@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 
-#: What a kernel does first: torchvision is of another build than a CPU torch, and imported by peers.
+#: What a kernel does first: peers imports a torchvision of another build than the torch here.
 _STARTUP = """
 def _first():
     import sys

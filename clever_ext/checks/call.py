@@ -112,6 +112,7 @@ def check(
         engine = Engine(model, prepare, check_device_batch(device_batch))
         topic = "pictures"
         batch = check_batch(images, labels, None, model, device, dtype, settings)
+        engine.findings += batch.findings
         if how.get("candidates") is not None:
             points = check_candidates(how["candidates"], batch.images)
             settings = replace(settings, candidates=points.shape[1])

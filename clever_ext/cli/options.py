@@ -177,5 +177,4 @@ def load(args: argparse.Namespace) -> LoadedModel:
         download=args.download,
     )
     best = devices()[-1]
-    model.model.to(check_device(args.device, None, best), dtype_of(args.dtype))
-    return model
+    return model.to(check_device(args.device, None, best), dtype_of(args.dtype))

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from ..data.loading import Loader
     from ..runs.estimate import estimate
     from ..runs.folder import RunFolder, read_scores
-    from ..runs.loop import score_run
+    from ..runs.loop import score_pieces
     from ..runs.outcome import outcome
     from ..runs.pieces import Pieces
     from ..runs.ranks import find_ranks, local_device
@@ -79,8 +79,16 @@ def run(args: argparse.Namespace) -> int:
         return 0
     folder, ranks = RunFolder(args.out), find_ranks()
     look = partial(look_at_run, source, scorer, args.out, shard)
-    status = score_run(
-        folder, source, scorer, ranks, args.workers, shard, _tell, args.retry_errors, look
+    status = score_pieces(
+        folder,
+        source,
+        scorer,
+        ranks,
+        workers=args.workers,
+        shard=shard,
+        tell=_tell,
+        retry_errors=args.retry_errors,
+        look=look,
     )
     if not ranks.leader:
         return status

@@ -8,21 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CleverError
-from .options import ESTIMATORS, dtype_of, read_device_batch
+from .options import dtype_of, read_device_batch
 
 if TYPE_CHECKING:
     from ..models.loading import LoadedModel
     from ..runs.scorer import Scorer
-
-
-#: What the paper draws for a score.
-_BATCHES, _SAMPLES = 500, 1024
-#: Options that only the paper's estimator has.
-_OF_CLEVER = ("--n-batches", "--batch-samples", "--tolerance", "--race")
-
-
-def _in_words(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def add_settings(command: argparse.ArgumentParser) -> None:
@@ -60,8 +50,8 @@ def _add_what(how: argparse._ArgumentGroup) -> None:
         metavar="NAME",
         help="steepest gives two ends: the nearest attack that it finds, and how much of this way "
         "the steepest slope explains; clever is the paper's, from random samples; first-order "
-        "takes one gradient, at the picture (default: steepest; clever if "
-        f"{_in_words(_OF_CLEVER)} is given)",
+        "takes one gradient, at the picture (default: steepest; clever if --n-batches, "
+        "--batch-samples, --tolerance or --race is given)",
     )
     how.add_argument(
         "--max-gradients",
@@ -86,13 +76,13 @@ def _add_samples(how: argparse._ArgumentGroup) -> None:
         "--n-batches",
         type=int,
         metavar="N",
-        help=f"batches of samples for each score: N_b in the paper (default: {_BATCHES})",
+        help="batches of samples for each score: N_b in the paper (default: 500)",
     )
     how.add_argument(
         "--batch-samples",
         type=int,
         metavar="N",
-        help=f"samples in each batch: N_s (default: {_SAMPLES})",
+        help="samples in each batch: N_s (default: 1024)",
     )
     how.add_argument(
         "--race", action="store_true", help="drop targets that cannot have the smallest score"
@@ -140,55 +130,31 @@ def scorer_of(args: argparse.Namespace, model: LoadedModel) -> Scorer:
     Raises:
         CleverError: an option is something else than it should be.
     """
-    from ..estimators.table import check_settings
     from ..inputs.batch import check_device_batch
     from ..inputs.targets import parse_targets
-    from ..runs.candidates import Candidates
     from ..runs.scorer import Scorer
 
-    settings = check_settings(
+    return Scorer.of(
+        model,
         norm=args.norm,
         radius=_radii(args.radius, args.norm),
         targets=None if args.targets is None else parse_targets(args.targets),
-        n_batches=_BATCHES if args.n_batches is None else args.n_batches,
-        batch_samples=_SAMPLES if args.batch_samples is None else args.batch_samples,
+        n_batches=args.n_batches,
+        batch_samples=args.batch_samples,
         clip=args.clip,
         seed=args.seed,
         race=args.race,
-        estimator=_estimator(args),
+        estimator=args.estimator,
         tolerance=args.tolerance,
         max_gradients=args.max_gradients,
         candidates=args.candidates,
         keep_witness=args.keep_witness,
-    )
-    return Scorer(
-        model,
-        settings,
         device_batch=check_device_batch(read_device_batch(args.device_batch)),
         dtype=dtype_of(args.dtype),
         prepare=args.prepare,
         threads=args.threads,
-        candidates=None if args.candidates is None else Candidates(args.candidates),
+        called=lambda name: "--" + name.replace("_", "-"),
     )
-
-
-def _estimator(args: argparse.Namespace) -> str:
-    """Return the estimator that options ask for, by its name or by what it alone has.
-
-    Raises:
-        CleverError: it has none of them.
-    """
-    values = {name: getattr(args, name[2:].replace("-", "_")) for name in _OF_CLEVER}
-    given = [name for name, value in values.items() if value is not None and value is not False]
-    if args.estimator is None:
-        return "clever" if given else "steepest"
-    if given and args.estimator in ESTIMATORS and args.estimator != "clever":
-        raise CleverError(
-            f"{' '.join(given)} with --estimator {args.estimator}",
-            "options of that estimator",
-            "leave them out, or give --estimator clever",
-        )
-    return str(args.estimator)
 
 
 def _radii(given: Sequence[str] | None, norms: Sequence[str]) -> Any:

@@ -62,7 +62,7 @@ class Comparison(Tables):
         """Return verdicts and numbers as Markdown."""
         return markdown(sections(self))
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.markdown()
 
     def _repr_html_(self) -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, WebPImagePlugin  # noqa: F401 (registers what is not registered at first)
 
 from ..errors import CleverError
-from .colours import check_pixels, too_large
+from .colours import check_pixels, too_large, upright
 from .preprocessing import Preprocessing
 from .records import ImageRecord
 
@@ -36,7 +36,7 @@ class Stored(NamedTuple):
     mode: str
 
 
-def load(record: ImageRecord, preprocessing: Preprocessing) -> torch.Tensor:
+def load(record: ImageRecord, preprocessing: Preprocessing | None) -> torch.Tensor:
     """Read one picture.
 
     Encoded pictures and pixels of 8 bits are preprocessed; pixels of 8 bits in an array that have
@@ -45,7 +45,8 @@ def load(record: ImageRecord, preprocessing: Preprocessing) -> torch.Tensor:
 
     Args:
         record: Which one.
-        preprocessing: What the model wants.
+        preprocessing: What the model wants; None: a picture keeps its size, grey stays grey, and
+            floating-point numbers are not looked at.
 
     Returns:
         Float32 tensor in [0, 1] of shape `preprocessing.shape`, with one channel where grey stays
@@ -62,17 +63,17 @@ def load(record: ImageRecord, preprocessing: Preprocessing) -> torch.Tensor:
 
 
 def decode(
-    record: ImageRecord, preprocessing: Preprocessing
+    record: ImageRecord, preprocessing: Preprocessing | None
 ) -> tuple[npt.NDArray[np.float32], Stored | None]:
     """Read one picture, as `load` does, and tell how it was stored; None of an array's."""
     try:
         found = record.place.read()
         if isinstance(found, np.ndarray):
             return _from_array(found, record.name, preprocessing), None
+        if isinstance(found, Image.Image):
+            return _from_pillow(found, record.name, preprocessing)
         with Image.open(io.BytesIO(found), formats=FORMATS) as image:
-            check_pixels(*image.size, repr(record.name))
-            stored = Stored(*image.size, image.mode)
-            return preprocessing.pixels(image), stored
+            return _from_pillow(image, record.name, preprocessing)
     except CleverError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
@@ -86,11 +87,28 @@ def decode(
         ) from error
 
 
+def _from_pillow(
+    image: Image.Image, name: str, preprocessing: Preprocessing | None
+) -> tuple[npt.NDArray[np.float32], Stored]:
+    check_pixels(*image.size, repr(name))
+    stored = Stored(*image.size, image.mode)
+    if preprocessing is None:
+        grey = len(image.getbands()) == 1 and image.mode != "P"
+        preprocessing = _of_own_size(upright(image).size[::-1], 1 if grey else 3)
+    return preprocessing.pixels(image), stored
+
+
+def _of_own_size(size: tuple[int, int], channels: int) -> Preprocessing:
+    return Preprocessing(size, size, crop_mode="squash", channels=channels)
+
+
 def _from_array(
-    values: npt.NDArray[Any], name: str, preprocessing: Preprocessing
+    values: npt.NDArray[Any], name: str, preprocessing: Preprocessing | None
 ) -> npt.NDArray[np.float32]:
     if values.dtype != np.uint8:
         pixels = np.array(values, dtype=np.float32, order="C")
+        if preprocessing is None:
+            return pixels
         is_picture = pixels.ndim == 3 and pixels.shape[0] in (1, 3)
         if is_picture and not (pixels.min() >= 0 and pixels.max() <= 1):
             raise CleverError(
@@ -101,6 +119,8 @@ def _from_array(
         return pixels
     check_pixels(values.shape[1], values.shape[0], f"picture {name}")
     grey = values.ndim == 2 or values.shape[2] == 1
+    if preprocessing is None:
+        preprocessing = _of_own_size(values.shape[:2], 1 if grey else 3)
     if grey and preprocessing.channels is None:
         preprocessing = replace(preprocessing, channels=1)
     if values.shape[:2] == preprocessing.shape[1:]:

@@ -15,7 +15,7 @@ from ..errors import CleverError
 from ..findings import Finding
 from .class_folders import WORDNET_ID, labels_of_folders
 from .label_files import read_labels
-from .records import EXTENSIONS, ImageRecord, Label, Listing, parse_label
+from .records import EXTENSIONS, ImageRecord, Label, Listing, known_labels, parse_label
 
 NONE = "none"
 """As `labels`: the pictures have no labels, whatever their source says."""
@@ -24,7 +24,7 @@ NONE = "none"
 def labelled(
     listing: Listing,
     label_pattern: str | None,
-    labels: str | None,
+    labels: str | Sequence[Label] | None,
     column: str | None = None,
 ) -> Listing:
     """Give pictures the labels that were asked for, or those that their source has.
@@ -32,7 +32,7 @@ def labelled(
     Args:
         listing: The pictures.
         label_pattern: Regular expression searched in the names, whose first group is the label.
-        labels: A file with the label of each name, or `NONE`.
+        labels: A file with the label of each name, `NONE`, or a list in the pictures' order.
         column: Of the labels in that file.
 
     Returns:
@@ -53,6 +53,8 @@ def labelled(
         pattern = _compile(label_pattern)
         found: Sequence[Label | None] = [_match(pattern, record.name) for record in records]
         return _with(listing, found, "what the label pattern finds in the names")
+    if labels is not None and not isinstance(labels, str):
+        return _with(listing, known_labels(labels, len(records)), "a list")
     if labels == NONE:
         bare = [replace(record, label=None) for record in records]
         said = Finding("labels", "the pictures are scored without labels, as was asked")
@@ -75,7 +77,7 @@ def check_in_order(listing: Listing, file: Path) -> None:
     if file.suffix.lower() != ".npy":
         return
     n_labels = len(read_labels(file))
-    if listing.kind != "array" or n_labels != len(listing.records):
+    if listing.kind not in ("array", "dataset") or n_labels != len(listing.records):
         raise CleverError(
             f"{str(file)!r} has {n_labels} labels in order, and there are {len(listing.records)} "
             f"pictures ({listing.kind})",
@@ -125,7 +127,7 @@ def _by_folders(listing: Listing) -> Listing:
         "labels",
         f"the pictures have no labels ({why}), so none counts as misclassified",
         (_fix(listing) or "give them in a file (--labels FILE) or by a --label-pattern")
-        + "; or say --labels none",
+        + ("; or labels='none'" if listing.kind == "dataset" else "; or say --labels none"),
     )
     return replace(listing, labels_from="", findings=[*listing.findings, said])
 

@@ -93,8 +93,8 @@ class Loader:
     """Reads the pictures of a source; use it in a `with` statement.
 
     Args:
-        source: Where the pictures are from. The rows of an array need no decoding: they are read
-            in this process, whatever `workers` says.
+        source: Where the pictures are from. The rows of an array need no decoding, and a data set
+            is held by this process: they are read here, whatever `workers` says.
         preprocessing: What the model wants.
         workers: Number of processes. 0: none; pictures are read by `Pending.result` itself, and one
             that crashes its decoder ends the program.
@@ -122,7 +122,7 @@ class Loader:
         self._workers: set[_Worker] = set()
         self._closed = False
         self._threads: ThreadPoolExecutor | None = None
-        if workers and source.kind != "array":
+        if workers and source.of_files:
             self._threads = ThreadPoolExecutor(workers, "clever_ext loader")
             for _ in range(workers):  # they start while the model is loaded
                 self._threads.submit(self._worker)

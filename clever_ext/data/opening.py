@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import re
@@ -16,11 +15,13 @@ from ..errors import CleverError
 from ..findings import Finding
 from .arrays import ARRAY_ENDINGS, list_array
 from .columns import UNUSED
+from .datasets import is_held, list_held
 from .folders import Tree, list_folder
 from .label_files import read_label_map
 from .labels import NONE, check_in_order, labelled
 from .numbering import ORDERS
-from .records import EXTENSIONS, ImageSource, Listing
+from .patterns import files_of_pattern
+from .records import EXTENSIONS, ImageSource, Label, Listing
 from .shards import TAR_ENDINGS, list_shards
 from .splits import check_one_configuration, split_kind, splits_differ, splits_in, splits_of
 from .tables import TABLE_ENDINGS, list_tables
@@ -42,19 +43,19 @@ class _Asked:
 
 
 def open_images(
-    path: str | os.PathLike[str],
+    path: Any,
     *,
     include: str = "*",
     split: str | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
     label_pattern: str | None = None,
-    labels: str | os.PathLike[str] | None = None,
+    labels: str | os.PathLike[str] | Sequence[Label] | None = None,
     label_map: str | os.PathLike[str] | None = None,
     label_order: str | None = None,
     follow_links: bool = True,
 ) -> ImageSource:
-    r"""List pictures: files in a folder, tar shards, an array, or a table.
+    r"""List pictures: files in a folder, tar shards, an array, a table, or what Python holds.
 
     Pictures are listed, not opened. The source that comes back can be had again from its
     `arguments`, and turned into class numbers by `resolve` once the model is known. Its `findings`
@@ -63,7 +64,10 @@ def open_images(
     Args:
         path: A folder of pictures, of .tar shards, or of .parquet or .arrow files; one .tar,
             .parquet, .arrow, .npy, .npz or .safetensors file; or a pattern of such files, as in
-            "val-*.tar" or "val-{0000..0049}.tar".
+            "val-*.tar" or "val-{0000..0049}.tar". Or pictures themselves: a tensor or an array [N,
+            *shape]; a list, or a map-style data set of torch, of pictures or of (picture, class),
+            or a DataLoader of one; or a data set of Hugging Face. Such a picture is Pillow's, or
+            floating-point numbers in [0, 1], or 8-bit levels; its place is its name and its id.
         include: Shell-style pattern of the names to take; "*" matches slashes too.
         split: Of several in a folder, such as "val" or "test".
         image_column: The column or array of the pictures, where several may be meant.
@@ -71,9 +75,11 @@ def open_images(
             file.
         label_pattern: Regular expression searched in the names, whose first group is the class, as
             a number or WordNet id: `_(\d+)\.jpg$` reads 243 from `imagenet_00_243.jpg`.
-        labels: A file with the label of each name (see `read_labels`), or "none" for no labels.
-            Without it and without a pattern: the labels of the shards, the array or the table; else
-            the names of the folders that the pictures lie in.
+        labels: A file with the label of each name (see `read_labels`), or "none" for no labels;
+            for pictures that Python holds a list too, in their order. Without it and without a
+            pattern: the labels of the shards, the array, the table or the data set (one of torch
+            without `targets` is read once for them); else the names of the folders that the
+            pictures lie in.
         label_map: A file that gives WordNet ids and names their class numbers: one a line in
             the order of the model's classes, or JSON.
         label_order: How labels become class numbers, where it is not by a map; see `resolve`.
@@ -94,7 +100,10 @@ def open_images(
     >>> len(open_images(**source.arguments))
     20
     """
-    _check_types(path, labels=labels, label_map=label_map)
+    held, in_order = is_held(path), None
+    if held and labels is not None and not isinstance(labels, (str, os.PathLike)):
+        in_order, labels = labels, None
+    _check_types("." if held else path, labels=labels, label_map=label_map)
     _check_texts(
         include=include,
         split=split,
@@ -103,7 +112,8 @@ def open_images(
         label_pattern=label_pattern,
         label_order=label_order,
     )
-    where = os.path.abspath(path)  # noqa: PTH100 (pathlib would take a pattern's dots for folders)
+    # Pathlib would take a pattern's dots for folders.
+    where = f"{type(path).__name__} in Python" if held else os.path.abspath(path)  # noqa: PTH100
     arguments: dict[str, Any] = {
         "path": where,
         "include": include,
@@ -115,13 +125,16 @@ def open_images(
         "follow_links": follow_links,
     }
     for name, value in (("labels", labels), ("label_map", label_map)):
-        given = None if value is None else os.fspath(value)
+        given = None if value is None else os.fspath(value)  # type: ignore[arg-type]
         arguments[name] = given if given in (None, NONE) else str(Path(given).absolute())
     _check_order(label_order, label_map)
     of_file = arguments["labels"] not in (None, NONE)
-    own = arguments["labels"] is None and label_pattern is None
+    own = labels is None and in_order is None and label_pattern is None
     chosen = label_column if own else UNUSED
-    listing = _list(where, _Asked(split, image_column, chosen, follow_links))
+    if held:
+        listing = list_held(path, split, image_column, chosen)
+    else:
+        listing = _list(where, _Asked(split, image_column, chosen, follow_links))
     if of_file:
         check_in_order(listing, Path(arguments["labels"]))
     listing = listing.including(include)
@@ -133,10 +146,13 @@ def open_images(
             "check the path and the pattern",
         )
     listing = labelled(
-        listing, label_pattern, arguments["labels"], label_column if of_file else None
+        listing,
+        label_pattern,
+        arguments["labels"] if in_order is None else in_order,
+        label_column if of_file else None,
     )
     known = None if label_map is None else read_label_map(Path(arguments["label_map"]))
-    return ImageSource(where, listing, arguments, known, label_order)
+    return ImageSource(where, listing, None if held else arguments, known, label_order)
 
 
 def _check_types(path: object, **others: object) -> None:
@@ -148,7 +164,8 @@ def _check_types(path: object, **others: object) -> None:
         if not isinstance(text, str) or not text or "\0" in text:
             raise CleverError(
                 f"{name} is {value!r}",
-                "a path as text or pathlib.Path, not empty",
+                "a path as text or pathlib.Path, not empty"
+                + ("; or a list, an array or a data set of pictures" if name == "path" else ""),
                 "name the folder or file; the current folder is '.'",
             )
 
@@ -179,7 +196,7 @@ def _list(where: str, asked: _Asked) -> Listing:
     root = Path(where)
     if root.is_dir():
         return _list_folder(root, asked)
-    files = [root] if root.is_file() else _matches(where)
+    files = [root] if root.is_file() else files_of_pattern(where)
     if not files:
         raise CleverError(
             f"{where!r} is not a folder or file, and no pattern of some",
@@ -349,40 +366,3 @@ def _list_files(files: Sequence[Path], names: Sequence[str], asked: _Asked) -> L
         "a folder of pictures, tar shards, tables, or one array: " + ", ".join(_CONTAINERS),
         "give the folder of a picture, with a pattern of names to take; unpack other archives",
     )
-
-
-def _matches(pattern: str) -> list[Path]:
-    """The files that a pattern names, in order; what braces name must all be there."""
-    files: list[Path] = []
-    folder = Path(pattern)
-    while not folder.is_dir():
-        folder = folder.parent
-    # What is there under its very name is no pattern, whatever signs are in it.
-    top = glob.escape(str(folder))
-    expanded = _without_braces(str(Path(pattern).relative_to(folder)))
-    for each in expanded:
-        whole = os.path.join(top, each)  # noqa: PTH118 (a pattern, not a path)
-        found = sorted(map(Path, glob.glob(whole, recursive=True)))  # noqa: PTH207 (absolute)
-        if not found and len(expanded) > 1:
-            raise CleverError(
-                f"{str(folder / each)!r}, which the pattern names, is not there",
-                "all the files of the pattern",
-                "fetch the missing one, or correct the numbers in the braces",
-            )
-        files += found
-    return files
-
-
-def _without_braces(pattern: str) -> list[str]:
-    """Spell out the first {a,b} or {000..049} of a pattern, and then the others."""
-    match = re.search(r"\{([^{}]*)\}", pattern)
-    if match is None:
-        return [pattern]
-    numbers = re.fullmatch(r"(\d+)\.\.(\d+)", match[1])
-    if numbers is None:
-        choices = match[1].split(",")
-    else:
-        first, last = numbers.groups()
-        choices = [str(n).zfill(len(first)) for n in range(int(first), int(last) + 1)]
-    spelled = (pattern[: match.start()] + each + pattern[match.end() :] for each in choices)
-    return [one for each in spelled for one in _without_braces(each)]

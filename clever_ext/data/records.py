@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,17 @@ from ..errors import CleverError
 from ..findings import Finding
 from .contents import contents
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".jfif", ".jpe")
 """Endings of the files that count as pictures, in lower case."""
 
 MAX_BYTES = 512 * 2**20
 """Size from which a file is no picture: it would be read into memory whole."""
+
+#: Kinds of listings whose pictures are read without files of their own.
+_AT_HAND = ("array", "dataset")
 
 Label = int | str
 """A class: its number, or before `resolve` a WordNet id or a name."""
@@ -60,11 +66,34 @@ def known_label(value: object) -> Label | None:
     return None if label == -1 else label
 
 
+def known_labels(values: Sequence[Any], n: int) -> list[Label | None]:
+    """Read the labels of n pictures that stand in a list, each as `known_label` does.
+
+    Raises:
+        CleverError: If there are not as many, or one is none.
+    """
+    if len(values) != n:
+        raise CleverError(
+            f"there are {len(values)} labels for {n} pictures", "one for each", "give as many"
+        )
+    found = []
+    for index, value in enumerate(values):
+        try:
+            found.append(known_label(value.item() if hasattr(value, "item") else value))
+        except (ValueError, RuntimeError) as error:
+            raise CleverError(
+                f"the label of picture {index} is {value!r}",
+                "a class number, a WordNet id or a name",
+                "give such labels",
+            ) from error
+    return found
+
+
 class Place(Protocol):
     """Where one picture lies. Small, immutable and picklable: worker processes read by it."""
 
-    def read(self) -> bytes | npt.NDArray[Any]:
-        """Return a picture's file, or the pixels themselves where they are an array's."""
+    def read(self) -> bytes | npt.NDArray[Any] | Image.Image:
+        """Return a picture's file, or the pixels themselves where they are at hand."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +144,7 @@ class Listing:
     """Pictures that were found, and what was seen meanwhile.
 
     Attributes:
-        kind: What they were found in: "folder", "tar", "array" or "table".
+        kind: What they were found in: "folder", "tar", "array", "table" or "dataset".
         records: The pictures, with the labels that they have there.
         paths: Of each in the tree that it was packed from, if its folders may tell its class.
         labels_from: Where the labels are from.
@@ -149,9 +178,11 @@ class ImageSource(Sequence[ImageRecord]):
     """Pictures that can be had in any order, made by `open_images`; holds no pixels.
 
     Attributes:
-        kind: What it was read from: "folder", "tar", "array" or "table".
-        path: Folder, file or pattern that was opened.
-        arguments: JSON-able keyword arguments with which `open_images` opens the same again.
+        kind: What it was read from: "folder", "tar", "array", "table", or a "dataset" that Python
+            held.
+        path: Folder, file or pattern that was opened, or what the data set is.
+        arguments: JSON-able keyword arguments with which `open_images` opens the same again; None
+            for a data set.
         label_map: Class number of each label in the label map, or None without one.
         label_order: How labels are to be numbered, or None; see `resolve`.
         label_names: What the labels 0, 1, ... are called in the data, where that is known.
@@ -170,7 +201,7 @@ class ImageSource(Sequence[ImageRecord]):
         self,
         path: str,
         listing: Listing,
-        arguments: dict[str, Any],
+        arguments: dict[str, Any] | None,
         label_map: dict[str, int] | None = None,
         label_order: str | None = None,
     ) -> None:
@@ -193,6 +224,11 @@ class ImageSource(Sequence[ImageRecord]):
         numbers = sorted(label for label in labels if isinstance(label, int))
         self.numbers = {number: listing.texts.get(number, str(number)) for number in numbers}
         self.in_folders = bool(listing.texts)
+
+    @property
+    def of_files(self) -> bool:
+        """Whether the pictures are files, which have to be decoded: not numbers or Python's."""
+        return self.kind not in _AT_HAND
 
     @overload
     def __getitem__(self, index: int) -> ImageRecord: ...

@@ -16,6 +16,7 @@ from ..classifier.process_state import process_settings, undisturbed
 from ..errors import CleverError
 from ..findings import Finding
 from ..machine import memory
+from ..models.loading import LoadedModel
 from ..models.weights import weights_digest
 from .checking import ChecksBefore, Witnesses
 from .choice import Asked, Choice, remembered_of
@@ -50,7 +51,8 @@ class Engine:
     """A classifier and the way its passes are made.
 
     Args:
-        model: A module or callable, [B, *shape] -> logits [B, K], or a GradientOracle.
+        model: A module or callable, [B, *shape] -> logits [B, K], a LoadedModel of one, or a
+            GradientOracle.
         prepare: "auto", "none", or names of `preparation.OPTIONS`, "auto" among them or not.
         device_batch: How many points go through the model at once, or "auto".
 
@@ -58,7 +60,7 @@ class Engine:
         CleverError: one of these is something else.
 
     Attributes:
-        name: Of the model's class.
+        name: Of the model's class, or what it was loaded as.
         own: How passes at the images themselves are made: through the model as it was given.
         plan: How the passes of the loop are made.
         choice: How the passes of the loop are made, once that is known.
@@ -66,7 +68,8 @@ class Engine:
     """
 
     def __init__(self, model: Any, prepare: Any, device_batch: int | str) -> None:
-        self._given = GivenModel(model)
+        loaded = model if isinstance(model, LoadedModel) else None
+        self._given = GivenModel(model if loaded is None else loaded.model)
         self._asked = Asked.of(prepare, device_batch)
         if self._given.is_oracle and self._asked.options:
             raise CleverError(
@@ -74,9 +77,9 @@ class Engine:
                 'a model, or prepare="auto"',
                 "make the oracle's own model faster",
             )
-        self.name = self._given.name
+        self.name = self._given.name if loaded is None else loaded.name
         self.choice: Choice | None = None
-        self.findings: list[Finding] = []
+        self.findings: list[Finding] = [] if loaded is None else list(loaded.findings)
         self._device, self._region = torch.device("cpu"), DEFAULT_BALL
         self.own = self.plan = self._own_plan(1)
         self._checks = ChecksBefore(self._given, may_halve=device_batch == "auto")

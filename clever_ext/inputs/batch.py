@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,9 +17,11 @@ from torch import Tensor
 from ..arguments import integers, shown
 from ..classifier.oracle import model_placement
 from ..errors import CleverError
+from ..findings import Finding
 from ..kernels import ops
 from ..kernels.balls import AUTO, FLOATS, Auto, check_integer
 from .images import as_tensor, check_dense, check_values
+from .pictures import bare, read_pictures
 from .settings import Settings
 
 Device = str | int | torch.device
@@ -33,6 +36,8 @@ class Batch:
     labels: npt.NDArray[np.int64] | None  # [N]
     image_ids: npt.NDArray[np.int64]  # [N]
     candidates: Tensor | None = None  # [N, M, *shape], points that a search looks at too
+    names: Sequence[str] | None = None  # [N], of pictures
+    findings: tuple[Finding, ...] = ()
 
     @cached_property
     def digests(self) -> npt.NDArray[np.object_]:
@@ -159,12 +164,15 @@ def check_batch(
     device: Any,
     dtype: torch.dtype | None,
     settings: Settings | None = None,
+    names: Sequence[str] | None = None,
 ) -> Batch:
     """Check the arguments of these names of `clever_score` and bring the images to the model.
 
     With settings the images' values are checked against them too.
     """
-    x = _check_images(images, model, device, dtype)
+    given = read_pictures(images, labels, image_ids, model)
+    labels, image_ids = given.labels, given.image_ids
+    x = _check_images(given.images, bare(model), device, dtype)
     ids = np.arange(len(x)) if image_ids is None else _integers("image_ids", image_ids, len(x))
     if len(np.unique(ids)) < len(ids):
         raise CleverError(
@@ -178,6 +186,8 @@ def check_batch(
         images=x,
         labels=None if labels is None else _integers("labels", labels, len(x)),
         image_ids=ids,
+        names=names or given.names,
+        findings=given.findings,
     )
 
 

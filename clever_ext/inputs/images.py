@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.masked import is_masked_tensor
+from torch.utils.data import DataLoader, Dataset
 
 from ..arguments import Arrays
+from ..data import ImageSource
 from ..errors import CleverError
 from ..kernels.balls import FLOATS
 
+
+class HuggingFaceDataset(Protocol):
+    """A data set of Hugging Face's `datasets`, which is not imported for its type."""
+
+    @property
+    def features(self) -> Any:
+        """What its columns hold."""
+
+    @property
+    def column_names(self) -> Any:
+        """Their names."""
+
+    def __getitem__(self, key: Any) -> Any: ...
+
+
 _Vectors = Sequence[Sequence[float]]
 #: [N, *shape]: an array, a list of N arrays, or nested lists of numbers.
-Images = Arrays | _Vectors | Sequence[_Vectors] | Sequence[Sequence[_Vectors]]
-
-
-def _is_picture(value: Any) -> bool:
-    """Tell whether something is a PIL picture, without importing PIL."""
-    return type(value).__module__.split(".")[0] == "PIL"
+_Numbers = Arrays | _Vectors | Sequence[_Vectors] | Sequence[Sequence[_Vectors]]
+_Labelled = tuple[Image.Image | Tensor | npt.NDArray[Any], int]
+_Pictures = Image.Image | Sequence[Image.Image] | Sequence[_Labelled] | ImageSource
+#: What `clever_score(images=...)` may be.
+Images = _Numbers | _Pictures | Dataset[Any] | DataLoader[Any] | HuggingFaceDataset
 
 
 def _hides_values(value: Any) -> bool:
@@ -46,29 +64,21 @@ def as_tensor(images: Any, what: str = "images") -> Tensor:
             "values that all count",
             "fill in what is hidden, e.g. images.filled(0), or leave those images out",
         )
-    if isinstance(images, (list, tuple)) and images:
-        if any(_is_picture(each) for each in images):
-            return as_tensor(images[0], what)
-        if all(isinstance(each, (Tensor, np.ndarray)) for each in images):
-            shapes = list(dict.fromkeys(tuple(each.shape) for each in images))
-            if len(shapes) > 1:
-                raise CleverError(
-                    f"the {what} have different shapes: {list(shapes[0])} and {list(shapes[1])}",
-                    f"{what} of one shape",
-                    "resize and crop them to it; or score those of each shape by themselves, and "
-                    "give the images alone, without labels",
-                )
-            return torch.stack([as_tensor(each, what) for each in images])
+    listed = isinstance(images, (list, tuple)) and len(images) > 0
+    if listed and all(isinstance(each, (Tensor, np.ndarray)) for each in images):
+        shapes = list(dict.fromkeys(tuple(each.shape) for each in images))
+        if len(shapes) > 1:
+            raise CleverError(
+                f"the {what} have different shapes: {list(shapes[0])} and {list(shapes[1])}",
+                f"{what} of one shape",
+                "resize and crop them to it; or score those of each shape by themselves, and "
+                "give the images alone, without labels",
+            )
+        return torch.stack([as_tensor(each, what) for each in images])
     if isinstance(images, np.ndarray) and images.dtype.kind in "fiub":
         # As torch wants it: strides of at least 0, bytes in this machine's order, and writable.
         native = images.dtype.newbyteorder("=")
         images = np.require(images, native, ["C", "W"])
-    if _is_picture(images):
-        raise CleverError(
-            f"{what} are PIL pictures ({type(images).__name__})",
-            "a float tensor or array [N, *shape], in the range that the model takes",
-            "use the model's own transform: torch.stack([transform(picture) for picture in ...])",
-        )
     try:
         x = images if isinstance(images, Tensor) else torch.as_tensor(images, device="cpu")
         return x.detach().resolve_neg()

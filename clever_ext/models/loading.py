@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from ..data import Preprocessing, Sides, check_image_size, scale_size
@@ -20,7 +21,7 @@ from . import built_in, exported, factories
 from .built_in import BUILT_IN
 from .catalogue import NAMED, loader
 from .normalisation import Normalisation, Normalized, check_normalisation
-from .source import Network, Request, similar
+from .source import DEFAULT_IMAGE_SIZE, Network, Request, similar
 from .weights import READERS, weights_digest
 
 
@@ -47,6 +48,13 @@ class LoadedModel:
     class_names: list[str] | None
     findings: tuple[Finding, ...] = ()
 
+    def to(
+        self, device: torch.device | str | None, dtype: torch.dtype | None = None
+    ) -> LoadedModel:
+        """Move the model, as `torch.nn.Module.to` does; return this."""
+        self.model.to(device, dtype)
+        return self
+
     def words(self) -> str:
         """Say in one line what is done to a picture before the network sees it."""
         model = self.model
@@ -55,7 +63,7 @@ class LoadedModel:
 
 
 def load_model(
-    spec: str,
+    spec: str | nn.Module,
     *,
     weights: str | Path | None = None,
     image_size: Sides | None = None,
@@ -78,7 +86,8 @@ def load_model(
             "timm:resnet50.a1_in1k" (`clever-ext models` lists them); or `module.path:factory`, a
             callable in a module that is installed or lies in the current folder, with its arguments
             behind a question mark (`factory?width=2&pretrained=true`); or the path of an exported
-            program (.pt2) with a dynamic batch size.
+            program (.pt2) with a dynamic batch size. Or a network itself, which stays as and where
+            it is.
         weights: File with the state dict or a checkpoint that holds one, .safetensors, .pt, .pth,
             .bin or .ckpt, for a factory or in place of a network's own. It must fit
             exactly, but for a prefix of its names.
@@ -114,7 +123,10 @@ def load_model(
             "leave one out",
         )
     path = None if weights is None else Path(weights)
-    network = _source_of(spec)(Request(spec, path, image_size, download))
+    if isinstance(spec, nn.Module):
+        network = _held(spec, path, image_size)
+    else:
+        network = _source_of(spec)(Request(spec, path, image_size, download))
     normalisation = check_normalisation(mean, std, channels or network.channels)
     findings = network.findings
     if normalisation and network.normalisation not in (None, normalisation):
@@ -146,6 +158,17 @@ def load_model(
         class_names=network.class_names,
         findings=findings,
     )
+
+
+def _held(model: nn.Module, weights: Path | None, image_size: Sides | None) -> Network:
+    """Take a network that the user has made."""
+    if weights is not None:
+        raise CleverError(
+            f"weights={str(weights)!r} are given with a network that holds its own",
+            "one of them",
+            "load them first: model.load_state_dict(...)",
+        )
+    return Network(model, type(model).__name__, image_size or DEFAULT_IMAGE_SIZE)
 
 
 def _source_of(spec: str) -> Callable[[Request], Network]:

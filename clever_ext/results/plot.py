@@ -147,7 +147,7 @@ def curve(
         ax.set_xscale("log")
     ax.set_ylim(0, 1.02)
     ax.set_xlabel("eps" if len(norms) > 1 else f"eps (p = {norms.pop():g})")
-    ax.set_ylabel("share of images with a score above eps")
+    ax.set_ylabel("share of images above eps")
     ax.legend(fontsize=7)
     return ax
 
@@ -244,8 +244,9 @@ def bracket(result: CleverResult, norm: float | None = None, ax: Axes | None = N
         lines = ax.vlines(x, shown, top, lw=1.5, color=f"C{len(middles)}")
         of_norm: dict[str, Any] = {"color": lines.get_color(), "ls": "", "clip_on": False}
         ax.plot(x, shown, ".", ms=4, **of_norm)
-        ax.plot(x[~open_], top[~open_], "_", ms=5, **of_norm)
-        ax.plot(x[open_], top[open_], "^", ms=4, **of_norm)
+        for of, mark, size in ((~open_, "_", 5), (open_, "^", 4)):
+            if of.any():  # an empty line that is not clipped is at the corner of the figure
+                ax.plot(x[of], top[of], mark, ms=size, **of_norm)
         middles.append(begin + (len(lower) - 1) / 2)
         begin += len(lower) + max(1, len(lower) // 10)
     if len(norms) > 1:

@@ -167,7 +167,7 @@ class Run:
             self._writing = None
 
 
-def score_run(
+def score_pieces(
     folder: RunFolder,
     source: ImageSource,
     scorer: Scorer,
@@ -175,6 +175,7 @@ def score_run(
     workers: int = 0,
     shard: tuple[int, int] = (0, 1),
     tell: Tell | None = None,
+    show: bool = True,
     retry_errors: bool = False,
     look: Look | None = None,
 ) -> int:
@@ -190,7 +191,8 @@ def score_run(
         workers: Processes that load pictures for this one; 0: it does so itself.
         shard: (i, n): score only every n-th piece, from the i-th on.
         tell: Called by the first process with what the run will take and what was found, before the
-            first gradient; the progress is then shown on standard error. None: nothing is.
+            first gradient.
+        show: Whether it shows the progress too, on standard error.
         retry_errors: Whether finished pieces with pictures that have an error are scored again.
         look: Called by the first process before anything is written; what it finds is told, kept.
 
@@ -216,7 +218,7 @@ def score_run(
         tally = Tally(folder.log)
         tally.update()
         n_images = pieces.images(pieces.numbers)
-        shown = stack.enter_context(meter(tell is not None, n_images, tally))
+        shown = stack.enter_context(meter(show and tell is not None, n_images, tally))
         run = Run(folder, description, start.source, scorer, loader, ranks, again)
         try:
             run.score(log, shown, stop)
@@ -231,7 +233,7 @@ def score_run(
 class _Start:
     """The beginning of a run, or of its going on: what can fail, before the first gradient.
 
-    The attributes are the arguments of `score_run`.
+    The attributes are the arguments of `score_pieces`.
     """
 
     folder: RunFolder

@@ -15,6 +15,8 @@ from typing import Protocol
 
 import torch
 
+from ..inputs.batch import Device
+
 #: How long a rank waits for the first to begin the run: trials may take minutes.
 _BEGIN = timedelta(hours=6)
 #: A piece that was taken and is not finished after so many times the longest one is given up for
@@ -103,7 +105,7 @@ def find_ranks() -> Alone | Together:
     return Together() if "TORCHELASTIC_RUN_ID" in os.environ else Alone()
 
 
-def local_device(asked: str | None) -> str | None:
+def local_device(asked: Device | None) -> Device | None:
     """Give each process of a node a GPU of its own, where none or just "cuda" was asked for."""
     rank = os.environ.get("LOCAL_RANK")
     if rank is None or asked not in (None, "cuda") or not torch.cuda.is_available():

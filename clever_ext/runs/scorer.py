@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -20,7 +21,7 @@ from ..engine.preparation import Prepare
 from ..engine.trials import pass_seconds
 from ..errors import CleverError
 from ..estimators.subjects import Subjects, all_logits
-from ..estimators.table import settled
+from ..estimators.table import check_settings, names, settled
 from ..inputs.batch import Batch, DeviceBatch, check_batch, check_candidates, check_device_batch
 from ..inputs.settings import Settings
 from ..kernels.balls import as_layout
@@ -32,6 +33,8 @@ from ..scoring import score_batch
 from .candidates import Candidates
 from .outcome import NothingScoredError
 
+#: What the paper draws for a score: N_b and N_s.
+_BATCHES, _SAMPLES = 500, 1024
 #: Pictures that are loaded at a time, in search of one that can be read.
 _SEARCHED = 16
 #: Of a pass that tells the speed: points at first, and targets, at most; seconds at least.
@@ -61,13 +64,76 @@ class Scorer:
     threads: int | None = None
     candidates: Candidates | None = None
 
+    @classmethod
+    def of(
+        cls,
+        model: LoadedModel,
+        *,
+        estimator: str | None = None,
+        n_batches: int | None = None,
+        batch_samples: int | None = None,
+        tolerance: float | None = None,
+        race: bool = False,
+        candidates: str | os.PathLike[str] | None = None,
+        device_batch: DeviceBatch = "auto",
+        dtype: torch.dtype | None = None,
+        prepare: Prepare = "auto",
+        threads: int | None = None,
+        called: Callable[[str], str] = str,
+        **settings: Any,
+    ) -> Scorer:
+        """Return a model and how to score with it, where a bracket is what is meant by default.
+
+        Args:
+            model: Where it is to run.
+            estimator: None: "steepest", or "clever" where one of the next four is given.
+            n_batches: As for `clever_score`, like what is not named here.
+            batch_samples: Likewise.
+            tolerance: Likewise.
+            race: Likewise.
+            candidates: A file of points.
+            device_batch: Of the scorer, like the next three.
+            dtype: Likewise.
+            prepare: Likewise.
+            threads: Likewise.
+            called: From the name of an argument to what the user calls it.
+            settings: Of `check_settings`.
+
+        Raises:
+            CleverError: one of them is something else than it should be.
+        """
+        of_clever = {
+            "n_batches": n_batches,
+            "batch_samples": batch_samples,
+            "tolerance": tolerance,
+            "race": race or None,
+        }
+        given = [called(name) for name, value in of_clever.items() if value is not None]
+        if estimator is None:
+            estimator = "clever" if given else "steepest"
+        elif given and estimator in names() and estimator != "clever":
+            raise CleverError(
+                f"{' '.join(given)} with {called('estimator')} {estimator}",
+                "options of that estimator",
+                f"leave them out, or give {called('estimator')} clever",
+            )
+        found = check_settings(
+            **settings,
+            estimator=estimator,
+            n_batches=_BATCHES if n_batches is None else n_batches,
+            batch_samples=_SAMPLES if batch_samples is None else batch_samples,
+            tolerance=tolerance,
+            race=race,
+            candidates=candidates,
+        )
+        points = None if candidates is None else Candidates(candidates)
+        return cls(model, found, device_batch, dtype, prepare, threads, points)
+
     @cached_property
     def engine(self) -> Engine:
         """What makes the passes, for all the pieces."""
         device_batch = check_device_batch(self.device_batch)
-        engine = Engine(self.model.model, self.prepare, device_batch)
-        engine.findings.extend(self.model.findings)
-        return engine
+        return Engine(self.model, self.prepare, device_batch)
 
     def first(self, source: ImageSource, loader: Loader) -> Batch:
         """Return the first picture that can be read, as the model gets it.
@@ -77,7 +143,7 @@ class Scorer:
             CleverError: the model does not take it, or candidates do not suit the pictures.
         """
         channels = self.model.preprocessing.channels
-        if source.kind != "array" and channels not in (None, 1, 3):
+        if source.of_files and channels not in (None, 1, 3):
             raise CleverError(
                 f"channels is {channels}, and the pictures are files",
                 "3 for RGB or 1 for grey",
@@ -163,6 +229,7 @@ class Scorer:
             None,
             self.dtype,
             self.settings,
+            [each.record.name for each in loaded],
         )
 
     def _score(self, loaded: Sequence[Loaded], progress: Progress) -> CleverResult:
@@ -177,8 +244,6 @@ class Scorer:
             result = score_batch(self.engine, batch, self.settings, progress, self.model.name)
         if self.settings.keep_witness:
             result = with_deciding_points(result)
-        names = {each.record.image_id: each.record.name for each in loaded}
-        result.table["image"] = [names[u] for u in result.table["image_id"]]
         return result
 
     def _score_or_error(self, loaded: Sequence[Loaded], progress: Progress) -> list[CleverResult]:

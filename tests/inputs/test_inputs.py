@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 import clever_ext as cx
@@ -65,15 +64,9 @@ def test_images_in_any_form_are_the_same_images(form):
     np.testing.assert_array_equal(scores(given), scores(IMAGES))
 
 
-def pictures():
-    return [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
-
-
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (pictures(), r"PIL pictures \(Image\).*transform"),
-        (pictures()[0], "PIL pictures"),
         ([IMAGES[0], IMAGES[1][:, :3]], r"different shapes: \[2, 4\] and \[2, 3\].*crop"),
         ((IMAGES, torch.zeros(3)), r"different shapes: \[3, 2, 4\] and \[3\].*without labels"),
         (IMAGES.to("meta"), "images are on the meta device"),
@@ -86,11 +79,10 @@ def pictures():
         ((IMAGES.numpy() * 255).astype(np.uint8), r"torch.uint8.*images.float\(\) / 255"),
         (np.array([object()]), "type ndarray are no array"),
         (np.array(["a", "b"]), "are no array"),
-        ("photo.png", "type str are no array"),
+        ("photo.png", "the path 'photo.png'.*cx.open_images.*score_run"),
         (None, "type NoneType are no array"),
         ({"pixel_values": IMAGES}, "type dict are no array"),
         ([], r"shape \[0\]"),
-        (torch.utils.data.TensorDataset(IMAGES), "no array"),
     ],
 )
 def test_what_holds_no_images(images, message):

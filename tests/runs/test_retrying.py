@@ -12,7 +12,7 @@ import clever_ext.runs.changed_pictures
 from clever_ext import CleverError
 from clever_ext.checks.run import look_at_run
 from clever_ext.data import open_images
-from clever_ext.runs.loop import score_run
+from clever_ext.runs.loop import score_pieces
 from clever_ext.runs.ranks import Alone
 
 BROKEN, NEIGHBOUR, FAR = "p0002_2.png", "p0003_3.png", "p0000_0.png"
@@ -84,7 +84,7 @@ def test_what_was_found_of_pictures_is_found_anew(small):
         def look(loader):
             return look_at_run(source, scorer, folder.path, (0, 1), loader)
 
-        score_run(folder, source, scorer, Alone(), retry_errors=retry_errors, look=look)
+        score_pieces(folder, source, scorer, Alone(), retry_errors=retry_errors, look=look)
         return [each["said"] for each in folder.read()["warnings"]]
 
     picture = small.pictures / BROKEN
