@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What the extension is made of: it is built again when one of these changes.
 SOURCES := setup.py pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: help install demo test test-faults lint docs test-cuda bench bench-quick clean
+.PHONY: help install demo notebooks test test-faults lint docs test-cuda bench bench-quick clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ install: $(VENV)/.installed ## make .venv and build the extension into it
 
 demo: install ## score a pretrained ImageNet network on real photographs
 	$(BIN)/python examples/demo.py
+
+notebooks: install ## run the notebooks of examples/, and keep what their cells put out
+	$(BIN)/python tools/notebooks.py
 
 test: install ## run the whole test suite
 	$(BIN)/python -m pytest

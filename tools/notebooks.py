@@ -22,8 +22,9 @@ EXAMPLES = ROOT / "examples"
 #: What a kernel does first: peers imports a torchvision of another build than the torch here.
 _STARTUP = """
 def _first():
-    import sys
+    import sys, warnings
     from unittest import SkipTest
+    warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm asks for widgets
     sys.path.insert(0, {benchmarks!r})
     try:
         from peers import peer
