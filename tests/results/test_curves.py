@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from scored_runs import HIGH, LOW, bracketed, searched
 
 import clever_ext as cx
@@ -177,6 +178,15 @@ def test_both_ends_of_brackets_are_drawn():
     ax.figure.savefig(io.BytesIO())
     nothing = bracketed(lower * np.nan, upper * np.nan, "net", status=["non-finite"] * 4)
     assert lines_of(cx.plot.bracket(nothing)) == []
+
+
+def test_brackets_whose_flips_are_all_known_fill_a_users_figure():
+    """A line without points that is not clipped would push them aside."""
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    for ax in figure.subplots(1, 2, sharey=True):
+        cx.plot.bracket(bracketed(LOW, HIGH, "net"), ax=ax)
+    figure.draw_without_rendering()
+    assert ax.get_position().width > 0.3
 
 
 def test_brackets_of_several_norms_stand_side_by_side():
