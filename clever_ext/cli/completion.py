@@ -55,6 +55,7 @@ _OFFERED: dict[Any, Completer] = {
     "weights": _paths(".safetensors", ".pt", ".pth", ".bin", ".ckpt"),
     "labels": _paths(".csv", ".tsv", ".txt", ".json", ".jsonl", ".npy", names=("none",)),
     "candidates": _paths(".npz"),
+    "config": _paths(".yaml", ".yml", ".json"),
     "crop_mode": _words(*CROP_MODES),
     "interpolation": _words(*INTERPOLATIONS),
     "device": _words("cpu", "cuda"),
