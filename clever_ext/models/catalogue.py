@@ -55,13 +55,26 @@ NAMED: dict[str, Named] = {
         "hugging_face",
         ("transformers",),
     ),
+    "robustbench": Named(
+        "robustbench:DATASET/THREAT/NAME",
+        "classifiers of RobustBench, such as robustbench:cifar10/Linf/Carmon2019Unlabeled",
+        "robustbench_models",
+        ("robustbench",),
+    ),
     "onnx": Named(
         "onnx:FILE",
         "an ONNX file, converted to torch and compared with onnxruntime",
         "onnx_files",
         ("onnx2torch", "onnx", "onnxruntime"),
     ),
+    "pt2": Named("pt2:FILE", "a program of torch.export.save; a path that ends in .pt2 too", "exported", ()),
     "torchscript": Named("torchscript:FILE", "a file of torch.jit.save", "torchscript", ()),
+    "art": Named(
+        "art:module.path:factory",
+        "a factory of a PyTorchClassifier of the Adversarial Robustness Toolbox",
+        "art_estimators",
+        ("adversarial-robustness-toolbox",),
+    ),
 }
 """The sources of this package by their names."""
 

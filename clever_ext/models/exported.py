@@ -1,4 +1,4 @@
-"""Exported programs: the files of `torch.export.save`, which hold network and weights."""
+"""Exported programs: `pt2:FILE`, of `torch.export.save`, which hold network and weights."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class _Program(nn.Module):
 
 
 def load(request: Request) -> Network:
-    """Load the program of a path that ends in .pt2."""
-    path = Path(request.spec)
+    """Load the program of `pt2:FILE`, or of a path that ends in .pt2."""
+    path = Path(request.spec.removeprefix("pt2:")).expanduser()
     refuse_weights(request, "an exported program")
     check_file(path)
     try:

@@ -67,6 +67,7 @@ def load_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     download: bool = False,
+    model_dir: str | Path | None = None,
 ) -> LoadedModel:
     """Load a classifier by its description.
 
@@ -98,6 +99,8 @@ def load_model(
         std: Standard deviation per channel, in the same units.
         download: Whether weights that are not on this machine may be fetched from where their
             library has them. Without it nothing is fetched, and the message says what to fetch.
+        model_dir: Folder of RobustBench's checkpoints, DATASET/THREAT/NAME.pt in it. Default:
+            "models" in the current folder, as RobustBench has it.
 
     Returns:
         The model in evaluation mode on the CPU, with its preprocessing, name and digest.
@@ -113,11 +116,20 @@ def load_model(
             "one of them: both say how large a picture becomes before the crop",
             "leave one out",
         )
-    path = None if weights is None else Path(weights)
-    network = _source_of(spec)(Request(spec, path, image_size, download))
+    if model_dir is not None and not spec.startswith("robustbench:"):
+        raise CleverError(
+            f"model_dir is given for {spec!r}",
+            "robustbench:DATASET/THREAT/NAME, whose checkpoints lie in such a folder",
+            "leave it out; give other weights as one file (weights, --weights)",
+        )
+    network = _source_of(spec)(
+        Request(spec, _path(weights), image_size, download, _path(model_dir))
+    )
     normalisation = check_normalisation(mean, std, channels or network.channels)
     findings = network.findings
-    if normalisation and network.normalisation not in (None, normalisation):
+    if normalisation and network.takes_pixels:
+        findings += (_normalised_twice(network),)
+    elif normalisation and network.normalisation not in (None, normalisation):
         findings += (_other_normalisation(network),)
     normalisation = normalisation or network.normalisation
     if resize is None:
@@ -148,6 +160,10 @@ def load_model(
     )
 
 
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given).expanduser()
+
+
 def _source_of(spec: str) -> Callable[[Request], Network]:
     """Return what loads the model of a description: a named source stands before all others."""
     name, colon, _ = spec.partition(":")
@@ -171,6 +187,14 @@ def _other_normalisation(network: Network) -> Finding:
     )
 
 
+def _normalised_twice(network: Network) -> Finding:
+    return Finding(
+        "model",
+        f"{network.name!r} normalises inside; mean and std normalise what it is given once more",
+        "leave them out",
+    )
+
+
 def _checked_channels(
     given: int | None, network: Network, normalisation: Normalisation | None
 ) -> int | None:
@@ -190,6 +214,9 @@ def _unknown(spec: str) -> CleverError:
     elif suffix == ".onnx":
         wrong = f"{spec!r} is named without its source"
         fix = f"name it onnx:{spec}"
+    elif spec.split("/")[0] in ("cifar10", "cifar100", "imagenet"):
+        wrong = f"{spec!r} is named without its source"
+        fix = f"name it robustbench:{spec}"
     elif suffix in (".h5", ".keras", ".tflite", ".py"):
         wrong = f"{spec!r} ends in {suffix}, which is not read"
         fix = "write a factory that returns the network as a torch.nn.Module"
