@@ -26,8 +26,8 @@ class Named(NamedTuple):
         form: What a description looks like.
         what: What it leads to, in a few words.
         module: Of this package, with a function `load` from a `Request` to a `Network`.
-        packages: What it needs beyond what this package needs, as pip and Python name them;
-            the models come from the first, if there is one.
+        packages: What it needs beyond what this package needs, as pip names them, and Python those
+            that the source imports; the models come from the first, if there is one.
     """
 
     form: str
@@ -67,7 +67,9 @@ NAMED: dict[str, Named] = {
         "onnx_files",
         ("onnx2torch", "onnx", "onnxruntime"),
     ),
-    "pt2": Named("pt2:FILE", "a program of torch.export.save; a path that ends in .pt2 too", "exported", ()),
+    "pt2": Named(
+        "pt2:FILE", "a program of torch.export.save; a path that ends in .pt2 too", "exported", ()
+    ),
     "torchscript": Named("torchscript:FILE", "a file of torch.jit.save", "torchscript", ()),
     "art": Named(
         "art:module.path:factory",

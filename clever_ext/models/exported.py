@@ -42,7 +42,8 @@ def load(request: Request) -> Network:
     try:
         if not zipfile.is_zipfile(path):  # torch would log a traceback of its own
             raise zipfile.BadZipFile("no zip archive")
-        program = torch.export.load(path)
+        with path.open("rb") as file:  # of a path with another ending, torch says it is unreadable
+            program = torch.export.load(file)
     except Exception as error:  # a damaged archive raises nearly anything
         raise unreadable(path, str(error), "a file of `torch.export.save`") from error
     channels, size = _input_of(program, path.name, request.image_size)

@@ -217,31 +217,29 @@ def _load(zoo: Any, request: Request, entry: _Entry, folder: Path) -> nn.Module:
 
 
 def _pictures(
-    entry: _Entry, model: nn.Module, asked: Sides | None
+    entry: _Entry, model: Any, asked: Sides | None
 ) -> tuple[dict[str, Any], tuple[Finding, ...]]:
-    """Return size, resizing and filter of a model's pictures, as RobustBench prepares them."""
+    """Return how RobustBench prepares the pictures of a model, in the words of `Network`."""
     if entry.dataset != "imagenet":
         return {"image_size": asked or _CIFAR_SIZE}, ()
-    findings: tuple[Finding, ...] = ()
-    resize: Sides | None
     if not entry.ids:
         config = getattr(model, "model", model).default_cfg
-        own, how = config["input_size"][1], config["interpolation"]
-        resize = scale_size(own, config["crop_pct"])
-    else:
-        found = _WAY.fullmatch(entry.way or "")
-        bicubic, short, crop = found.groups() if found else (None, None, None)
-        own, how = int(crop or short or DEFAULT_IMAGE_SIZE), "bicubic" if bicubic else "bilinear"
-        resize = int(short) if short and crop else None
-        if short and not crop:  # the whole picture, whatever its shape
-            size = asked or own
-            resize = (size, size) if isinstance(size, int) else size
-        elif not short:
-            said = f"RobustBench cuts {own} x {own} out of pictures as they are ({entry.way}); here"
-            findings = (Finding("model", f"{said} they are resized", "give resize yourself"),)
-    if asked is not None and isinstance(resize, int):
-        resize = scale_size(asked, own / resize)
-    return {"image_size": asked or own, "resize": resize, "interpolation": how}, findings
+        size = asked or config["input_size"][1]
+        return _resized(size, config["crop_pct"], config["interpolation"]), ()
+    found = _WAY.fullmatch(entry.way or "")
+    bicubic, resize, crop = found.groups() if found else (None, None, None)
+    own, how = int(crop or resize or DEFAULT_IMAGE_SIZE), "bicubic" if bicubic else "bilinear"
+    if resize and crop:
+        return _resized(asked or own, own / int(resize), how), ()
+    if resize:  # the whole picture, whatever its shape
+        return {**_resized(asked or own, 1, how), "crop_mode": "squash"}, ()
+    said = f"RobustBench cuts {own} x {own} out of pictures as they are ({entry.way}); here they"
+    said += " are resized first"
+    return _resized(asked or own, 1, how), (Finding("model", said, "give resize yourself"),)
+
+
+def _resized(size: Sides, crop_pct: float, how: str) -> dict[str, Any]:
+    return {"image_size": size, "resize": scale_size(size, crop_pct), "interpolation": how}
 
 
 def _class_names(dataset: str) -> list[str] | None:

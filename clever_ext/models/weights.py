@@ -19,14 +19,14 @@ from torch.nn.parameter import is_lazy
 from ..errors import CleverError, few
 from ..findings import Finding
 
-
+_scalar: Any = np.float64(0).__reduce__()[0]
 #: What checkpoints hold beside tensors, and runs no code: options of a training script in a
 #: namespace, and numbers of numpy's such as the best accuracy, under their names of numpy 1 and 2.
 _VALUES: list[Any] = [
     argparse.Namespace,
     np.dtype,
     *(type(np.dtype(each)) for each in "?bhilqBHILQefd"),
-    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *((_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
 ]
 
 
