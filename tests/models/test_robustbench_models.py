@@ -19,7 +19,7 @@ from clever_ext.models.loading import LoadedModel, load_model
 MODELS = [
     ("cifar10", "Linf", "Rade2021Helper_R18_extra"),
     ("cifar10", "Linf", "Andriushchenko2020Understanding"),
-    ("cifar100", "Linf", "Rice2020Overfitting"),
+    ("cifar100", "Linf", "Rebuffi2021Fixing_R18_ddpm"),
     ("imagenet", "Linf", "Salman2020Do_R18"),
 ]
 
