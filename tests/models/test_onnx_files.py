@@ -57,6 +57,16 @@ def test_logits_are_those_of_the_network(library, name, size, tmp_path: Path) ->
     assert not any(module.training for module in loaded.model.modules())
 
 
+def test_weights_that_are_equal_are_exported_once_and_read_all_the_same(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten())
+    with torch.no_grad():
+        for layer in (net[0], net[2]):
+            layer.bias.zero_()
+    loaded = load_model(f"onnx:{export(net.eval(), tmp_path / 'net.onnx')}")
+    pixels = torch.rand(3, 3, 8, 8)
+    torch.testing.assert_close(loaded.model(pixels), net(pixels), rtol=1e-5, atol=1e-5)
+
+
 def test_scores_are_those_of_the_network(tmp_path: Path) -> None:
     net, pixels = small_net(), torch.rand(3, 3, 8, 8)
     loaded = load_model(f"onnx:{export(net, tmp_path / 'net.onnx')}")
