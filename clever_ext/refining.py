@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .classifier.pixels import of_pixels
 from .engine.engine import Engine
 from .errors import CleverError
 from .estimators.bracket.estimator import gradients_of_row
@@ -114,6 +115,8 @@ def refine(
     device_batch: int | str = "auto",
     progress: bool | Progress = False,
     prepare: str | Sequence[str] = "auto",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> CleverResult:
     """Go on from a result, with more batches or more gradients, or to a tolerance.
 
@@ -134,6 +137,8 @@ def refine(
         device_batch: How many points go through the model at once.
         progress: True for a bar, or a function of (done, total) gradients.
         prepare: How to make the model's passes faster.
+        mean: With `std`, as for `clever_score`, where the model was scored with them.
+        std: As `mean`.
 
     Returns:
         A new result. With n_batches each row has that many maxima; with a tolerance each has as
@@ -162,6 +167,7 @@ def refine(
             "the images that were scored, in the order of the result's rows",
             "give those images",
         )
+    model = of_pixels(model, mean, std)
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(
         images,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..classifier.pixels import of_pixels
 from ..cost import of_cost
 from ..engine.engine import Engine
 from ..errors import CleverError
@@ -38,6 +39,8 @@ def check(
     device: Any = None,
     device_batch: int | str = "auto",
     dtype: torch.dtype | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     **how: Any,
 ) -> Checked:
     """Look at what `clever_score` would be given, without one sample, in seconds.
@@ -60,6 +63,8 @@ def check(
         device: Where to run.
         device_batch: How many points go through the model at once.
         dtype: Of images and samples.
+        mean: With `std`, what the model's input is normalised by.
+        std: As `mean`.
         how: estimator, max_gradients, race, tolerance, confidence, seed and prepare.
 
     Returns:
@@ -78,6 +83,7 @@ def check(
             norm, radius, targets, n_batches, batch_samples, clip, seed, **how
         )
         topic = "model"
+        model = of_pixels(model, mean, std)
         engine = Engine(model, prepare, check_device_batch(device_batch))
         topic = "pictures"
         batch = check_batch(images, labels, None, model, device, dtype, settings)

@@ -26,8 +26,8 @@ __all__ = ["main"]
 _COMMANDS = (check, score, status, merge, compare, report, bench, models, doctor)
 #: Arguments that are paths: a shell does not replace the ~ of --out=~/run, nor a script's.
 _PATHS = (
-    "out", "images", "labels", "label_map", "model", "weights", "candidates", "config", "folder",
-    "runs", "shards",
+    "out", "images", "labels", "label_map", "model", "weights", "model_dir", "candidates", "config",
+    "folder", "runs", "shards",
 )  # fmt: skip
 #: Exit statuses of what a signal ends, as a shell has them.
 _INTERRUPTED, _PIPE = 130, 141

@@ -53,6 +53,7 @@ _OFFERED: dict[Any, Completer] = {
     "runs": _paths(".parquet"),
     "model": _paths(".pt2", names=(*MODELS, *(f"{name}:" for name in NAMED))),
     "weights": _paths(".safetensors", ".pt", ".pth", ".bin", ".ckpt"),
+    "model_dir": _FOLDERS,
     "labels": _paths(".csv", ".tsv", ".txt", ".json", ".jsonl", ".npy", names=("none",)),
     "candidates": _paths(".npz"),
     "config": _paths(".yaml", ".yml", ".json"),
