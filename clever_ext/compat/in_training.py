@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-import torch
 from torch import distributed
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 

@@ -13,9 +13,11 @@ from torch import nn
 
 from clever_ext.data import package_folder
 
-
 #: A scoring that takes a moment.
 FEW = {"estimator": "steepest", "targets": "top2", "max_gradients": 20, "clip": (0, 1)}
+#: Scores that depend on samples, and so on the ids of the images.
+SAMPLED = {"estimator": "clever", "radius": 1.0, "targets": "top2", "clip": (0, 1)}
+SAMPLED |= {"n_batches": 8, "batch_samples": 8}
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,7 +39,7 @@ def network() -> nn.Sequential:
 
 
 def state(model: nn.Module) -> list:
-    """All that scoring a model may not change: weights, statistics, gradients, modes, and chance."""
+    """All that a score may not change: weights, statistics, gradients, modes, random states."""
     tensors = [*model.state_dict().values(), *(each.grad for each in model.parameters())]
     random = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
     return [*(x if x is None else x.clone() for x in tensors), *random, modes(model)]

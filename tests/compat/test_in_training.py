@@ -29,7 +29,7 @@ def test_modes_are_put_back_one_by_one():
 
 def test_code_of_the_models_own_is_not_run():
     class Merging(nn.Linear):
-        def train(self, mode=True):
+        def train(self, *_):
             raise AssertionError
 
     model = Merging(4, 3)
@@ -63,7 +63,9 @@ def test_a_wrapper_for_several_gpus_is_left_out(monkeypatch):
     seen = []
     real = in_training.clever_score
     monkeypatch.setattr(
-        in_training, "clever_score", lambda model, *a, **k: seen.append(model) or real(model, *a, **k)
+        in_training,
+        "clever_score",
+        lambda model, *a, **k: seen.append(model) or real(model, *a, **k),
     )
     model = network()
     score(nn.DataParallel(model), IMAGES[:2], None, **FEW)
@@ -71,7 +73,7 @@ def test_a_wrapper_for_several_gpus_is_left_out(monkeypatch):
 
 
 def test_ctrl_c_ends_the_training_too():
-    def pressed(done, total):
+    def pressed(done, _):
         if done:
             raise KeyboardInterrupt
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from unittest import SkipTest
 
 import torch
-from small_training import FEW, digits, network
+from small_training import FEW, SAMPLED, digits, network
 from torch import distributed
 
 from clever_ext.errors import CleverError
@@ -17,7 +17,7 @@ from clever_ext.errors import CleverError
 IMAGES, LABELS = digits()
 
 
-def plain(rank: int) -> dict:
+def plain(_: int) -> dict:
     """The part that callbacks share."""
     from torch.distributed.fsdp import fully_shard
 
@@ -56,26 +56,33 @@ def torchmetrics(rank: int) -> dict:
     """A metric of which each process updates a share, as a DistributedSampler cuts it."""
     from clever_ext.compat.torchmetrics import CleverScore
 
-    metric = CleverScore(network(), **FEW)
+    metric, lonely = (CleverScore(network(), **SAMPLED) for _ in range(2))
     for batch in IMAGES[:6][rank::2].split(2):
         metric.update(batch)
-    alone = CleverScore(network(), **FEW, sync_on_compute=False)
     if rank == 0:
-        alone.update(IMAGES[:2])
-    return {"value": float(metric.compute()), "images": float(metric.images)}
+        lonely.update(IMAGES[:3:2])
+    return {
+        "value": float(metric.compute()),
+        "images": float(metric.images),
+        "one without images": float(lonely.compute()),
+    }
 
 
-def lightning(rank: int) -> dict:
+def lightning(_: int) -> dict:
     """A training by Lightning."""
     from test_lightning import trained
 
     model, trainer, _ = trained(Path(sys.argv[2]), strategy="ddp", devices=2)
     weights = float(sum(x.double().sum() for x in model.parameters()))
     logged = {name: float(x) for name, x in trainer.callback_metrics.items()}
-    return {"logged": logged, "weights": weights, "best": trainer.checkpoint_callback.best_model_path}
+    return {
+        "logged": logged,
+        "weights": weights,
+        "best": trainer.checkpoint_callback.best_model_path,
+    }
 
 
-def transformers(rank: int) -> dict:
+def transformers(_: int) -> dict:
     """A training by the Trainer."""
     from test_transformers import trained
 
