@@ -78,7 +78,8 @@ def test_tensorboard_takes_a_summary(tmp_path):
 def test_mlflow_takes_a_summary(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    mlflow.set_tracking_uri(tmp_path.as_uri())
+    mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
+    mlflow.set_experiment("scores")
     told = numbers()
     with mlflow.start_run() as run:
         mlflow.log_metrics(told, step=7)
@@ -91,9 +92,9 @@ def test_weights_and_biases_takes_a_summary(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     told = numbers()
     with wandb.init(mode="offline", project="test", dir=str(tmp_path)) as run:
-        run.log(told, step=7)
-        kept = dict(run.summary)
-    assert {name: kept[name] for name in told} == pytest.approx(told, nan_ok=True)
+        run.log(told, step=7, commit=True)
+        kept = {name: run.summary[name] for name in told}
+    assert kept == pytest.approx(told, nan_ok=True)
 
 
 class Read(HTMLParser):
