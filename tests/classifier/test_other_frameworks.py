@@ -167,7 +167,7 @@ def test_networks_of_tensorflow():
         KerasClassifier(net, use_logits=True),
     ):
         agree(run(code, estimator=estimator)["model"], HOW[1])
-    with pytest.raises(cx.CleverError, match="is of keras, which torch cannot.*GradientOracle"):
+    with pytest.raises(cx.CleverError, match=r"is of keras, which torch cannot.*GradientOracle"):
         cx.clever_score(net, IMAGES)
 
 
