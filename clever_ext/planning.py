@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .classifier.pixels import of_pixels
 from .cost import measure_passes
 from .engine.engine import Engine
 from .engine.maxima import Drawn
@@ -93,6 +95,8 @@ def plan(
     device_batch: DeviceBatch = "auto",
     dtype: torch.dtype | None = None,
     prepare: Prepare = "auto",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> RunPlan:
     """Tell what `clever_score` will take, from a pilot of seconds.
 
@@ -115,6 +119,8 @@ def plan(
         device_batch: As for `clever_score`.
         dtype: As for `clever_score`.
         prepare: As for `clever_score`.
+        mean: As for `clever_score`.
+        std: As for `clever_score`.
 
     Raises:
         CleverError: as `clever_score` does.
@@ -129,6 +135,7 @@ def plan(
         norm, radius, targets, FIRST_LOOK, batch_samples, clip, seed, tolerance=tolerance or 0.5,
         max_gradients=max_gradients,
     )  # fmt: skip
+    model = of_pixels(model, mean, std)
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(images, None, None, model, device, dtype, pilot_settings)
     with engine.running(batch.images.device):

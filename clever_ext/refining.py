@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .classifier.pixels import of_pixels
 from .engine.engine import Engine
 from .engine.preparation import Prepare
 from .errors import CleverError
@@ -116,6 +117,8 @@ def refine(
     device_batch: DeviceBatch = "auto",
     progress: bool | Progress = False,
     prepare: Prepare = "auto",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> CleverResult:
     """Go on from a result, with more batches or more gradients, or to a tolerance.
 
@@ -136,6 +139,8 @@ def refine(
         device_batch: How many points go through the model at once.
         progress: True for a bar, or a function of (done, total) gradients.
         prepare: How to make the model's passes faster.
+        mean: With `std`, as for `clever_score`, where the model was scored with them.
+        std: As `mean`.
 
     Returns:
         A new result. With n_batches each row has that many maxima; with a tolerance each has as
@@ -164,6 +169,7 @@ def refine(
             "the images that were scored, in the order of the result's rows",
             "give those images",
         )
+    model = of_pixels(model, mean, std)
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(
         images,

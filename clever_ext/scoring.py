@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from .arguments import Arrays, Integers, check_name
+from .classifier.pixels import of_pixels
 from .cost import measure_passes, of_cost
 from .engine.engine import Engine
 from .engine.preparation import Prepare
@@ -134,6 +135,8 @@ def clever_score(
     race: bool = False,
     tolerance: float | None = None,
     confidence: float = 0.95,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> CleverResult:
     """Score how far images may be moved before a classifier changes its answer.
 
@@ -207,6 +210,10 @@ def clever_score(
             at most this share of the score; `n_batches` is not used then. The row predicts what
             the paper's 500 batches of 1,024 would give: docs/concepts/tolerance.md.
         confidence: Of those intervals.
+        mean: With `std`, of each channel: the model takes images normalised by them, and the images
+            given here are pixels in [0, 1], which scores are in units of. The same as scoring
+            `cx.Normalized(model, mean, std)`. None: the model takes the images as they are.
+        std: As `mean`.
 
     Returns:
         A CleverResult: `.scores` {p: [N]}, the minimum over the targets (of a target with
@@ -227,6 +234,7 @@ def clever_score(
         candidates=candidates, tolerance=tolerance, confidence=confidence,
     )  # fmt: skip
     name = check_name("model_name", model_name)
+    model = of_pixels(model, mean, std)
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(images, labels, image_ids, model, device, dtype, settings)
     engine.findings += batch.findings

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from small_run import SmallRun
 
@@ -81,6 +82,10 @@ def test_pages_have_commands():
 
 @pytest.mark.parametrize(("page", "words"), COMMANDS, ids=lambda each: getattr(each, "stem", None))
 def test_commands_parse(page, words):
+    if "--config" in words:  # the page shows the file
+        shown = re.findall(r"```yaml\n# run.yaml\n(.*?)```", page.read_text(), re.DOTALL)
+        options = yaml.safe_load(shown[0])
+        words = [*words, *(word for k, v in options.items() for word in (f"--{k}", str(v)))]
     assert callable(_parser().parse_args(words).run), page
 
 

@@ -55,6 +55,10 @@ FAULTS = {
         "name cx.plot.nothing",
     ),
     "a name beside another library's": ("`cx.compat.art.nothing`", "name cx.compat.art.nothing"),
+    "a name of a module that is not imported": (
+        "`clever_ext.compat.lightning.nothing`",
+        "name clever_ext.compat.lightning.nothing",
+    ),
     "a member of a class": ("`CleverResult.nothing`", "name CleverResult.nothing"),
     "a module": ("`clever_ext.nothing.fit`", "name clever_ext.nothing.fit"),
     "an import": (
@@ -88,6 +92,7 @@ def test_a_fault_is_found(case):
         "`result.table`, `model.eval()`, `images.shape`, `run.json`, `report.html`, `torch.nn`",
         block("import clever_ext as cx", "from clever_ext import plan, check", language="python"),
         "`GradientOracle.logits`, `fit_reverse_weibull(maxima)` and `clever_ext.data.open_images`",
+        "`clever_ext.compat.torchmetrics.CleverScore` and `clever_ext.compat.lightning`",
         "`art.metrics.clever_t`, and ours at `cx.compat.art.clever_t`",
         "`make test` and `make install && make lint`; make nothing of words outside code",
         block("# make sure", "make_model()", language="python"),

@@ -181,12 +181,26 @@ def look_up(name: str) -> Any:
         return above
     if isinstance(above, type):
         return _member(above, last)
+    if owner == "clever_ext.compat" and not hasattr(above, last):
+        return _as_written(name)
     if isinstance(above, ModuleType) and not hasattr(above, last):
         try:
             return importlib.import_module(name)  # one that nobody has imported yet
         except ModuleNotFoundError:
             return _NOTHING
     return getattr(above, last, _NOTHING)
+
+
+def _as_written(name: str) -> Any:
+    """Return a module's names without importing it, for which another library may be missing."""
+    path = ROOT / f"{name.replace('.', '/')}.py"
+    if not path.exists():
+        return _NOTHING
+    module = ModuleType(name)
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            setattr(module, node.name, None)
+    return module
 
 
 def _member(owner: type, name: str) -> Any:

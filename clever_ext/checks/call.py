@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..arguments import Arrays, Integers
+from ..classifier.pixels import of_pixels
 from ..cost import of_cost
 from ..engine.engine import Engine
 from ..engine.preparation import Prepare
@@ -68,6 +69,8 @@ def check(
     device: Device | None = None,
     device_batch: DeviceBatch = "auto",
     dtype: torch.dtype | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     **how: Unpack[How],
 ) -> Checked:
     """Look at what `clever_score` would be given, without one sample, in seconds.
@@ -90,6 +93,8 @@ def check(
         device: Where to run.
         device_batch: How many points go through the model at once.
         dtype: Of images and samples.
+        mean: With `std`, what the model's input is normalised by.
+        std: As `mean`.
         how: estimator, max_gradients, race, tolerance, confidence, seed and prepare.
 
     Returns:
@@ -109,6 +114,7 @@ def check(
             norm, radius, targets, n_batches, batch_samples, clip, seed, **rest
         )
         topic = "model"
+        model = of_pixels(model, mean, std)
         engine = Engine(model, prepare, check_device_batch(device_batch))
         topic = "pictures"
         batch = check_batch(images, labels, None, model, device, dtype, settings)

@@ -13,14 +13,9 @@ from torch.nn.parameter import is_lazy
 
 from ..errors import CleverError, first_line
 from ..machine.memory import is_out_of_memory
+from .foreign import left_torch, outside_torch, refuse_foreign
 from .oracle import GradientOracle, parts_of, tensors_of
 from .outputs import logits_of
-
-#: Packages whose models torch cannot differentiate.
-_FOREIGN = (
-    "sklearn", "xgboost", "lightgbm", "catboost", "keras", "tensorflow", "tf_keras", "jax", "flax",
-    "onnxruntime", "onnx", "cv2", "paddle", "mxnet",
-)  # fmt: skip
 
 
 class PassFailedError(CleverError):
@@ -46,21 +41,14 @@ def check_kind(model: Any) -> None:
         return
     if isinstance(model, GradientOracle):
         return
-    if type(model).__module__.split(".")[0] in _FOREIGN or hasattr(model, "predict_proba"):
-        raise CleverError(
-            f"model of type {kind} is of {type(model).__module__.split('.')[0]}, which torch "
-            "cannot differentiate",
-            expected,
-            "write its logits in torch, or a GradientOracle: an object with logits(x) and "
-            "margin_gradients(x, classes, targets)",
-        )
+    refuse_foreign(model, expected)
     if callable(model):
         return
     fix = "pass the model itself"
     if model is None:
         fix = "see that what makes the model returns it"
     elif isinstance(model, str):
-        fix = "load the model first, and pass what was loaded"
+        fix = "load the model first, e.g. model = clever_ext.load_model(name).model"
     elif isinstance(model, Mapping):
         fix = "make the network, and load these weights into it: net.load_state_dict(...)"
     raise CleverError(f"model of type {kind} cannot be called", expected, fix)
@@ -141,6 +129,9 @@ def _cause(
                     "a batch of images, [N, *shape]",
                     "give images[None]",
                 )
+    outside = left_torch(model, error)
+    if outside is not None:
+        return outside
     said = first_line(error)
     if "more than 1 value per channel" in said:
         return mixing()
@@ -159,6 +150,8 @@ def check_logits(logits: Any, output: Any, n: int) -> None:
             f"a tensor of logits [{n}, K]",
             "pass what it returns: it makes the model",
         )
+    if hasattr(logits, "__array__") and not isinstance(logits, Tensor):
+        raise outside_torch(f"the model's output is of type {type(logits).__name__}, no tensor")
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != n:
         got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         if isinstance(logits, Mapping):

@@ -79,7 +79,8 @@ def _size_that_works(model: Any, x: Tensor) -> int | None:
     """Return a size of batch that a model takes, given a point [1, *shape] that it does not."""
     for size in _FIXED:
         with suppress(Exception):
-            logits = logits_of(model(x.expand(size, *x.shape[1:]).clone()))
+            points = x.expand(size, *x.shape[1:]).clone().requires_grad_()
+            logits = logits_of(model(points.clone()))
             if isinstance(logits, Tensor) and logits.dim() == 2 and len(logits) == size:
                 return size
     return None

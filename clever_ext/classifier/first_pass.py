@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import CleverError, first_line
 from ..machine.memory import is_out_of_memory
 from .calling import called, check_logits
+from .foreign import outside_torch
 from .outputs import logits_of
 from .process_state import seed_all
 from .tolerances import LAST_PLACES, OTHER_BATCHES, SAME_BATCH, close
@@ -191,12 +192,7 @@ def _coarsest(dtype: torch.dtype, logits: Tensor) -> torch.dtype:
 
 
 def _cut_off() -> CleverError:
-    return CleverError(
-        "the model's logits do not depend on its input through torch operations",
-        "logits that torch can differentiate with respect to the input",
-        "remove torch.no_grad(), .detach() and NumPy from the forward pass, or pass a "
-        "GradientOracle",
-    )
+    return outside_torch("the model's logits do not depend on its input through torch operations")
 
 
 def _no_gradient(error: Exception) -> CleverError:

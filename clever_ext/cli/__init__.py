@@ -15,7 +15,8 @@ from typing import Any
 from ..errors import CleverError
 from ..version import __version__
 from . import bench, check, compare, doctor, merge, models, report, score, status
-from .completion import complete
+from .completion import commands_of, complete
+from .config import with_config
 from .parser import Parser
 from .terminal import accept_any_sign, complain, discard, open_streams
 
@@ -25,8 +26,8 @@ __all__ = ["main"]
 _COMMANDS = (check, score, status, merge, compare, report, bench, models, doctor)
 #: Arguments that are paths: a shell does not replace the ~ of --out=~/run, nor a script's.
 _PATHS = (
-    "out", "images", "labels", "label_map", "model", "weights", "candidates", "folder", "runs",
-    "shards",
+    "out", "images", "labels", "label_map", "model", "weights", "model_dir", "candidates", "config",
+    "folder", "runs", "shards",
 )  # fmt: skip
 #: Exit statuses of what a signal ends, as a shell has them.
 _INTERRUPTED, _PIPE = 130, 141
@@ -83,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser = _parser()
         if _COMPLETING in os.environ:
             complete(parser)
-        args = parser.parse_args(argv)
+        given = sys.argv[1:] if argv is None else argv
+        args = parser.parse_args(with_config(given, commands_of(parser)))
         for name in _PATHS:
             if hasattr(args, name):
                 setattr(args, name, _path(name, getattr(args, name)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from .config import add_config
 from .images import add_images, open_from
 from .options import add_machine, add_model, load
 from .settings import add_settings, scorer_of, shard_of
@@ -32,6 +33,7 @@ def add(commands: Any) -> None:
     add_images(check)
     add_settings(check)
     add_machine(check)
+    add_config(check)
     of_run = check.add_argument_group("run")
     of_run.add_argument(
         "--out",

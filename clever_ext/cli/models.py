@@ -18,9 +18,9 @@ _DEMO = Named(
     "built_in",
     ("efficientnet-lite-pytorch",),
 )
-_PATHS = (
-    ("module.path:factory?width=2", "a function or class, and arguments that it is called with"),
-    ("program.pt2", "a program of torch.export.save"),
+_FACTORY = (
+    "module.path:factory?width=2",
+    "a function or class, and arguments that it is called with",
 )
 
 
@@ -50,7 +50,7 @@ def _rows() -> Iterator[tuple[str, str]]:
     for name, plugin in sorted(plugins().items()):
         brought = f"{plugin.dist.name} {plugin.dist.version}" if plugin.dist else plugin.value
         yield f"{name}:...", f"a source of models of {brought}"
-    yield from _PATHS
+    yield _FACTORY
 
 
 def _state(source: Named, command: str) -> str:

@@ -31,8 +31,8 @@ def add_model(command: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="MODEL",
-        help=f"a built-in name ({', '.join(MODELS)}), module.path:factory, an exported program "
-        f"(.pt2), or {', '.join(each.form for each in NAMED.values())}; see clever-ext models",
+        help=f"a built-in name ({', '.join(MODELS)}), module.path:factory, a path ending in .pt2, "
+        f"or {', '.join(each.form for each in NAMED.values())}; see clever-ext models",
     )
     model.add_argument(
         "--weights",
@@ -43,6 +43,11 @@ def add_model(command: argparse.ArgumentParser) -> None:
         "--download",
         action="store_true",
         help="fetch weights that are not on this machine; nothing is fetched without it",
+    )
+    model.add_argument(
+        "--model-dir",
+        metavar="DIR",
+        help="folder of RobustBench's checkpoints (default: models in the current folder)",
     )
     model.add_argument(
         "--mean",
@@ -175,6 +180,7 @@ def load(args: argparse.Namespace) -> LoadedModel:
         mean=args.mean,
         std=args.std,
         download=args.download,
+        model_dir=args.model_dir,
     )
     best = devices()[-1]
     return model.to(check_device(args.device, None, best), dtype_of(args.dtype))

@@ -8,7 +8,7 @@ from typing import Any
 
 from .terminal import output, say
 
-FORMATS = ("html", "csv", "json", "md")
+FORMATS = ("html", "csv", "json", "md", "card")
 #: Where the page goes if nothing is said; the other formats are printed.
 _PAGE = "report.html"
 
@@ -27,7 +27,8 @@ def add(commands: Any) -> None:
         "--format",
         choices=FORMATS,
         default="html",
-        help="html: a page; csv or json: all rows; md: a summary in Markdown",
+        help="html: a page; csv or json: all rows; md: a summary in Markdown; "
+        "card: a model card in JSON",
     )
     report.add_argument(
         "-o",

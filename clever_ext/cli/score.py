@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .config import add_config, as_config
 from .images import add_images, open_from
 from .options import add_machine, add_model, load
 from .settings import add_settings, scorer_of, shard_of
@@ -37,11 +38,12 @@ def add(commands: Any) -> None:
         description="Score a model on pictures. The same command continues a run that was stopped.",
         epilog=_STATUSES,
     )
-    score.set_defaults(run=run)
+    score.set_defaults(run=run, parser=score)
     add_model(score)
     add_images(score)
     add_settings(score)
     add_machine(score)
+    add_config(score)
     of_run = score.add_argument_group("run")
     of_run.add_argument("--out", required=True, metavar="RUN", help="folder of the run")
     of_run.add_argument(
@@ -67,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from ..runs.pieces import Pieces
     from ..runs.ranks import find_ranks, local_device
 
+    asked = as_config(args, args.parser)
     shard = shard_of(args.shard)
     args.device = local_device(args.device)
     model = load(args)
@@ -89,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         tell=_tell,
         retry_errors=args.retry_errors,
         look=look,
+        asked=asked,
     )
     if not ranks.leader:
         return status

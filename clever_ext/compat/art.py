@@ -10,7 +10,6 @@ estimator of its own brings it along.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -23,14 +22,10 @@ from ..arguments import integers, is_several, number, shown
 from ..classifier.oracle import GradientOracle
 from ..errors import CleverError
 from ..kernels.balls import Norm, check_norm, check_radius
+from ..models.art_estimators import bounds_by_value, clip_of, is_of_torch, network_of, within
 from ..scoring import clever_score
 
 __all__ = ["as_model", "clever", "clever_t", "clever_u"]
-
-#: Where the toolbox has the estimator whose network torch can differentiate at once.
-_OF_TORCH = "art.estimators.classification.pytorch"
-#: What such an estimator has in front of its network, also where there is nothing to do.
-_STANDARDISATION = "StandardisationMeanStdPyTorch"
 
 
 def clever(
@@ -194,27 +189,9 @@ def as_model(classifier: Any) -> torch.nn.Module | GradientOracle:
             "wrap the network in PyTorchClassifier or its like; of trees and black boxes there are "
             "no gradients",
         )
-    bounds = _bounds(classifier)
-    held = None if _one_range(bounds) else bounds
-    if not _is_of_torch(classifier):
-        return _EstimatorOracle(classifier, held)
-    network: torch.nn.Module = classifier.model.eval()  # as its predict has it
-    steps = [each for each in classifier.preprocessing_operations if _does_something(each)]
-    return _Prepared(network, steps, held).eval() if steps or held is not None else network
-
-
-class _Prepared(torch.nn.Module):
-    """The network of an estimator, with what is done to its inputs in front of it."""
-
-    def __init__(self, network: torch.nn.Module, steps: list[Any], held: Any) -> None:
-        super().__init__()
-        self.network, self.steps, self.held = network, steps, held
-
-    def forward(self, x: Tensor) -> Any:
-        x = _within(x, self.held)
-        for step in self.steps:
-            x, _ = step.forward(x)
-        return self.network(x)
+    if is_of_torch(classifier):
+        return network_of(classifier)
+    return _EstimatorOracle(classifier, bounds_by_value(classifier))
 
 
 class _EstimatorOracle:
@@ -233,7 +210,7 @@ class _EstimatorOracle:
             yield torch.from_numpy(of_class - self._gradients(points, target)).to(x)
 
     def _points(self, x: Tensor) -> npt.NDArray[np.float32]:
-        return _within(x, self.held).float().cpu().numpy()
+        return within(x, self.held).float().cpu().numpy()
 
     def _gradients(self, points: npt.NDArray[Any], classes: Tensor) -> npt.NDArray[Any]:
         """Return the gradient [B, *shape] of each point's class; each estimator takes integers."""
@@ -243,54 +220,6 @@ class _EstimatorOracle:
             gradients = self.estimator.class_gradient(points[rows], label=int(one))
             found[rows] = np.reshape(gradients, points[rows].shape)
         return found
-
-
-def _is_of_torch(classifier: Any) -> bool:
-    """Tell whether torch alone computes what an estimator predicts, and its gradients."""
-    module = sys.modules.get(_OF_TORCH)  # where it is not imported, nothing is of it
-    kind, own = getattr(module, "PyTorchClassifier", None), type(classifier)
-    return (
-        kind is not None
-        and isinstance(classifier, kind)
-        and own.predict is kind.predict
-        and own.class_gradient is kind.class_gradient
-        and classifier.all_framework_preprocessing
-        and not classifier.postprocessing_defences
-        and not classifier.is_rnn  # a GPU differentiates these in training mode alone
-    )
-
-
-def _does_something(step: Any) -> bool:
-    """Tell whether a step changes what is predicted."""
-    if type(step).__name__ == _STANDARDISATION and not np.any(step.mean) and np.all(step.std == 1):
-        return False
-    return bool(step.apply_predict)
-
-
-def _bounds(classifier: Any) -> tuple[Any, Any] | None:
-    """Return the ends of an estimator's valid data, as arrays; None where it has none."""
-    given = getattr(classifier, "clip_values", None)
-    return None if given is None else (np.asarray(given[0]), np.asarray(given[1]))
-
-
-def _one_range(bounds: tuple[Any, Any] | None) -> bool:
-    return bounds is None or all(np.all(each == each.flat[0]) for each in bounds)
-
-
-def _clip(classifier: Any) -> tuple[float, float] | None:
-    """Return the range that samples are held in; None where there is none, or not one for all."""
-    bounds = _bounds(classifier)
-    if bounds is None or not _one_range(bounds):
-        return None
-    return float(bounds[0].flat[0]), float(bounds[1].flat[0])
-
-
-def _within(x: Tensor, held: tuple[Any, Any] | None) -> Tensor:
-    """Return points held within bounds of their own; gradients are those of the held points."""
-    if held is None:
-        return x
-    low, high = (torch.as_tensor(each).to(x) for each in held)
-    return x + (x.clamp(low, high) - x).detach()
 
 
 def _predicted(classifier: Any, x: Any) -> tuple[int, npt.NDArray[Any]]:
@@ -317,7 +246,7 @@ def _scores(
     result = clever_score(
         as_model(classifier), np.asarray(x, dtype=np.float32)[None], norm=p,
         radius=check_radius(radius, p), targets=[list(dict.fromkeys(targets))],
-        n_batches=nb_batches, batch_samples=batch_size, clip=_clip(classifier), progress=progress,
+        n_batches=nb_batches, batch_samples=batch_size, clip=clip_of(classifier), progress=progress,
         model_name=type(classifier).__name__,
     )  # fmt: skip
     rows = result.table

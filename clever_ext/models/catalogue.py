@@ -26,8 +26,8 @@ class Named(NamedTuple):
         form: What a description looks like.
         what: What it leads to, in a few words.
         module: Of this package, with a function `load` from a `Request` to a `Network`.
-        packages: What it needs beyond what this package needs, as pip and Python name them;
-            the models come from the first, if there is one.
+        packages: What it needs beyond what this package needs, as pip names them, and Python those
+            that the source imports; the models come from the first, if there is one.
     """
 
     form: str
@@ -55,13 +55,28 @@ NAMED: dict[str, Named] = {
         "hugging_face",
         ("transformers",),
     ),
+    "robustbench": Named(
+        "robustbench:DATASET/THREAT/NAME",
+        "classifiers of RobustBench, such as robustbench:cifar10/Linf/Carmon2019Unlabeled",
+        "robustbench_models",
+        ("robustbench",),
+    ),
     "onnx": Named(
         "onnx:FILE",
         "an ONNX file, converted to torch and compared with onnxruntime",
         "onnx_files",
         ("onnx2torch", "onnx", "onnxruntime"),
     ),
+    "pt2": Named(
+        "pt2:FILE", "a program of torch.export.save; a path that ends in .pt2 too", "exported", ()
+    ),
     "torchscript": Named("torchscript:FILE", "a file of torch.jit.save", "torchscript", ()),
+    "art": Named(
+        "art:module.path:factory",
+        "a factory of a PyTorchClassifier of the Adversarial Robustness Toolbox",
+        "art_estimators",
+        ("adversarial-robustness-toolbox",),
+    ),
 }
 """The sources of this package by their names."""
 

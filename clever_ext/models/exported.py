@@ -1,4 +1,4 @@
-"""Exported programs: the files of `torch.export.save`, which hold network and weights."""
+"""Exported programs: `pt2:FILE`, of `torch.export.save`, which hold network and weights."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ class _Program(nn.Module):
 
 
 def load(request: Request) -> Network:
-    """Load the program of a path that ends in .pt2."""
-    path = Path(request.spec)
+    """Load the program of `pt2:FILE`, or of a path that ends in .pt2."""
+    path = Path(request.spec.removeprefix("pt2:")).expanduser()
     refuse_weights(request, "an exported program")
     check_file(path)
     try:
         if not zipfile.is_zipfile(path):  # torch would log a traceback of its own
             raise zipfile.BadZipFile("no zip archive")
-        program = torch.export.load(path)
+        with path.open("rb") as file:  # of a path with another ending, torch says it is unreadable
+            program = torch.export.load(file)
     except Exception as error:  # a damaged archive raises nearly anything
         raise unreadable(path, str(error), "a file of `torch.export.save`") from error
     channels, size = _input_of(program, path.name, request.image_size)

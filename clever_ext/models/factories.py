@@ -19,13 +19,25 @@ from .weights import load_weights
 
 def load(request: Request) -> Network:
     """Make the model of `module.path:factory`, which runs the code of that module."""
-    called, _, query = request.spec.partition("?")
-    module_name, _, attribute = called.partition(":")
-    _make_current_folder_importable()
-    model = _call(_find(module_name, attribute), _arguments(query), request.spec)
+    model = made(request.spec)
+    if not isinstance(model, nn.Module):
+        estimator = hasattr(model, "class_gradient")  # of the Adversarial Robustness Toolbox
+        raise CleverError(
+            f"{request.spec!r} returned an object of type {type(model).__name__}",
+            "a torch.nn.Module",
+            f"name it art:{request.spec}" if estimator else "return the model itself",
+        )
     findings = load_weights(model, request.weights) if request.weights is not None else []
     size = request.image_size or DEFAULT_IMAGE_SIZE
     return Network(model.eval(), request.spec, size, findings=tuple(findings))
+
+
+def made(description: str) -> object:
+    """Return what a factory makes: `module.path:factory`, with its arguments or without."""
+    called, _, query = description.partition("?")
+    module_name, _, attribute = called.partition(":")
+    _make_current_folder_importable()
+    return _call(_find(module_name, attribute), _arguments(query), description)
 
 
 def _make_current_folder_importable() -> None:
@@ -84,7 +96,7 @@ def _value(text: str) -> Any:
         return text
 
 
-def _call(factory: object, arguments: dict[str, Any], spec: str) -> nn.Module:
+def _call(factory: object, arguments: dict[str, Any], spec: str) -> object:
     if isinstance(factory, nn.Module) or not callable(factory):
         raise CleverError(
             f"{spec!r} is no factory but an object of type {type(factory).__name__}",
@@ -92,7 +104,7 @@ def _call(factory: object, arguments: dict[str, Any], spec: str) -> nn.Module:
             "wrap it: `def factory(): return model`",
         )
     try:
-        model = factory(**arguments)
+        return factory(**arguments)
     except Exception as error:  # the factory's own code runs here
         raise CleverError(
             f"{spec!r} failed when called ({type(error).__name__}: {error})",
@@ -100,10 +112,3 @@ def _call(factory: object, arguments: dict[str, Any], spec: str) -> nn.Module:
             "see the error; give its arguments as in `module.path:factory?width=2`, or give its "
             "arguments defaults",
         ) from error
-    if not isinstance(model, nn.Module):
-        raise CleverError(
-            f"{spec!r} returned an object of type {type(model).__name__}",
-            "a torch.nn.Module",
-            "return the model itself",
-        )
-    return model

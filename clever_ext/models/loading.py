@@ -75,6 +75,7 @@ def load_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     download: bool = False,
+    model_dir: str | Path | None = None,
 ) -> LoadedModel:
     """Load a classifier by its description.
 
@@ -107,6 +108,8 @@ def load_model(
         std: Standard deviation per channel, in the same units.
         download: Whether weights that are not on this machine may be fetched from where their
             library has them. Without it nothing is fetched, and the message says what to fetch.
+        model_dir: Folder of RobustBench's checkpoints, DATASET/THREAT/NAME.pt in it. Default:
+            "models" in the current folder, as RobustBench has it.
 
     Returns:
         The model in evaluation mode on the CPU, with its preprocessing, name and digest.
@@ -122,14 +125,15 @@ def load_model(
             "one of them: both say how large a picture becomes before the crop",
             "leave one out",
         )
-    path = None if weights is None else Path(weights)
     if isinstance(spec, nn.Module):
-        network = _held(spec, path, image_size)
+        network = _held(spec, weights or model_dir, image_size)
     else:
-        network = _source_of(spec)(Request(spec, path, image_size, download))
+        network = _found(spec, _path(weights), image_size, download, _path(model_dir))
     normalisation = check_normalisation(mean, std, channels or network.channels)
     findings = network.findings
-    if normalisation and network.normalisation not in (None, normalisation):
+    if normalisation and network.takes_pixels:
+        findings += (_normalised_twice(network),)
+    elif normalisation and network.normalisation not in (None, normalisation):
         findings += (_other_normalisation(network),)
     normalisation = normalisation or network.normalisation
     if resize is None:
@@ -160,15 +164,36 @@ def load_model(
     )
 
 
-def _held(model: nn.Module, weights: Path | None, image_size: Sides | None) -> Network:
+def _held(model: nn.Module, file: str | Path | None, image_size: Sides | None) -> Network:
     """Take a network that the user has made."""
-    if weights is not None:
+    if file is not None:
         raise CleverError(
-            f"weights={str(weights)!r} are given with a network that holds its own",
+            f"{str(file)!r} is given with a network that holds its own weights",
             "one of them",
             "load them first: model.load_state_dict(...)",
         )
     return Network(model, type(model).__name__, image_size or DEFAULT_IMAGE_SIZE)
+
+
+def _found(
+    spec: str,
+    weights: Path | None,
+    image_size: Sides | None,
+    download: bool,
+    model_dir: Path | None,
+) -> Network:
+    """Load a network by its description."""
+    if model_dir is not None and not spec.startswith("robustbench:"):
+        raise CleverError(
+            f"model_dir is given for {spec!r}",
+            "robustbench:DATASET/THREAT/NAME, whose checkpoints lie in such a folder",
+            "leave it out; give other weights as one file (weights, --weights)",
+        )
+    return _source_of(spec)(Request(spec, weights, image_size, download, model_dir))
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given).expanduser()
 
 
 def _source_of(spec: str) -> Callable[[Request], Network]:
@@ -194,6 +219,14 @@ def _other_normalisation(network: Network) -> Finding:
     )
 
 
+def _normalised_twice(network: Network) -> Finding:
+    return Finding(
+        "model",
+        f"{network.name!r} normalises inside; mean and std normalise what it is given once more",
+        "leave them out",
+    )
+
+
 def _checked_channels(
     given: int | None, network: Network, normalisation: Normalisation | None
 ) -> int | None:
@@ -213,6 +246,9 @@ def _unknown(spec: str) -> CleverError:
     elif suffix == ".onnx":
         wrong = f"{spec!r} is named without its source"
         fix = f"name it onnx:{spec}"
+    elif spec.split("/")[0] in ("cifar10", "cifar100", "imagenet"):
+        wrong = f"{spec!r} is named without its source"
+        fix = f"name it robustbench:{spec}"
     elif suffix in (".h5", ".keras", ".tflite", ".py"):
         wrong = f"{spec!r} ends in {suffix}, which is not read"
         fix = "write a factory that returns the network as a torch.nn.Module"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..arguments import shown
 from ..errors import CleverError
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
@@ -20,13 +21,14 @@ class Normalized(nn.Module):
     Scores are then in units of pixels in [0, 1].
 
     Args:
-        model: Takes normalised input [B, C, H, W]; the mode that it is in stays.
+        model: Module or callable that takes normalised input [B, C, H, W]; the mode that it is in
+            stays.
         mean: One number per channel, in units of pixels in [0, 1].
         std: One positive number per channel, in the same units.
 
     Raises:
-        CleverError: If mean and std are not as many finite numbers in these units, or a standard
-            deviation is not positive.
+        CleverError: If mean and std are not as many finite numbers in these units, a standard
+            deviation is not positive, or pixels have another number of channels.
 
     >>> import clever_ext as cx, torch
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3)).eval()
@@ -38,22 +40,52 @@ class Normalized(nn.Module):
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        model: nn.Module | Callable[[torch.Tensor], Any],
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
+    ) -> None:
         super().__init__()
-        check_normalisation(mean, std, len(mean))
+        mean, std = _listed("mean", mean), _listed("std", std)
+        check_normalisation(mean, std, len(mean or std or ()))
         self.model = model
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
-        self.train(model.training)
+        parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
+        device = getattr(next(parameters, None), "device", None)
+        for name, values in (("mean", mean), ("std", std)):
+            own = torch.tensor(values, dtype=torch.float32, device=device)
+            self.register_buffer(name, own.view(-1, 1, 1))
+        self.training = getattr(model, "training", False)  # the modes of its parts stay, too
 
     def forward(self, pixels: torch.Tensor) -> Any:
         """Logits [B, K] of pixels [B, C, H, W]."""
-        return self.model((pixels - self.mean) / self.std)
+        if pixels.dim() < 3 or pixels.shape[-3] != len(self.mean):
+            raise CleverError(
+                f"images of shape {list(pixels.shape[1:])} for a normalisation of {len(self.mean)} "
+                "channels",
+                f"images of shape [{len(self.mean)}, H, W]",
+                "give one mean and one std for each channel of the images",
+            )
+        # Of the pixels' device and type: a callable does not tell its own.
+        return self.model((pixels - self.mean.to(pixels)) / self.std.to(pixels))
 
     def words(self) -> str:
         """Say what it does."""
         mean, std = (_numbers(each.flatten().tolist()) for each in (self.mean, self.std))
         return f"mean {mean}, std {std}"
+
+
+def _listed(name: str, values: Any) -> list[float] | None:
+    """Return numbers as a list, whatever holds them."""
+    if values is None:
+        return None
+    try:
+        numbers: list[float] = torch.as_tensor(values, dtype=torch.float64).flatten().tolist()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CleverError(
+            f"{name} is {shown(values)}", "one number for each channel", "give a list of numbers"
+        ) from error
+    return numbers
 
 
 def check_normalisation(

@@ -60,6 +60,7 @@ def _input_of(graph: Any, name: str) -> list[int | None]:
 
 
 def _converted(converter: Any, graph: Any, name: str) -> nn.Module:
+    _spread_equal_weights(graph)
     try:
         model: nn.Module = converter.convert(graph)
     except Exception as error:  # what it cannot convert raises nearly anything
@@ -71,6 +72,21 @@ def _converted(converter: Any, graph: Any, name: str) -> nn.Module:
             f"export it again by `{_EXPORT}`, or write the network in torch",
         ) from error
     return model.eval()
+
+
+def _spread_equal_weights(graph: Any) -> None:
+    """Give each layer weights of its own, as onnx2torch wants them.
+
+    Of equal ones, such as biases of zeros, torch exports one, and the others as copies of it.
+    """
+    weights = {each.name: each for each in graph.graph.initializer}
+    for node in list(graph.graph.node):
+        if node.op_type == "Identity" and node.input[0] in weights:
+            own = graph.graph.initializer.add()
+            own.CopyFrom(weights[node.input[0]])
+            own.name = node.output[0]
+            weights[own.name] = own
+            graph.graph.node.remove(node)
 
 
 def _compare(model: nn.Module, path: Path, pictures: torch.Tensor, batch: int | None) -> None:

@@ -31,12 +31,14 @@ class Request:
         weights: File of weights in place of the model's own, where one was given.
         image_size: Height and width of the pictures, where they were given.
         download: Whether the source may fetch what is not on this machine.
+        model_dir: Folder of RobustBench's checkpoints, where one was given.
     """
 
     spec: str
     weights: Path | None = None
     image_size: Sides | None = None
     download: bool = False
+    model_dir: Path | None = None
 
     @property
     def name(self) -> str:
@@ -63,6 +65,7 @@ class Network:
         crop_rounding: Where a crop begins if half a pixel is left.
         channels: How many its input has.
         normalisation: Mean and standard deviation that it was trained with.
+        takes_pixels: Whether it is known to take pixels in [0, 1], and to normalise inside.
         class_names: Name of each logit.
         findings: What was seen while it was loaded.
     """
@@ -76,6 +79,7 @@ class Network:
     crop_rounding: CropRounding = "even"
     channels: int | None = None
     normalisation: Normalisation | None = None
+    takes_pixels: bool = False
     class_names: list[str] | None = None
     findings: tuple[Finding, ...] = ()
 

@@ -6,9 +6,11 @@ import argparse
 import hashlib
 import pickle
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import nn
@@ -17,11 +19,28 @@ from torch.nn.parameter import is_lazy
 from ..errors import CleverError, few
 from ..findings import Finding
 
+_scalar: Any = np.float64(0).__reduce__()[0]
+#: What checkpoints hold beside tensors, and runs no code: options of a training script in a
+#: namespace, and numbers of numpy's such as the best accuracy, under their names of numpy 1 and 2.
+_VALUES: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    *(type(np.dtype(each)) for each in "?bhilqBHILQefd"),
+    *((_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
+
+
+def safe_values() -> AbstractContextManager[None]:
+    """Let `torch.load` with `weights_only` read values that are no tensors and run no code.
+
+    It is an unpickler that builds tensors and containers, and calls nothing else.
+    """
+    allowed: AbstractContextManager[None] = torch.serialization.safe_globals(_VALUES)
+    return allowed
+
 
 def _read_torch(path: Path) -> Any:
-    # weights_only: an unpickler that builds tensors and containers, and calls nothing else. Options
-    # of a training script are often beside them; a namespace holds values and runs no code.
-    with torch.serialization.safe_globals([argparse.Namespace]):
+    with safe_values():
         return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -12,12 +12,13 @@ from typing import Literal, TextIO, get_args
 from .. import durable
 from ..errors import CleverError
 from ..runs.folder import Source
+from .card import write_cards
 from .export import write_csv, write_json, write_markdown
 from .page import write_html
 from .reading import Run, read_runs
 
-#: A page to look at, the rows for programs, or a summary to paste.
-Format = Literal["html", "csv", "json", "md"]
+#: A page to look at, the rows for programs, a summary to paste, or what a list of models has.
+Format = Literal["html", "csv", "json", "md", "card"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
@@ -35,7 +36,8 @@ def write_report(
         path: The file to write.
         format: "html" for a page that needs no network and no other file; "csv" for all rows
             without their lists; "json" for all rows with settings and summaries, but without
-            maxima; "md" for a short summary.
+            maxima; "md" for a short summary; "card" for a model card in JSON, in the style of
+            RobustBench's lists of models.
         images: Whether the page holds thumbnails of the pictures, read again from where the run
             read them.
 
@@ -68,6 +70,7 @@ def writer(format: str, images: bool = True) -> Callable[[Sequence[Run], TextIO]
         "csv": write_csv,
         "json": write_json,
         "md": write_markdown,
+        "card": write_cards,
     }
     if format not in writers:
         raise CleverError(

@@ -43,13 +43,15 @@ class RunFolder:
     `run.json` says what the run is; it is written when the run begins, and again where pictures
     that had errors are tried again, since those are others then. `parts/part-00000.parquet`
     and so on hold the rows of one piece each, as `CleverResult.load` reads them; what is done is
-    known from them alone. Every file appears whole or not at all. `log.jsonl` tells what happened.
+    known from them alone. Every file appears whole or not at all. `log.jsonl` tells what happened,
+    and `config.yaml` with which options the command was given last.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.description_file = self.path / "run.json"
         self.parts, self.log = self.path / "parts", self.path / "log.jsonl"
+        self.config = self.path / "config.yaml"
 
     @property
     def exists(self) -> bool:

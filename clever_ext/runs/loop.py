@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from .. import durable
 from ..cost import Passes, of_cost
 from ..data import ImageSource, other_contents, resolve
 from ..data.loading import Loader, Pending
@@ -178,6 +179,7 @@ def score_pieces(
     show: bool = True,
     retry_errors: bool = False,
     look: Look | None = None,
+    asked: str | None = None,
 ) -> int:
     """Score pictures into a folder, or go on where that was stopped.
 
@@ -195,6 +197,7 @@ def score_pieces(
         show: Whether it shows the progress too, on standard error.
         retry_errors: Whether finished pieces with pictures that have an error are scored again.
         look: Called by the first process before anything is written; what it finds is told, kept.
+        asked: What the first process writes into the folder as `config.yaml`.
 
     Returns:
         An exit status: 0, or 128 and the signal that stopped the run; what was finished is kept.
@@ -210,6 +213,8 @@ def score_pieces(
         start = _Start(folder, source, scorer, loader, ranks, shard, tell, retry_errors, look)
         description = stack.enter_context(start.begun())
         log = stack.enter_context(open_log(folder.log))
+        if asked is not None and ranks.leader:
+            durable.write(folder.config, asked.encode())
         log.write("start", job=ranks.job, first=ranks.leader, device=description["device"])
         again = {n: each.version for n, each in start.failed.items()} if retry_errors else {}
         if again and ranks.leader:

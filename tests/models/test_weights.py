@@ -2,8 +2,10 @@
 
 import argparse
 import hashlib
+import zipfile
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -306,3 +308,20 @@ def test_weights_are_read_before_the_first_gradient():
 
     cx.clever_score(Noted(4, 3).eval(), torch.rand(2, 4), n_batches=3, batch_samples=4)
     assert order.index("digest") < order.index("pass")
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64, np.bool_])
+def test_numbers_of_numpy_beside_the_weights_are_read(kind, tmp_path):
+    """As training scripts save their best accuracy, also under the name that numpy 1 had."""
+    layer = nn.Linear(2, 3)
+    torch.save({"state_dict": layer.state_dict(), "best": kind(1)}, tmp_path / "new.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "new.pt") as new,
+        zipfile.ZipFile(tmp_path / "old.pt", "w") as old,
+    ):
+        for name in new.namelist():
+            old.writestr(name, new.read(name).replace(b"numpy._core", b"numpy.core"))
+    for name in ("new.pt", "old.pt"):
+        model = nn.Linear(2, 3)
+        load_weights(model, tmp_path / name)
+        assert torch.equal(model.weight, layer.weight)

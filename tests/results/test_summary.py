@@ -54,6 +54,49 @@ def test_a_summary_of_nothing():
     assert CleverResult(errors.table.iloc[:0]).summary() == {"images": 0.0, "gradients": 0.0}
 
 
+def numbers():
+    model, images = torch.nn.Linear(4, 3).eval(), torch.rand(2, 4)
+    told = cx.clever_score(model, images, norm=[1, 2.5], n_batches=4, batch_samples=8).summary()
+    return told | {"l1/flip_median": math.nan}
+
+
+def test_tensorboard_takes_a_summary(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from torch.utils.tensorboard import SummaryWriter
+
+    told = numbers()
+    with SummaryWriter(str(tmp_path)) as writer:
+        for name, value in told.items():
+            writer.add_scalar(f"clever/{name}", value, 7)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert set(events.Tags()["scalars"]) == {f"clever/{name}" for name in told}
+    (event,) = events.Scalars("clever/l2.5/score_mean")
+    assert (event.step, event.value) == (7, pytest.approx(told["l2.5/score_mean"]))
+
+
+def test_mlflow_takes_a_summary(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
+    mlflow.set_experiment("scores")
+    told = numbers()
+    with mlflow.start_run() as run:
+        mlflow.log_metrics(told, step=7)
+    kept = mlflow.get_run(run.info.run_id).data.metrics
+    assert kept == pytest.approx(told, nan_ok=True)
+
+
+def test_weights_and_biases_takes_a_summary(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    told = numbers()
+    with wandb.init(mode="offline", project="test", dir=str(tmp_path)) as run:
+        run.log(told, step=7, commit=True)
+        kept = {name: run.summary[name] for name in told}
+    assert kept == pytest.approx(told, nan_ok=True)
+
+
 class Read(HTMLParser):
     """The rows of the tables in a page, and its tags; an error where one is not closed."""
 
