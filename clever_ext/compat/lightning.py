@@ -9,6 +9,7 @@ try:
 except ImportError:  # the same by its other name
     from pytorch_lightning import Callback
 
+from ..inputs.settings import EstimatorName
 from .in_training import Pictures
 
 __all__ = ["CleverCallback"]
@@ -52,7 +53,7 @@ class CleverCallback(Callback):
         *,
         every_n_epochs: int = 1,
         name: str = "clever",
-        estimator: str = "steepest",
+        estimator: EstimatorName = "steepest",
         **settings: Any,
     ) -> None:
         super().__init__()

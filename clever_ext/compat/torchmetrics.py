@@ -14,6 +14,7 @@ from torchmetrics import Metric
 from ..arguments import is_several, shown
 from ..errors import CleverError
 from ..findings import Finding, warn
+from ..inputs.settings import EstimatorName
 from ..scoring import clever_score
 from .in_training import place, score
 
@@ -76,7 +77,9 @@ class CleverScore(Metric):
     scored: Tensor
     images: Tensor
 
-    def __init__(self, model: Any, *, estimator: str = "steepest", **settings: Any) -> None:
+    def __init__(
+        self, model: Any, *, estimator: EstimatorName = "steepest", **settings: Any
+    ) -> None:
         ours = inspect.signature(clever_score).parameters.keys() - {"labels", "image_ids"}
         super().__init__(**{name: settings[name] for name in settings.keys() - ours})
         if is_several(settings.get("norm")):

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from ..inputs.settings import EstimatorName
 from .in_training import Pictures
 
 __all__ = ["CleverTrainerCallback"]
@@ -54,7 +55,7 @@ class CleverTrainerCallback(TrainerCallback):
         *,
         every_n_epochs: int = 1,
         name: str = "clever",
-        estimator: str = "steepest",
+        estimator: EstimatorName = "steepest",
         **settings: Any,
     ) -> None:
         settings["estimator"] = estimator

@@ -23,7 +23,7 @@ from ..errors import CleverError
 from ..estimators.subjects import Subjects, all_logits
 from ..estimators.table import check_settings, names, settled
 from ..inputs.batch import Batch, DeviceBatch, check_batch, check_candidates, check_device_batch
-from ..inputs.settings import Settings
+from ..inputs.settings import EstimatorName, Settings
 from ..kernels.balls import as_layout
 from ..models.loading import LoadedModel
 from ..progress import Progress
@@ -69,7 +69,7 @@ class Scorer:
         cls,
         model: LoadedModel,
         *,
-        estimator: str | None = None,
+        estimator: EstimatorName | None = None,
         n_batches: int | None = None,
         batch_samples: int | None = None,
         tolerance: float | None = None,
