@@ -31,13 +31,13 @@ def check_environment() -> None:
         import torch
     except ImportError:
         sys.exit(
-            "clever_ext is built against the torch that is installed, and none was found: install "
-            "torch first, then run pip again with --no-build-isolation"
+            "clever_ext is built against the torch that is installed, and sees none: install torch "
+            "first, then run pip with --no-build-isolation, which lets the build see it"
         )
     if tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST_TORCH:
         sys.exit(
             f"clever_ext needs torch {'.'.join(map(str, OLDEST_TORCH))} or later, and "
-            f"{torch.__version__} is installed: upgrade torch first, then run pip again with "
+            f"{torch.__version__} is installed: upgrade torch first, then run pip with "
             "--no-build-isolation"
         )
     if missing := [name for name in ("cmake", "ninja") if shutil.which(name) is None]:
