@@ -40,5 +40,6 @@ alone python -c 'import clever_ext; print(clever_ext.__file__)'
 alone clever-ext doctor
 pictures=$(alone python -c 'from clever_ext.data import sample_pictures; print(sample_pictures().path)')
 alone clever-ext score --model efficientnet-lite0 --images "$pictures" --include 'imagenet_*.jpg' \
-  --limit 4 --estimator steepest --targets top2 --clip 0 1 --out run
+  --limit 2 --estimator steepest --max-gradients 16 --targets top2 --device-batch 4 --clip 0 1 \
+  --out run
 step "done: $(cd "$OLDPWD" && ls dist)"
