@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What the extension is made of: it is built again when one of these changes.
 SOURCES := setup.py pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: help install demo notebooks test test-faults lint docs test-cuda bench bench-quick clean
+.PHONY: help install demo notebooks test test-faults lint docs wheel test-cuda bench bench-quick clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -53,6 +53,13 @@ lint: install ## check style, types, directions of imports, and what docs say an
 docs: install ## build the documentation site into site/; a link that leads nowhere fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
+$(VENV)/.wheel-installed: $(VENV)/.installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install --quiet --no-build-isolation -e ".[wheel]"
+	touch $@
+
+wheel: $(VENV)/.wheel-installed ## make a wheel and a source archive in dist/, and try the wheel
+	VENV=$(VENV) TORCH="$(TORCH)" bash tools/make_wheel.sh
+
 test-cuda: install ## build, link, load and emulate the CUDA half (needs nvcc, no GPU; ARCH=all for all GPUs)
 	VENV=$(VENV) bash tools/test_cuda.sh
 
@@ -72,4 +79,4 @@ bench-quick: $(VENV)/.bench-installed ## a first look at the same, in two minute
 	  $(BIN)/python benchmarks/$$name.py --quick; done
 
 clean: ## remove what was built, but not .venv
-	rm -rf build site clever_ext/*.so $(VENV)/.installed $(VENV)/.bench-installed
+	rm -rf build dist site clever_ext/*.so $(VENV)/.installed $(VENV)/.*-installed

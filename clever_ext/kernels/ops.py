@@ -17,9 +17,9 @@ try:
 except ImportError as error:
     raise ImportError(
         f"clever_ext's compiled half did not load: {error}. Likely causes: it was never built "
-        "(run `make install`, or `pip install --no-build-isolation -e .` in the checkout); it was "
-        f"built for another Python or an older torch than this one ({torch.__version__}; at least "
-        "2.11 is needed): build it again in this environment."
+        "(run `make install`, or `pip install --no-build-isolation -e .` in the checkout); this "
+        f"torch ({torch.__version__}) is older than 2.11, or this Python is free-threaded: use "
+        "others."
     ) from error
 
 #: Norms that the compiled half names, as {name: p}; any other p >= 1 works too.

@@ -1,6 +1,8 @@
 // The Python module _C: importing it registers the ops; it also tells how it was built and which
-// norms there are.
-#include <pybind11/pybind11.h>
+// norms there are. Written in the limited API of Python 3.10: one library serves that Python and
+// every later one.
+#define Py_LIMITED_API 0x030A0000
+#include <Python.h>
 
 #include <climits>
 
@@ -10,60 +12,79 @@
 #include <malloc.h>
 #endif
 
-namespace py = pybind11;
-
 namespace {
 
-py::list norm_table() {
-  py::list table;
-#define CLEVER_ROW(Norm) table.append(py::make_tuple(clever::Norm::kName, clever::Norm::kP));
-  CLEVER_FORALL_NORMS(CLEVER_ROW)
+PyObject* norm_table(PyObject*, PyObject*) {
+#define CLEVER_FORMAT(Norm) "(sd)"
+#define CLEVER_ROW(Norm) , clever::Norm::kName, clever::Norm::kP
+  return Py_BuildValue("[" CLEVER_FORALL_NORMS(CLEVER_FORMAT) "]" CLEVER_FORALL_NORMS(CLEVER_ROW));
+#undef CLEVER_FORMAT
 #undef CLEVER_ROW
-  return table;
 }
 
-py::dict build_info() {
-  py::dict info;
-  info["version"] = CLEVER_VERSION;
-  info["compiler"] = CLEVER_COMPILER;
-  info["torch"] = CLEVER_TORCH_VERSION;
-  info["cuda"] = py::bool_(CLEVER_WITH_CUDA);
-  info["cuda_architectures"] = CLEVER_CUDA_ARCHITECTURES;
-  return info;
+PyObject* build_info(PyObject*, PyObject*) {
+  return Py_BuildValue("{sssssssOss}", "version", CLEVER_VERSION, "compiler", CLEVER_COMPILER,
+                       "torch", CLEVER_TORCH_VERSION, "cuda", CLEVER_WITH_CUDA ? Py_True : Py_False,
+                       "cuda_architectures", CLEVER_CUDA_ARCHITECTURES);
 }
 
 // Whether the C library keeps freed memory for the next allocation, or gives it back to the system,
 // as it does by default. False: this C library cannot be told.
-bool hold_freed_memory(bool hold) {
+PyObject* hold_freed_memory(PyObject*, PyObject* wanted) {
+  const int hold = PyObject_IsTrue(wanted);
+  if (hold < 0) return nullptr;
 #if defined(__GLIBC__)
   constexpr int kMmapMax = 65536, kTrimThreshold = 128 * 1024, kTopPad = 64 * 1024 * 1024;
   mallopt(M_MMAP_MAX, hold ? 0 : kMmapMax);
   mallopt(M_TRIM_THRESHOLD, hold ? INT_MAX : kTrimThreshold);
   mallopt(M_TOP_PAD, hold ? kTopPad : 0);
   if (!hold) malloc_trim(0);
-  return true;
+  Py_RETURN_TRUE;
 #else
-  static_cast<void>(hold);
-  return false;
+  Py_RETURN_FALSE;
 #endif
 }
 
 // Lets Python draw words for its tests of the streams: sample and block of one image.
-py::tuple stream_words(uint64_t seed, uint64_t image_id, double p, uint64_t sample, uint32_t block,
-                       uint32_t domain) {
+PyObject* stream_words(PyObject*, PyObject* arguments) {
+  unsigned long long seed, image_id, sample;
+  unsigned int block, domain;
+  double p;
+  if (!PyArg_ParseTuple(arguments, "KKdKII", &seed, &image_id, &p, &sample, &block, &domain)) {
+    return nullptr;
+  }
   const clever::Stream stream = clever::make_stream(clever::stream_key(seed, image_id, p), sample);
   const clever::PhiloxWords words = stream.words(block, domain);
-  return py::make_tuple(words.w[0], words.w[1], words.w[2], words.w[3]);
+  return Py_BuildValue("(IIII)", words.w[0], words.w[1], words.w[2], words.w[3]);
 }
+
+PyMethodDef methods[] = {
+    {"norm_table", norm_table, METH_NOARGS,
+     "Rows (name, p) of the norms; the last matches any other p."},
+    {"build_info", build_info, METH_NOARGS, "How this extension was built."},
+    {"hold_freed_memory", hold_freed_memory, METH_O,
+     "Tell the C library to keep freed memory, or not; False where it cannot be told."},
+    {"stream_words", stream_words, METH_VARARGS, "Four random words of one sample."},
+    {nullptr, nullptr, 0, nullptr}};
+
+PyModuleDef definition = {PyModuleDef_HEAD_INIT,
+                          "_C",
+                          "Compiled half of clever_ext: ops in torch.ops.clever_ext",
+                          -1,
+                          methods,
+                          nullptr,
+                          nullptr,
+                          nullptr,
+                          nullptr};
 
 }  // namespace
 
-PYBIND11_MODULE(_C, m) {
-  m.doc() = "Compiled half of clever_ext: ops in torch.ops.clever_ext";
-  m.def("norm_table", &norm_table, "Rows (name, p) of the norms; the last matches any other p.");
-  m.def("build_info", &build_info, "How this extension was built.");
-  m.def("hold_freed_memory", &hold_freed_memory,
-        "Tell the C library to keep freed memory, or not; False where it cannot be told.");
-  m.def("stream_words", &stream_words, "Four random words of one sample.");
-  m.attr("MAX_NORMS") = clever::kMaxNorms;
+PyMODINIT_FUNC PyInit__C() {
+  PyObject* module = PyModule_Create(&definition);
+  if (module == nullptr) return nullptr;
+  if (PyModule_AddIntConstant(module, "MAX_NORMS", clever::kMaxNorms) < 0) {
+    Py_DECREF(module);
+    return nullptr;
+  }
+  return module;
 }
