@@ -27,7 +27,8 @@ if _TYPE_CHECKING:
     from .findings import CleverWarning
     from .kernels.balls import sample_lp_ball
     from .kernels.norms import grad_norm_max
-    from .models.loading import LoadedModel, load_model
+    from .models.loaded import LoadedModel
+    from .models.loading import load_model
     from .models.normalisation import Normalized
     from .planning import RunPlan, plan
     from .refining import refine, refit
@@ -46,7 +47,7 @@ _HOMES = {
     "CleverWarning": "findings",
     "Comparison": "comparison",
     "GradientOracle": "classifier.oracle",
-    "LoadedModel": "models.loading",
+    "LoadedModel": "models.loaded",
     "Normalized": "models.normalisation",
     "ReverseWeibullFit": "evt.reverse_weibull",
     "RunPlan": "planning",

@@ -23,7 +23,8 @@ from .inputs.settings import EstimatorName
 from .inputs.targets import Targets
 from .kernels.balls import Norms, Radii
 from .machine.doctor import devices
-from .models.loading import LoadedModel, load_model
+from .models.loaded import LoadedModel
+from .models.loading import load_model
 from .results.result import CleverResult
 from .runs.folder import RunFolder, load_run
 from .runs.loop import score_pieces

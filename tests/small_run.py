@@ -15,7 +15,7 @@ from PIL import Image
 import clever_ext as cx
 from clever_ext.data import Preprocessing, open_images
 from clever_ext.estimators.table import check_settings
-from clever_ext.models.loading import LoadedModel
+from clever_ext.models.loaded import LoadedModel
 from clever_ext.runs.folder import RunFolder
 from clever_ext.runs.loop import score_pieces
 from clever_ext.runs.ranks import Alone

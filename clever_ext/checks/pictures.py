@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from ..data import ImageSource
 from ..data.loading import Loaded
 from ..findings import Finding
-from ..models.loading import LoadedModel
+from ..models.loaded import LoadedModel
 from ..runs.candidates import Candidates
 
 #: Kinds of colours that are named, at most.

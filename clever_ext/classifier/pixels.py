@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import CleverError
-from ..models.loading import LoadedModel
+from ..models.loaded import LoadedModel
 from ..models.normalisation import Normalized
 from .calling import check_kind
 from .oracle import GradientOracle

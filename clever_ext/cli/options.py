@@ -11,7 +11,7 @@ from ..models.catalogue import NAMED
 if TYPE_CHECKING:
     import torch
 
-    from ..models.loading import LoadedModel
+    from ..models.loaded import LoadedModel
 
 # Names that the help and the shell's completion list; the modules that know them need torch.
 MODELS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")

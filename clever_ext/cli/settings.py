@@ -11,7 +11,7 @@ from ..errors import CleverError
 from .options import dtype_of, read_device_batch
 
 if TYPE_CHECKING:
-    from ..models.loading import LoadedModel
+    from ..models.loaded import LoadedModel
     from ..runs.scorer import Scorer
 
 

@@ -16,7 +16,7 @@ from ..classifier.process_state import process_settings, undisturbed
 from ..errors import CleverError
 from ..findings import Finding
 from ..machine import memory
-from ..models.loading import LoadedModel
+from ..models.loaded import LoadedModel
 from ..models.weights import weights_digest
 from .checking import ChecksBefore, Witnesses
 from .choice import Asked, Choice, remembered_of

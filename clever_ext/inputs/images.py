@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.masked import is_masked_tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..arguments import Arrays
-from ..data import ImageSource
 from ..errors import CleverError
 from ..kernels.balls import FLOATS
 
@@ -33,13 +31,20 @@ class HuggingFaceDataset(Protocol):
     def __getitem__(self, key: Any) -> Any: ...
 
 
-_Vectors = Sequence[Sequence[float]]
-#: [N, *shape]: an array, a list of N arrays, or nested lists of numbers.
-_Numbers = Arrays | _Vectors | Sequence[_Vectors] | Sequence[Sequence[_Vectors]]
-_Labelled = tuple[Image.Image | Tensor | npt.NDArray[Any], int]
-_Pictures = Image.Image | Sequence[Image.Image] | Sequence[_Labelled] | ImageSource
-#: What `clever_score(images=...)` may be.
-Images = _Numbers | _Pictures | Dataset[Any] | DataLoader[Any] | HuggingFaceDataset
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..data import ImageSource
+
+    _Vectors = Sequence[Sequence[float]]
+    #: [N, *shape]: an array, a list of N arrays, or nested lists of numbers.
+    _Numbers = Arrays | _Vectors | Sequence[_Vectors] | Sequence[Sequence[_Vectors]]
+    _Labelled = tuple[Image.Image | Tensor | npt.NDArray[Any], int]
+    _Pictures = Image.Image | Sequence[Image.Image] | Sequence[_Labelled] | ImageSource
+    #: What `clever_score(images=...)` may be.
+    Images = _Numbers | _Pictures | Dataset[Any] | DataLoader[Any] | HuggingFaceDataset
+else:  # Pillow and the formats of files are not needed where tensors are scored
+    Images = Any
 
 
 def _hides_values(value: Any) -> bool:

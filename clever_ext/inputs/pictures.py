@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..data import ImageSource, load, open_images, resolve
-from ..data.datasets import is_held
 from ..errors import CleverError
 from ..findings import Finding
-from ..models.loading import LoadedModel
+from ..models.loaded import LoadedModel
+
+if TYPE_CHECKING:  # Pillow and the formats of files are not needed where tensors are scored
+    from ..data import ImageSource
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ def read_pictures(images: Any, labels: Any, image_ids: Any, model: Any) -> Pictu
     images = [images] if _is_pillow(images) else images
     if not _are_pictures(images):
         return Pictures(images, labels, image_ids)
+    from ..data import ImageSource, load, open_images
+
     # Labels that are given make those of a data set needless.
     own = None if labels is None else "none"
     source = images if isinstance(images, ImageSource) else open_images(images, labels=own)
@@ -96,11 +99,13 @@ def read_pictures(images: Any, labels: Any, image_ids: Any, model: Any) -> Pictu
 
 def _are_pictures(images: Any) -> bool:
     """Tell whether something holds pictures, and is no array or list of arrays."""
-    if isinstance(images, ImageSource):
-        return True
     if isinstance(images, (list, tuple)):
         return any(map(_is_pillow, images)) or (len(images) > 0 and _is_labelled(images[0]))
-    return not hasattr(images, "__array__") and is_held(images)
+    if images is None or hasattr(images, "__array__"):
+        return False
+    from ..data.datasets import is_held
+
+    return is_held(images)
 
 
 def _is_labelled(item: Any) -> bool:
@@ -115,6 +120,8 @@ def _is_pillow(value: Any) -> bool:
 
 def _resolved(source: ImageSource, model: LoadedModel | None) -> ImageSource:
     """Return pictures with numbers as labels."""
+    from ..data import resolve
+
     names = None if model is None else model.class_names
     if names is not None:
         return resolve(source, len(names), names)

@@ -25,7 +25,7 @@ from ..estimators.table import check_settings, names, settled
 from ..inputs.batch import Batch, DeviceBatch, check_batch, check_candidates, check_device_batch
 from ..inputs.settings import EstimatorName, Settings
 from ..kernels.balls import as_layout
-from ..models.loading import LoadedModel
+from ..models.loaded import LoadedModel
 from ..progress import Progress
 from ..results.brackets import with_deciding_points
 from ..results.result import CleverResult, make_table

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from clever_ext.data import package_folder
-from clever_ext.models.loading import LoadedModel
+from clever_ext.models.loaded import LoadedModel
 
 
 def photographs() -> list[Image.Image]:

@@ -8,7 +8,8 @@ import torch
 from clever_ext import data
 from clever_ext.errors import CleverError
 from clever_ext.models.built_in import BUILT_IN
-from clever_ext.models.loading import LoadedModel, load_model
+from clever_ext.models.loaded import LoadedModel
+from clever_ext.models.loading import load_model
 
 
 def logits_of_samples(loaded: LoadedModel) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,7 +13,8 @@ from torch import nn
 from clever_ext.cli import main
 from clever_ext.errors import CleverError
 from clever_ext.models import robustbench_models
-from clever_ext.models.loading import LoadedModel, load_model
+from clever_ext.models.loaded import LoadedModel
+from clever_ext.models.loading import load_model
 
 #: A small network; one whose checkpoint holds two; one that is prepared for ImageNet.
 MODELS = [
