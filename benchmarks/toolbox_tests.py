@@ -3,7 +3,7 @@
 The tests stay as they are, but for one line: behind their import of `art.metrics.metrics` stands
 `from clever_ext.compat.art import clever, clever_t, clever_u`. They are in the toolbox's source
 archive, and not in this repository. They need TensorFlow, Keras and digits of MNIST, of which the
-first are handed to them, so that training takes seconds.
+first are handed to them, so that training takes seconds and all of it seven minutes.
 
     pip download --no-binary :all: --no-deps adversarial-robustness-toolbox==1.20.1
     tar xzf adversarial_robustness_toolbox-1.20.1.tar.gz
@@ -81,10 +81,12 @@ def main() -> None:
             for what, kind in (("x", "images-idx3"), ("y", "labels-idx1"))
         }
         np.savez(data / "mnist.npz", **digits)  # type: ignore[arg-type]
-        theirs = outcomes(folder)
         file = folder / "tests" / FILE
-        file.write_text(swapped(file.read_text()))
+        original = file.read_text()
+        file.write_text(swapped(original))
         ours = outcomes(folder)
+        file.write_text(original)
+        theirs = outcomes(folder)
     figures = [
         {"test": test, "theirs": theirs[test], "ours": ours.get(test, "gone")} for test in theirs
     ]

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ..classifier.calling import PassFailedError
 from ..classifier.checks import as_classifier, check_batch_size, check_classifier
+from ..classifier.derivatives import doubt_of_gradients
 from ..classifier.doubts import of_probabilities
-from ..classifier.points import Region, large_batch
+from ..classifier.points import Region, compared_points, large_batch
 from ..classifier.steadiness import Witness
 from ..findings import Finding
 from ..machine.memory import is_out_of_memory
@@ -43,14 +44,16 @@ class ChecksBefore:
     def check_model(self, own: Plan, images: Tensor, region: Region) -> list[Finding]:
         """Check the model, or a copy where its weights are changed meanwhile; return what is seen.
 
-        Of an oracle, whose answers are checked as they come, the logits of two images are seen.
+        Of an oracle, whose answers are checked as they come, the logits of two images are seen, and
+        whether its gradients are those of its logits.
 
         Raises:
-            CleverError: see `check_classifier`.
+            CleverError: see `check_classifier` and `doubt_of_gradients`.
         """
         if self._given.is_oracle:
-            doubt = of_probabilities(own.oracle.logits(images[:2]))
-            return [] if doubt is None else [doubt]
+            probabilities = of_probabilities(own.oracle.logits(images[:2]))
+            doubts = probabilities, _of_gradients(own, images, region)
+            return [each for each in doubts if each is not None]
         try:
             return self._check_model(own, images, region)
         except Exception:
@@ -102,6 +105,16 @@ class ChecksBefore:
                 if not is_out_of_memory(error):
                     raise
                 plan.recover(error, size)
+
+
+def _of_gradients(own: Plan, images: Tensor, region: Region) -> Finding | None:
+    """Doubt an oracle's gradients, in batches that it can take."""
+    points = compared_points(images, region)
+    while True:
+        try:
+            return doubt_of_gradients(own.oracle, points, own.device_batch)
+        except Exception as error:  # whatever an oracle raises
+            own.recover(error, min(len(points), own.device_batch))
 
 
 class Witnesses:

@@ -254,7 +254,8 @@ def test_an_estimator_with_answers_of_its_own_is_believed(toolbox):
     confident = of_torch(toolbox, postprocessing_defences=HighConfidence(cutoff=0.1))
     assert not isinstance(as_model(confident), nn.Module)
     # The margin doubles, and the gradients do not.
-    doubled = clever(of_torch(toolbox, Own), X, **FEW, radius=100, norm=2, verbose=False)
+    with pytest.warns(cx.CleverWarning, match="change 2 times as much as their gradients say"):
+        doubled = clever(of_torch(toolbox, Own), X, **FEW, radius=100, norm=2, verbose=False)
     once = clever(of_torch(toolbox), X, **FEW, radius=100, norm=2, verbose=False)
     assert doubled.tolist() == pytest.approx((2 * once).tolist(), rel=1e-4)
 
@@ -279,7 +280,8 @@ def test_ensembles_and_linear_models_of_scikit_learn(toolbox):
     points = numbers.uniform(size=(60, 16)).astype(np.float32)
     regression = linear_model.LogisticRegression().fit(points, np.argmax(points[:, :4], axis=1))
     classifier = toolbox.SklearnClassifier(model=regression, clip_values=(0, 1))
-    score = clever_u(classifier, points[0], **FEW, radius=0.5, norm=2, verbose=False)
+    with pytest.warns(cx.CleverWarning, match="gradients are not those of the logits"):
+        score = clever_u(classifier, points[0], **FEW, radius=0.5, norm=2, verbose=False)
     assert 0 < score <= 0.5
     both = toolbox.EnsembleClassifier(
         [of_torch(toolbox), of_torch(toolbox)], clip_values=(0, 1), channels_first=True
