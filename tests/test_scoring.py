@@ -348,7 +348,7 @@ def bad_image():
         ({"images": GOOD[0]}, r"images have shape \[6\]"),
         ({"images": GOOD[:0]}, "at least one image"),
         ({"images": (GOOD * 255).byte()}, "images are torch.uint8"),
-        ({"images": "photos"}, "are no array"),
+        ({"images": "photos"}, "images is the path .photos.*open_images"),
         ({"images": bad_image()}, "image 1 holds NaN"),
         ({"images": torch.rand(2, 7)}, "the model failed on a batch of shape"),
         ({"norm": 0.5}, "norm=0.5 is no p-norm"),
