@@ -103,6 +103,12 @@ def sync_folder(folder: Path) -> None:
 
 def cannot_write(path: Path, error: OSError) -> CleverError:
     """Say that a file could not be written, and that nothing else was lost."""
+    if isinstance(error, FileNotFoundError) and not path.parent.is_dir():
+        return CleverError(
+            f"{path} cannot be written: the folder {str(path.parent)!r} is not there",
+            "a file in a folder that is there",
+            "make the folder, or choose another place",
+        )
     return CleverError(
         f"{path} cannot be written: {error.strerror or error}",
         "room on the disk, and the right to write there",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -30,6 +34,9 @@ from .runs.folder import RunFolder, load_run
 from .runs.loop import score_pieces
 from .runs.ranks import find_ranks, local_device
 from .runs.scorer import Scorer
+
+#: An option in a message, with its value.
+_OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?: ([A-Z]+|none|number|names|text|rank)\b)?")
 
 
 def score_run(
@@ -70,8 +77,10 @@ def score_run(
 
     Args:
         model: A name that `load_model` knows, loaded onto a GPU if there is one; what `load_model`
-            returned; or a torch.nn.Module that takes pixels in [0, 1] (`Normalized` makes it one).
-        images: A path or pictures, as for `open_images`, or what that returned.
+            returned; or, for floating-point numbers of its input's size, a torch.nn.Module that
+            takes pixels in [0, 1] (`Normalized` makes it one).
+        images: A path or pictures, as for `open_images`, or what that returned: its arguments say
+            how labels are read.
         out: The folder of the run; docs/guide/run-format.md says what is in it.
         norm: p, or several, as for `clever_score`.
         radius: As for `clever_score`.
@@ -119,9 +128,9 @@ def score_run(
     >>> result.table["image"].unique().tolist(), result.metadata["complete"]
     (['0', '1'], True)
     """
-    loaded = _loaded(model, local_device(device), dtype)
     source = images if isinstance(images, ImageSource) else open_images(images)
     source = select(source, limit, sample, sample_seed)
+    loaded = _loaded(model, source, local_device(device), dtype)
     scorer = Scorer.of(
         loaded,
         device_batch=device_batch,
@@ -142,18 +151,19 @@ def score_run(
         seed=seed,
     )
     look = partial(look_at_run, source, scorer, out, shard)
-    status = score_pieces(
-        RunFolder(out),
-        source,
-        scorer,
-        find_ranks(),
-        workers=workers,
-        shard=shard,
-        tell=partial(_tell, aloud=progress),
-        show=progress,
-        retry_errors=retry_errors,
-        look=look,
-    )
+    with _in_python():
+        status = score_pieces(
+            RunFolder(out),
+            source,
+            scorer,
+            find_ranks(),
+            workers=workers,
+            shard=shard,
+            tell=partial(_tell, aloud=progress),
+            show=progress,
+            retry_errors=retry_errors,
+            look=look,
+        )
     if status == 128 + signal.SIGINT:
         raise KeyboardInterrupt
     if status:
@@ -161,7 +171,25 @@ def score_run(
     return load_run(out)
 
 
-def _loaded(model: Any, device: Any, dtype: torch.dtype | None) -> LoadedModel:
+def _argument(option: re.Match[str]) -> str:
+    name, value = option.groups()
+    return name.replace("-", "_") + (f"={value!r}" if value else "")
+
+
+@contextmanager
+def _in_python() -> Iterator[None]:
+    """Let messages name arguments, where they name options of the command line."""
+    try:
+        yield
+    except CleverError as error:
+        fix = _OPTION.sub(_argument, error.fix)
+        if fix == error.fix:
+            raise
+        where = "arguments of cx.open_images, cx.load_model or this function"
+        raise CleverError(error.wrong, error.expected, f"{fix} ({where})") from error
+
+
+def _loaded(model: Any, source: ImageSource, device: Any, dtype: torch.dtype | None) -> LoadedModel:
     """Return a model where it is to run; one that the user holds is not moved."""
     if isinstance(model, str):
         return load_model(model).to(check_device(device, None, devices()[-1]), dtype)
@@ -171,9 +199,28 @@ def _loaded(model: Any, device: Any, dtype: torch.dtype | None) -> LoadedModel:
             "a name that load_model knows, what it returned, or a torch.nn.Module",
             "wrap it in a torch.nn.Module; or score tensors with clever_score",
         )
-    loaded = model if isinstance(model, LoadedModel) else load_model(model)
+    size = _size_of_numbers(source)
+    if isinstance(model, LoadedModel):
+        loaded = model
+    elif size is not None:
+        loaded = load_model(model, image_size=size)
+    else:
+        raise CleverError(
+            "a network does not say how large the pictures are that it takes",
+            "a model that does, or pictures that are floating-point numbers of its input's size",
+            "give cx.load_model(model, image_size=224, mean=..., std=...)",
+        )
     check_device(device, model_placement(loaded.model)[0], torch.device("cpu"))
     return loaded
+
+
+def _size_of_numbers(source: ImageSource) -> Any:
+    """Return height and width of pictures that are floating-point numbers: they are not resized."""
+    with suppress(CleverError, OSError):
+        first = source[0].place.read()
+        if isinstance(first, np.ndarray) and first.dtype != np.uint8:
+            return first.shape[-2:]
+    return None
 
 
 def _tell(said: str | Finding, aloud: bool) -> None:

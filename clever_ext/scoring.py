@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from .arguments import Arrays, Integers, check_name
-from .classifier.pixels import of_pixels
+from .classifier.pixels import beyond_pixels, of_pixels
 from .cost import measure_passes, of_cost
 from .engine.engine import Engine
 from .engine.preparation import Prepare
@@ -238,6 +238,8 @@ def clever_score(
     engine = Engine(model, prepare, check_device_batch(device_batch))
     batch = check_batch(images, labels, image_ids, model, device, dtype, settings)
     engine.findings += batch.findings
+    if mean is not None:
+        engine.findings += beyond_pixels(batch.images)
     if candidates is not None:
         points = check_candidates(candidates, batch.images)
         batch = replace(batch, candidates=points)

@@ -62,7 +62,7 @@ def test_models_and_pictures_in_any_form(small):
     expected = cx.clever_score(
         module, x, labels=[0, 1, 2], estimator="steepest", clip=(0, 1), **SETTINGS
     )
-    for number, model in enumerate((module, cx.load_model(module))):
+    for number, model in enumerate((module, cx.load_model(module, image_size=8))):
         found = run(model, data, f"run{number}")
         np.testing.assert_array_equal(found.table["score"], expected.table["score"])
         assert found.table["label"].tolist() == expected.table["label"].tolist()
@@ -122,8 +122,28 @@ def test_what_is_found_is_a_warning_and_the_rest_is_progress(small, capfd):
         (None, {"limit": 1, "sample": 1}, "both a limit"),
         (None, {"candidates": "nowhere.npz"}, "nowhere.npz cannot be read"),
         (None, {"device": "cuda:0"}, "cuda"),
+        (None, {"shard": (2, 2)}, r"shard is \(2, 2\).*from 0"),
+        (None, {"shard": (-1, 2)}, r"shard is"),
+        (torch.nn.Flatten(), {}, "does not say how large.*cx.load_model"),
     ],
 )
 def test_what_is_refused(small, model, given, message):
     with pytest.raises(cx.CleverError, match=message):
         run(model or small.model, "pictures", "out", **given)
+
+
+@pytest.mark.filterwarnings("ignore::clever_ext.CleverWarning")
+def test_messages_name_arguments(small):
+    run(small.model, "pictures", "a")
+    with pytest.raises(cx.CleverError) as caught:
+        run(small.model, "pictures", "a", seed=1)
+    assert "choose another out (arguments of cx.open_images" in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::clever_ext.CleverWarning")
+def test_any_change_of_what_python_holds_is_seen(small):
+    x = torch.rand(40, 3, 8, 8)
+    run(small.model, x, "a", estimator="first-order")
+    x[7] += 1e-3
+    with pytest.raises(cx.CleverError, match="changed since they were scored: 7"):
+        run(small.model, x, "a", estimator="first-order")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..arguments import Arrays, Integers
-from ..classifier.pixels import of_pixels
+from ..classifier.pixels import beyond_pixels, of_pixels
 from ..cost import of_cost
 from ..engine.engine import Engine
 from ..engine.preparation import Prepare
@@ -119,6 +119,8 @@ def check(
         topic = "pictures"
         batch = check_batch(images, labels, None, model, device, dtype, settings)
         engine.findings += batch.findings
+        if mean is not None:
+            engine.findings += beyond_pixels(batch.images)
         if how.get("candidates") is not None:
             points = check_candidates(how["candidates"], batch.images)
             settings = replace(settings, candidates=points.shape[1])

@@ -15,7 +15,8 @@ def of_labels(looked: Looked) -> Iterator[Finding]:
         yield Finding(
             "labels",
             "no labels: wrong answers of the model are scored as if they were right",
-            "give labels, or say that there are none on purpose (labels none)",
+            "give labels if there are some; --labels none of the command line says that there are "
+            "not",
         )
         return
     n_classes = looked.subjects.logits.shape[1]

@@ -48,7 +48,7 @@ def check_kind(model: Any) -> None:
     if model is None:
         fix = "see that what makes the model returns it"
     elif isinstance(model, str):
-        fix = "load the model first, e.g. model = clever_ext.load_model(name).model"
+        fix = "load the model first, e.g. model = clever_ext.load_model(name)"
     elif isinstance(model, Mapping):
         fix = "make the network, and load these weights into it: net.load_state_dict(...)"
     raise CleverError(f"model of type {kind} cannot be called", expected, fix)

@@ -53,7 +53,7 @@ def refuse_foreign(model: Any, expected: str) -> None:
     if package == "art":
         fix = "pass clever_ext.compat.art.as_model(model)"
     elif package.startswith("onnx"):
-        fix = 'load its file by clever_ext.load_model("onnx:FILE"), and pass the .model of that'
+        fix = 'load its file by clever_ext.load_model("onnx:FILE")'
     elif _is_linear(last):
         fix = f"put its coef_ and intercept_ into a torch.nn.Linear: {_GUIDE} has the lines"
     raise CleverError(

@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import CleverError
+from ..findings import Finding
 from ..models.loaded import LoadedModel
 from ..models.normalisation import Normalized
 from .calling import check_kind
 from .oracle import GradientOracle
+
+#: How far pixels may lie beyond [0, 1]: what resizing leaves.
+_SLACK = 0.01
+
+
+def beyond_pixels(images: Tensor) -> list[Finding]:
+    """Say of images for a model that normalises them itself where they are no pixels in [0, 1]."""
+    low, high = (float(each) for each in images.aminmax())
+    if low >= -_SLACK and high <= 1 + _SLACK:
+        return []
+    said = f"images hold values from {low:.3g} to {high:.3g}, and mean and std are given"
+    return [Finding("units", said, "give pixels in [0, 1], or normalised images without these")]
 
 
 def of_pixels(model: Any, mean: Sequence[float] | None, std: Sequence[float] | None) -> Any:

@@ -41,14 +41,16 @@ def with_config(argv: Sequence[str], commands: Iterable[argparse.ArgumentParser]
         return list(argv)
     place = argv.index(command) + 1
     only_config = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
-    only_config.add_argument(_OPTION)
+    only_config.add_argument(_OPTION, action="append")
     try:
         found = only_config.parse_known_args(argv[place:])[0].config
     except argparse.ArgumentError:  # no file behind it: the command's own parser says so
         return list(argv)
     if found is None:
         return list(argv)
-    path = Path(os.path.expanduser(found))  # noqa: PTH111 - as for other paths
+    if len(found) > 1:
+        raise CleverError(f"{_OPTION} is given twice", "one file", "put all options into one")
+    path = Path(os.path.expanduser(found[0]))  # noqa: PTH111 - as for other paths
     words = [word for name, value in _read(path).items() for word in _words(name, value, parser)]
     return [*argv[:place], *words, *argv[place:]]
 
@@ -56,9 +58,19 @@ def with_config(argv: Sequence[str], commands: Iterable[argparse.ArgumentParser]
 def _read(path: Path) -> dict[str, Any]:
     import yaml
 
+    class Once(yaml.SafeLoader):  # type: ignore[misc]
+        """Refuses a name that stands twice, of which the last would count."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            names = [key.value for key, _ in node.value]
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"{name} stands there twice")
+            return super().construct_mapping(node, deep)
+
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        found = yaml.load(path.read_text(encoding="utf-8"), Once)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise CleverError(
             f"the options in {str(path)!r} cannot be read ({first_line(error)})",
             "a file of YAML or JSON with a line for each option, such as seed: 1",

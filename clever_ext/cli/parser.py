@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any
 
 from .terminal import sentence
@@ -12,7 +13,10 @@ class Parser(argparse.ArgumentParser):
     """Of one command, or of all."""
 
     def __init__(self, **given: Any) -> None:
-        super().__init__(formatter_class=_Help, **given)
+        # An abbreviation would be another option in a later version.
+        super().__init__(formatter_class=_Help, allow_abbrev=False, **given)
+        # Python's own takes -1e-3 for an option.
+        self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):

@@ -21,7 +21,7 @@ _OTHER = frozenset({
 _COORDINATES = re.compile(r"(?i)x|z|w|h|[xy][ _-]?(\d|min|max|center|centre)|c[xy]|[xy]c")
 _PICTURES = frozenset({
     "image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "jpg", "jpeg",
-    "png", "webp", "x", "pixels",
+    "png", "webp", "x", "pixel", "pixels",
 })  # fmt: skip
 _FILES = (
     "filename", "file name", "file", "filepath", "file path", "path", "image path", "img path",

@@ -21,6 +21,8 @@ KIND = "dataset"
 
 #: Axes of a picture with channels; parts of an item that has a label.
 _COLOURED, _LABELLED = 3, 2
+#: Items of which the labels are held against those that their data set tells, about.
+_COMPARED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,14 +137,20 @@ _Found = tuple[Callable[[int], Item], Sequence[Any] | None, Sequence[str] | None
 
 
 def _of_loader(pictures: Any) -> Any:
-    """Return the data set behind a DataLoader that gives its items as they are."""
+    """Return the data set behind a DataLoader that gives each of its items, as they are, once."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(pictures, torch.utils.data.DataLoader):
         return pictures
-    data = torch.utils.data
-    plain = pictures.collate_fn is data.default_collate
-    whole = type(pictures.sampler) in (data.SequentialSampler, data.RandomSampler)
-    if not plain or not whole:
+    data, sampler = torch.utils.data, pictures.sampler
+    everything = pictures.dataset if type(sampler) is data.SequentialSampler else None
+    if type(sampler) is data.RandomSampler and not sampler.replacement:
+        everything = sampler.data_source
+    batches = type(pictures.batch_sampler) in (data.BatchSampler, type(None))
+    n = len(pictures.dataset)
+    whole = everything is pictures.dataset and batches and len(sampler) == n
+    left_out = pictures.drop_last and n % (pictures.batch_size or 1)
+    plain = pictures.collate_fn is data.default_collate or pictures.batch_sampler is None
+    if not plain or not whole or left_out:
         raise CleverError(
             "the DataLoader "
             + ("has a collate_fn of its own" if not plain else "takes a part of its data set"),
@@ -215,51 +223,92 @@ def _hugging_face(items: Any, picture: str | None, label: str | None) -> _Found:
 
 
 def _map_style(items: Any, n: int, picture: str | None, label: str | None) -> _Found:
-    first = items[0]
+    first = _item(items, 0)
     if isinstance(first, Mapping) and "bytes" not in first:
-        key = picture_column(first, picture, "an item")
-        others = [name for name in first if name != key]
-        of_item = label_column(others, label, "an item", key or "")
-        own = None if of_item is None else [items[index][of_item] for index in range(n)]
-        return (
-            lambda index: Item(items, index, key),
-            own,
-            _classes(items),
-            f"the entry {of_item!r}",
-        )
+        return _dictionaries(items, n, first, picture, label)
     if picture is not None or label not in (None, UNUSED):
         raise CleverError(
             f"the items are {type(first).__name__}, which have no columns",
             "image_column and label_column of data sets with columns",
             "leave them out; labels can be given as a list (labels=[...])",
         )
-    labels: Sequence[Any] | None = None
-    if label != UNUSED and _is_pair(first) and len(first) >= _LABELLED:
-        labels = _targets(items, n)
-        if labels is None:
-            labels = [items[index][1] for index in range(n)]
-    return lambda index: Item(items, index), labels, _classes(items), "the data set's own"
+    place, what = (lambda index: Item(items, index)), "the data set's own"
+    if isinstance(items, (list, tuple)) and len(set(map(_is_pair, items))) > 1:
+        raise CleverError(
+            "some items are (picture, class), and some are not",
+            "a class for every picture, or for none",
+            "give all of them one",
+        )
+    if label == UNUSED or not _is_pair(first) or len(first) < _LABELLED:
+        return place, None, None, what
+    known = _targets(items, n)
+    some = range(0, n, max(1, n // _COMPARED))
+    if known is None or any(_other(_item(items, k)[1], known[k]) for k in some):
+        return place, [_item(items, index)[1] for index in range(n)], None, what
+    return place, known, _classes(items), what
+
+
+def _dictionaries(
+    items: Any, n: int, first: Mapping[str, Any], picture: str | None, label: str | None
+) -> _Found:
+    may_be = [name for name in first if picture == name or _may_be_picture(first[name])]
+    key = picture_column(may_be, picture, "an item")
+    others = [name for name in first if name != key]
+    of_item = label_column(others, label, "an item", key or "")
+    labels = None if of_item is None else [_item(items, index)[of_item] for index in range(n)]
+    names = None if of_item is None else _classes(items, of_item)
+    return lambda index: Item(items, index, key), labels, names, f"the entry {of_item!r}"
+
+
+def _may_be_picture(value: Any) -> bool:
+    held = isinstance(value, (bytes, Image.Image, Mapping))
+    return held or len(getattr(value, "shape", ())) >= _COLOURED - 1
+
+
+def _item(items: Any, index: int) -> Any:
+    try:
+        return items[index]
+    except Exception as error:  # the user's code runs here
+        raise CleverError(
+            f"item {index} of the pictures cannot be read ({in_short(error)})",
+            "pictures and classes by their number",
+            "mend the data set, or give a list",
+        ) from error
+
+
+def _other(label: Any, known: Any) -> bool:
+    """Tell whether an item has another label than the data set tells."""
+    try:
+        return bool(label != known)
+    except (ValueError, RuntimeError):  # of labels that are no numbers
+        return True
 
 
 def _targets(items: Any, n: int) -> Sequence[Any] | None:
     """Return the labels that a data set tells without reading a picture, as torchvision's do."""
-    if hasattr(items, "dataset") and hasattr(items, "indices"):  # a Subset
+    data = sys.modules["torch"].utils.data if "torch" in sys.modules else None
+    if data is not None and type(items) is data.Subset:
         inner = _targets(items.dataset, len(items.dataset))
         return None if inner is None else [inner[index] for index in items.indices]
-    tensors: Any = getattr(items, "tensors", ())
-    if len(tensors) >= _LABELLED:  # a TensorDataset
-        return list(tensors[1].tolist())
+    if data is not None and type(items) is data.TensorDataset:
+        return list(items.tensors[1].tolist())
     known = getattr(items, "targets", None)
-    changed = getattr(items, "target_transform", None) or getattr(items, "transforms", None)
-    plain = not getattr(changed, "target_transform", changed)
-    if known is None or not plain or not hasattr(known, "__len__") or len(known) != n:
+    if known is None or not hasattr(known, "__len__") or len(known) != n:
         return None
     return known.tolist() if hasattr(known, "tolist") else list(known)
 
 
-def _classes(items: Any) -> Sequence[str] | None:
-    """Return the names of the classes of one of torchvision's data sets, or of a part of it."""
-    inner = getattr(items, "dataset", items)
-    names = getattr(inner, "classes", None)
+def _classes(items: Any, column: str = "") -> Sequence[str] | None:
+    """Return the names of the classes of a data set, or of that which it is a part of."""
+    data = sys.modules["torch"].utils.data if "torch" in sys.modules else None
+    if data is not None and type(items) is data.Subset:
+        return _classes(items.dataset, column)
+    if data is not None and type(items) is data.ConcatDataset:
+        first, *rest = (_classes(each, column) for each in items.datasets)
+        return first if all(each == first for each in rest) else None
+    if hasattr(items, "features") and hasattr(items, "column_names"):
+        names = getattr(items.features.get(column), "names", None)
+    else:
+        names = getattr(items, "classes", None)
     texts = isinstance(names, (list, tuple)) and all(isinstance(each, str) for each in names)
     return list(names) if names and texts else None

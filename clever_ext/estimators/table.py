@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
+from torch import Tensor
+
 from ..arguments import check_flag, check_share, is_several, shown
 from ..errors import CleverError
 from ..inputs.settings import EstimatorName, Settings
@@ -71,6 +73,12 @@ def check_settings(
     """
     if not isinstance(estimator, str):
         raise _unknown(estimator)
+    if isinstance(norm, Tensor) and norm.dim() and not norm.is_floating_point():
+        raise CleverError(
+            f"norm is a tensor of {norm.dtype}",
+            "a norm, such as 2 or inf, or several",
+            "give it as labels or targets, whichever it is",
+        )
     norms = tuple(check_norm(p) for p in (norm if is_several(norm) else (norm,)))
     if not norms or len(set(norms)) < len(norms):
         raise CleverError(

@@ -127,7 +127,7 @@ def check_values(x: Tensor) -> None:
         raise CleverError(
             f"images are {x.dtype}",
             "floating point values in the range that the model takes",
-            "convert them, e.g. images.float() / 255",
+            "convert them, e.g. images.float() / 255; or give cx.open_images(images)",
         )
     bad = (~torch.isfinite(x)).flatten(1).any(dim=1).nonzero()
     if len(bad):

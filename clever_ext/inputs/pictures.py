@@ -64,13 +64,21 @@ def read_pictures(images: Any, labels: Any, image_ids: Any, model: Any) -> Pictu
             "give cx.open_images(path) with cx.load_model(...) as the model; or score them into a "
             "folder that lasts: cx.score_run(model, path, out=...)",
         )
+    if isinstance(images, (list, tuple)) and any(map(_is_path, images)):
+        raise CleverError(
+            "images are paths of files",
+            "pictures",
+            "open each: [PIL.Image.open(path) for path in paths]; or give cx.open_images(folder)",
+        )
     images = [images] if _is_pillow(images) else images
     if not _are_pictures(images):
         return Pictures(images, labels, image_ids)
     from ..data import ImageSource, load, open_images
 
-    # Labels that are given make those of a data set needless.
-    own = None if labels is None else "none"
+    own: Any = None
+    if labels is not None:  # those of a data set are needless then
+        names = isinstance(labels, (list, tuple)) and any(isinstance(k, str) for k in labels)
+        own, labels = (labels, None) if names else ("none", labels)
     source = images if isinstance(images, ImageSource) else open_images(images, labels=own)
     loaded = model if isinstance(model, LoadedModel) else None
     known = source if labels is not None else _resolved(source, loaded)
@@ -111,6 +119,10 @@ def _are_pictures(images: Any) -> bool:
 def _is_labelled(item: Any) -> bool:
     pair = isinstance(item, (list, tuple)) and len(item) > 1
     return pair and (_is_pillow(item[0]) or isinstance(item[0], (Tensor, np.ndarray)))
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, (str, os.PathLike))
 
 
 def _is_pillow(value: Any) -> bool:

@@ -20,7 +20,7 @@ from .built_in import BUILT_IN
 from .catalogue import NAMED, loader
 from .loaded import LoadedModel
 from .normalisation import Normalisation, Normalized, check_normalisation
-from .source import DEFAULT_IMAGE_SIZE, Network, Request, similar
+from .source import Network, Request, similar
 from .weights import READERS, weights_digest
 
 
@@ -50,7 +50,7 @@ def load_model(
             callable in a module that is installed or lies in the current folder, with its arguments
             behind a question mark (`factory?width=2&pretrained=true`); or the path of an exported
             program (.pt2) with a dynamic batch size. Or a network itself, which stays as and where
-            it is.
+            it is; `image_size` must be given then.
         weights: File with the state dict or a checkpoint that holds one, .safetensors, .pt, .pth,
             .bin or .ckpt, for a factory or in place of a network's own. It must fit
             exactly, but for a prefix of its names.
@@ -134,7 +134,13 @@ def _held(model: nn.Module, file: str | Path | None, image_size: Sides | None) -
             "one of them",
             "load them first: model.load_state_dict(...)",
         )
-    return Network(model, type(model).__name__, image_size or DEFAULT_IMAGE_SIZE)
+    if image_size is None:
+        raise CleverError(
+            f"image_size is left out for a network of the class {type(model).__name__}",
+            "how large its pictures are: a network does not say so itself",
+            "give image_size=224, or what it was trained with",
+        )
+    return Network(model, type(model).__name__, image_size)
 
 
 def _found(

@@ -47,6 +47,12 @@ class Normalized(nn.Module):
         std: Sequence[float] | None,
     ) -> None:
         super().__init__()
+        if isinstance(model, Normalized):
+            raise CleverError(
+                "the model is normalised already",
+                "one normalisation in front of a model",
+                "leave mean and std out, or give the .model inside",
+            )
         mean, std = _listed("mean", mean), _listed("std", std)
         check_normalisation(mean, std, len(mean or std or ()))
         self.model = model

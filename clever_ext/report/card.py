@@ -14,6 +14,9 @@ from .summary import NormSummary, summarise
 #: What RobustBench's lists of models tell of each and a run cannot know: its author fills it in.
 _OF_THE_AUTHOR = ("link", "authors", "venue", "architecture", "additional_data")
 
+#: Settings that no other estimator uses.
+_OF_CLEVER = ("n_batches", "batch_samples", "tolerance", "confidence", "race")
+
 
 def write_cards(runs: Sequence[Run], handle: TextIO) -> None:
     """Write the card of a run, or a list of those of several, as JSON."""
@@ -27,6 +30,7 @@ def card(run: Run) -> dict[str, Any]:
     metadata, summary = run.result.metadata, summarise(run.result)
     known, settings = metadata.get("model", {}), metadata.get("settings", {})
     accuracy = None if summary.accuracy is None else f"{100 * summary.accuracy:.2f}"
+    unused = _OF_CLEVER if settings.get("estimator") != "clever" else ()
     estimator = "bracket" if is_bracket(metadata) else settings.get("estimator")
     found: dict[str, Any] = {
         "name": known.get("name") or run.name,
@@ -36,7 +40,7 @@ def card(run: Run) -> dict[str, Any]:
         "clean_acc": accuracy,
         "clever": {_threat(own.norm): _numbers(own) for own in summary.norms},
         "estimator": estimator,
-        "settings": settings,
+        "settings": {k: v for k, v in settings.items() if k not in unused},
         "preprocessing": metadata.get("preprocessing"),
         "weights_sha256": known.get("digest"),
         "run_id": metadata.get("run_id"),

@@ -49,6 +49,8 @@ def check_pictures(
     since = description["data"]["contents"]["modified"]
     scored = [record for record in source if record.image_id in digests]
     later = [record for record in scored if _written(record) > since]
+    # What Python holds tells no time at which it was changed.
+    all_of_them = all_of_them or source.kind == "dataset"
     chosen = scored if all_of_them else _some(later, _LATER) + _some(scored, _OTHERS)
     other: dict[str, None] = {}
     for start in range(0, len(chosen), _AT_ONCE):

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..errors import CleverError
 from ..estimators.subjects import Subjects
 from ..estimators.table import gradients_of_image
 from ..inputs.settings import Settings
@@ -36,6 +37,15 @@ class Pieces:
     n_images: int
     size: int
     shard: tuple[int, int] = (0, 1)
+
+    def __post_init__(self) -> None:
+        first, n = self.shard
+        if not 0 <= first < n:
+            raise CleverError(
+                f"shard is {self.shard}",
+                "(i, n) with 0 <= i < n, such as (0, 4) to (3, 4)",
+                "number the shards from 0",
+            )
 
     @property
     def count(self) -> int:

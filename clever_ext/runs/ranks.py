@@ -72,10 +72,15 @@ class Alone:
 class Together:
     """A process that torchrun has started."""
 
+    _runs = 0  # that this process has taken part in
+
     def __init__(self) -> None:
         from torch.distributed.rendezvous import rendezvous
 
         self._store, rank, _ = next(rendezvous("env://"))
+        # The processes of a job begin the same runs one after the other, and share one store.
+        self._taken, self._begun = (f"{key}/{Together._runs}" for key in (_TAKEN, _BEGUN))
+        Together._runs += 1
         self.leader = rank == 0
         # Not the count of restarts, which nodes may disagree on.
         names = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT")
@@ -85,19 +90,19 @@ class Together:
 
     def start_over(self) -> None:
         """Count from 0: the store outlives the processes that torchrun starts again."""
-        self._store.set(_TAKEN, "0")
+        self._store.set(self._taken, "0")
 
     def begun(self) -> None:
         """Set the key that the others wait for."""
-        self._store.set(_BEGUN, b"1")
+        self._store.set(self._begun, b"1")
 
     def wait_until_begun(self) -> None:
         """Wait for the leader's key."""
-        self._store.wait([_BEGUN], _BEGIN)
+        self._store.wait([self._begun], _BEGIN)
 
     def take(self) -> int:
         """Count one on in the store, in one step for all processes."""
-        return int(self._store.add(_TAKEN, 1)) - 1
+        return int(self._store.add(self._taken, 1)) - 1
 
 
 def find_ranks() -> Alone | Together:

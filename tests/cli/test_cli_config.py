@@ -92,6 +92,7 @@ def test_a_refused_run_leaves_the_file_of_another_alone(small):
         ("seed: [1, 2]", r"seed is \[1, 2\]. Expected: one number or text"),
         ("seed: true", "seed is True"),
         ("- seed", "holds no options by name"),
+        ("seed: 1\nseed: 2", "seed stands there twice"),
         ("seed: [", "cannot be read"),
         ("", "holds no options"),
     ],
@@ -129,3 +130,17 @@ def test_a_model_card(small, capsys):  # noqa: ARG001
     cx.write_report(["a", result], "cards.json", format="card")
     both = json.loads(Path("cards.json").read_text())
     assert [each["run_id"] for each in both] == [card["run_id"]] * 2
+
+
+def test_no_file_is_passed_over(small, capsys):  # noqa: ARG001
+    written(OPTIONS)
+    assert main(["score", "--config", "run.yaml", "--config", "run.yaml", "--out", "a"]) == 2
+    assert "--config is given twice" in capsys.readouterr().err
+    with pytest.raises(SystemExit):  # an abbreviation
+        main(["score", "--conf", "run.yaml", "--model", "x", "--images", "y", "--out", "a"])
+    assert "unrecognized arguments: --conf run.yaml" in capsys.readouterr().err
+
+
+def test_small_negative_numbers(small):  # noqa: ARG001
+    options = {**OPTIONS, "mean": [-1e-05, 0.5, 0.5], "std": [1e-1, 0.2, 0.2]}
+    assert main(["score", "--config", written(options), "--out", "a"]) == 0

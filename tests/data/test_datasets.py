@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    TensorDataset,
+)
 
 from clever_ext.data import Preprocessing, load, open_images, resolve
 from clever_ext.data.loading import Loader
@@ -50,6 +59,10 @@ FORMS = {
     "dictionaries": [
         {"image": image, "label": label} for image, label in zip(PILLOW, LABELS, strict=True)
     ],
+    "of a processor": [
+        {"pixel_values": pixels, "labels": label}
+        for pixels, label in zip(PIXELS, LABELS, strict=True)
+    ],
 }
 WITHOUT = {"list", "tuple", "tensor", "array", "levels", "levels of torch"}
 
@@ -62,7 +75,12 @@ def test_pictures_in_any_form_are_the_same_pictures(form):
     assert [record.label for record in source] == ([None] * 4 if form in WITHOUT else LABELS)
     for n, record in enumerate(source):
         assert torch.equal(load(record, None), PIXELS[n])
-    if form not in ("tensor", "array", "TensorDataset"):  # numbers are not resized
+    if form not in (
+        "tensor",
+        "array",
+        "TensorDataset",
+        "of a processor",
+    ):  # numbers are not resized
         assert torch.equal(load(source[1], SMALL), SMALL(PILLOW[1]))
     assert source.arguments is None
 
@@ -87,36 +105,72 @@ def test_numbers_are_taken_as_they_are_where_no_model_says_otherwise():
         load(source[0], SMALL)
 
 
-def test_labels_are_known_without_reading_a_picture_where_the_data_set_tells_them():
-    told = Read(targets=LABELS, classes=["ant", "bee", "cat"], target_transform=None)
-    source = open_images(Subset(told, [3, 1]))
-    assert [record.label for record in source] == [2, 0]
-    assert source.label_names == ["ant", "bee", "cat"]
-    assert told.read == [3]  # to see what an item is
+class Many(Read):
+    """As above, of 400 pictures."""
+
+    def __len__(self):
+        return 400
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        return PILLOW[index % 4], self.label(index)
+
+    def label(self, index):
+        return index % 3
+
+
+TOLD = [index % 3 for index in range(400)]
+NAMES = ["ant", "bee", "cat"]
+
+
+def test_few_pictures_are_read_where_the_data_set_tells_the_labels():
+    told = Many(targets=TOLD, classes=NAMES)
+    source = open_images(Subset(told, [3, 7]))
+    assert [record.label for record in source] == [0, 1]
+    assert source.label_names == NAMES
     named = resolve(source, 4, ["bee", "cow", "cat", "ant"])
-    assert [record.label for record in named] == [2, 3]
-    assert [record.label for record in open_images(Read(targets=torch.tensor(LABELS)))] == LABELS
+    assert [record.label for record in named] == [3, 0]
+    for known in (told, Subset(told, range(400)), Many(targets=torch.tensor(TOLD))):
+        assert [record.label for record in open_images(known)] == TOLD
+    assert len(told.read) < 30
 
 
-class Joint:
-    """As torchvision keeps both transforms of a data set."""
+class Renumbered(Many):
+    def label(self, index):
+        return (index + 1) % 3
 
-    target_transform = None
+
+class Wrapped(Subset):
+    def __getitems__(self, indices):
+        return [self[index] for index in indices]
+
+    def __getitem__(self, index):
+        image, label = super().__getitem__(index)
+        return image, (label + 1) % 3
 
 
 @pytest.mark.parametrize(
-    ("known", "all_read"),
+    ("data", "labels"),
     [
-        ({"targets": [9] * 4, "target_transform": lambda label: label}, True),
-        ({"targets": [9] * 4, "transforms": lambda image, label: (image, label)}, True),
-        ({"targets": [9] * 3}, True),
-        ({"targets": LABELS, "transforms": Joint()}, False),
+        (Renumbered(targets=TOLD, classes=NAMES), [(k + 1) % 3 for k in range(400)]),
+        (Wrapped(Many(targets=TOLD, classes=NAMES), range(400)), [(k + 1) % 3 for k in range(400)]),
+        (Many(targets=[9] * 3), TOLD),
+        (Many(targets=torch.zeros(400, 3)), TOLD),
     ],
 )
-def test_targets_that_items_do_not_have_are_not_taken(known, all_read):
-    data = Read(**known)
-    assert [record.label for record in open_images(data)] == LABELS
-    assert (len(data.read) > 1) == all_read
+def test_labels_are_those_of_the_items(data, labels):
+    source = open_images(data)
+    assert [record.label for record in source] == labels
+    assert source.label_names is None
+
+
+def test_names_of_parts_of_parts():
+    told = Many(targets=TOLD, classes=NAMES)
+    assert open_images(Subset(Subset(told, range(9)), [1, 2])).label_names == NAMES
+    other = Many(targets=TOLD, classes=NAMES[::-1])
+    joined = [open_images(ConcatDataset(pair)) for pair in ((told, told), (told, other))]
+    assert [len(each) for each in joined] == [800, 800]
+    assert [each.label_names for each in joined] == [None, None]  # labels were read from the items
 
 
 def test_labels_in_a_list_and_none():
@@ -127,7 +181,7 @@ def test_labels_in_a_list_and_none():
     assert source.classes == ["ant", "bee", "cat"]
     data = Read()
     assert {record.label for record in open_images(data, labels="none")} == {None}
-    assert len(data.read) == 1
+    assert data.read == [0]
     assert "labels=[...]" in open_images(PILLOW).findings[-1].fix
 
 
@@ -136,6 +190,13 @@ def test_the_process_that_holds_them_reads_them():
         assert loader._threads is None
         loaded = loader.submit(open_images(PILLOW)[:2]).result()
     assert torch.equal(loaded[1].pixels, SMALL(PILLOW[1]))
+
+
+class Failing(Read):
+    def __getitem__(self, index):
+        if index == 2:
+            raise OSError("gone")
+        return super().__getitem__(index)
 
 
 class Stream(IterableDataset):
@@ -153,6 +214,13 @@ class Stream(IterableDataset):
         ({"image": PILLOW}, {}, "path is {.*list, an array or a data set"),
         (DataLoader(Read(), collate_fn=list), {}, "collate_fn of its own.*give the data set"),
         (DataLoader(Read(), sampler=[1, 2]), {}, "takes a part.*Subset"),
+        (DataLoader(Read(), sampler=RandomSampler(Read(), num_samples=2)), {}, "takes a part"),
+        (DataLoader(Read(), sampler=SequentialSampler(range(2))), {}, "takes a part"),
+        (DataLoader(Read(), batch_sampler=[[0, 1]]), {}, "takes a part"),
+        (DataLoader(Read(), batch_size=3, drop_last=True), {}, "takes a part"),
+        ([PILLOW[0], (PILLOW[1], 1)], {}, "some items are"),
+        ([(PILLOW[0], 1), PILLOW[1]], {}, "some items are"),
+        (Failing(), {}, r"item 2 of the pictures cannot be read \(OSError: gone"),
         (PILLOW, {"labels": [1, 2]}, "2 labels for 4 pictures"),
         (PILLOW, {"labels": [1, 2, 1.5, 0]}, "label of picture 2 is 1.5"),
         (PILLOW, {"labels": [1, 2, 3, 0], "label_pattern": "(.)"}, "one source of labels"),

@@ -76,7 +76,12 @@ def test_labels_that_are_names():
     source = cx.open_images(pictures(), labels=["ant", "bee", "cat"])
     with pytest.raises(cx.CleverError, match=r"names, such as 'ant'.*as numbers"):
         cx.clever_score(network(), source, **FEW)
-    found = cx.clever_score(network(["cat", "ant", "bee"]), source, **FEW)
+    model = network(["cat", "ant", "bee"])
+    assert same(
+        cx.clever_score(model, pictures(), labels=["ant", "bee", "cat"], **FEW),
+        cx.clever_score(model, source, **FEW),
+    )
+    found = cx.clever_score(model, source, **FEW)
     assert found.table.groupby("image_id")["label"].first().tolist() == [1, 2, 0]
 
 
@@ -102,3 +107,24 @@ def test_a_folder_is_opened_first(tmp_path):
 def test_a_loaded_model_has_its_own_normalisation():
     with pytest.raises(cx.CleverError, match="give them to load_model"):
         cx.clever_score(network(), pictures(), mean=(0.5,) * 3, std=(0.2,) * 3, **FEW)
+
+
+def test_units_that_are_no_pixels_are_said():
+    x, how = torch.rand(2, *SHAPE), {"mean": (0.5,) * 3, "std": (0.2,) * 3, **FEW}
+    with pytest.warns(cx.CleverWarning, match=r"from -?\d.* and mean and std are given"):
+        cx.clever_score(network().model, x * 255, **how)
+    assert "mean and std are given" in str(cx.check(network().model, x * 3 - 1, **how))
+    with pytest.raises(cx.CleverError, match="normalised already"):
+        cx.clever_score(cx.Normalized(network().model, (0.5,) * 3, (0.2,) * 3), x, **how)
+
+
+@pytest.mark.parametrize(
+    ("images", "how", "message"),
+    [
+        (["a.png", "b.png"], {}, "paths of files.*cx.open_images"),
+        (torch.rand(2, *SHAPE), {"norm": torch.tensor([1, 2])}, "norm is a tensor.*as labels or targets"),
+    ],
+)
+def test_other_things_than_were_meant(images, how, message):
+    with pytest.raises(cx.CleverError, match=message):
+        cx.clever_score(network().model, images, **{**FEW, **how})
