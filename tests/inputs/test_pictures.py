@@ -122,7 +122,11 @@ def test_units_that_are_no_pixels_are_said():
     ("images", "how", "message"),
     [
         (["a.png", "b.png"], {}, "paths of files.*cx.open_images"),
-        (torch.rand(2, *SHAPE), {"norm": torch.tensor([1, 2])}, "norm is a tensor.*as labels or targets"),
+        (
+            torch.rand(2, *SHAPE),
+            {"norm": torch.tensor([1, 2])},
+            "norm is a tensor.*as labels or targets",
+        ),
     ],
 )
 def test_other_things_than_were_meant(images, how, message):
