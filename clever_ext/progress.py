@@ -99,9 +99,9 @@ class InCell:
     def __exit__(self, *_: object) -> None:
         self._line.update(self._text(), raw=True)
 
-    def update(self, task: Any, *, completed: float, total: float) -> None:
+    def update(self, task: Any, **changes: Any) -> None:
         """Move the bar, as rich's own method of this name does."""
-        self.bar.update(task, completed=completed, total=total)
+        self.bar.update(task, **changes)
         if time.monotonic() - self._shown > self.EVERY:
             self._shown = time.monotonic()
             self._line.update(self._text(), raw=True)

@@ -17,6 +17,11 @@ import clever_ext as cx, torch
 model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 4)).eval()
 result = cx.clever_score(model, torch.rand(4, 64), n_batches=200, batch_samples=64, progress=True)
 """
+RUN = """
+import tempfile
+with tempfile.TemporaryDirectory() as folder:
+    cx.score_run(model, torch.rand(4, 64), folder)
+"""
 AXES = "ax = cx.plot.curve(result)\nax"
 FIGURE = "ax.figure"
 SHEET = "cx.plot.contact_sheet(result, 2, lambda row: torch.zeros(2, 2, 3).numpy(), lambda row: '')"
@@ -27,7 +32,7 @@ OWN = "cx.plot.curve(result, ax=plt.gca());"
 @pytest.fixture(scope="module")
 def outputs():
     """The outputs of each cell, by its code."""
-    cells = [SCORE, AXES, FIGURE, SHEET, PYPLOT, OWN]
+    cells = [SCORE, RUN, AXES, FIGURE, SHEET, PYPLOT, OWN]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     return {cell.source: cell.outputs for cell in notebooks.execute(notebook).cells}
 
@@ -40,6 +45,14 @@ def test_a_bar_is_one_line_that_ends_full(outputs):
     assert done == total
     assert "gradients/s" in line
     assert "\x1b" not in line
+
+
+def test_so_is_that_of_a_run(outputs):
+    (line,) = [each.data["text/plain"] for each in outputs[RUN] if "data" in each]
+    assert "4 of 4 pictures (100.000%)" in line
+    said = "".join(each.text for each in outputs[RUN] if "text" in each)
+    assert "4 pictures, 12 rows" in said
+    assert "of 4 pictures (" not in said
 
 
 @pytest.mark.parametrize("cell", [AXES, FIGURE, SHEET, PYPLOT, OWN])

@@ -1,4 +1,4 @@
-"""What a run shows of itself while it goes: a bar in a terminal, a line a minute elsewhere."""
+"""What a run shows of itself: a bar in a terminal or a notebook, elsewhere a line a minute."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
-from ..progress import duration
+from ..progress import InCell, duration
 from .log import Tally
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
 #: Seconds between lines where standard error is no terminal.
 _LINE = 60.0
@@ -51,8 +51,9 @@ class Shown:
             BarColumn(bar_width=16),
             TextColumn("{task.description}", markup=False),
             console=console,
-            disable=not console.is_terminal,
+            disable=not (console.is_terminal or console.is_jupyter),
         )
+        self.view: Progress | InCell = InCell(self.bar) if console.is_jupyter else self.bar
         self._task: TaskID = self.bar.add_task("", total=n_images, completed=tally.images)
         self._said = self._begun = time.monotonic()
         self._before = self._done = float(tally.images)
@@ -78,7 +79,7 @@ class Shown:
             f"{self.tally.images:,} of {self.n_images:,} pictures ({share:.3%}); {speed}; "
             f"{self._left()} left"
         )
-        self.bar.update(self._task, completed=self._done, description=said)
+        self.view.update(self._task, completed=self._done, description=said)
         now = time.monotonic()
         if self.bar.disable and now - self._said >= _LINE:
             self._said = now
@@ -116,5 +117,5 @@ def meter(show: bool, n_images: int, tally: Tally) -> Iterator[Meter]:
         yield Silent()
         return
     shown = Shown(n_images, tally)
-    with shown.bar:
+    with shown.view:
         yield shown
