@@ -25,7 +25,7 @@ from .inputs.batch import Device, DeviceBatch, check_device
 from .inputs.images import Images
 from .inputs.settings import EstimatorName
 from .inputs.targets import Targets
-from .kernels.balls import Norms, Radii
+from .kernels.balls import Norms, Radii, check_integer
 from .machine.doctor import devices
 from .models.loaded import LoadedModel
 from .models.loading import load_model
@@ -128,6 +128,12 @@ def score_run(
     >>> result.table["image"].unique().tolist(), result.metadata["complete"]
     (['0', '1'], True)
     """
+    check_integer("workers", workers, 0, 2**31 - 1)
+    for name, number in (("limit", limit), ("sample", sample)):
+        if number is not None:
+            check_integer(name, number, 1, 2**31 - 1)
+    if not isinstance(out, (str, os.PathLike)) or not os.fspath(out):
+        raise CleverError(f"out is {out!r}", "the path of a folder", "name one, such as runs/mine")
     source = images if isinstance(images, ImageSource) else open_images(images)
     source = select(source, limit, sample, sample_seed)
     loaded = _loaded(model, source, local_device(device), dtype)

@@ -98,7 +98,7 @@ def plan(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> RunPlan:
-    """Tell what `clever_score` will take, from a pilot of seconds.
+    """Tell what the paper's scores will take, from a pilot of seconds.
 
     It draws a few batches of up to four images and targets, of fewer samples where gradients are
     slow. The half-width of an interval is taken to fall with the root of the number of samples.

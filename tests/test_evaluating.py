@@ -124,6 +124,9 @@ def test_what_is_found_is_a_warning_and_the_rest_is_progress(small, capfd):
         (None, {"device": "cuda:0"}, "cuda"),
         (None, {"shard": (2, 2)}, r"shard is \(2, 2\).*from 0"),
         (None, {"shard": (-1, 2)}, r"shard is"),
+        (None, {"limit": 1.5}, r"limit=1.5 is no integer"),
+        (None, {"sample": 0}, r"sample=0 is out of range"),
+        (None, {"workers": None}, r"workers=None is no integer"),
         (torch.nn.Flatten(), {}, "does not say how large.*cx.load_model"),
     ],
 )

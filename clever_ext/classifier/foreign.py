@@ -36,6 +36,12 @@ def refuse_foreign(model: Any, expected: str) -> None:
         CleverError: it is one.
     """
     owner = model.__self__ if inspect.ismethod(model) else model
+    if type(owner).__module__.startswith("transformers.pipelines"):
+        raise CleverError(
+            f"model is a pipeline of transformers ({type(owner).__name__}), which takes pictures",
+            expected,
+            'give clever_ext.load_model("hf:FOLDER-OR-ID"), or the model in it',
+        )
     package = _package(owner)
     if package is None:
         return

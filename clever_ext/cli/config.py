@@ -96,7 +96,7 @@ def _words(name: str, value: Any, parser: argparse.ArgumentParser) -> list[str]:
         raise CleverError(
             f"{name!r} is no option of {parser.prog}",
             "options by their names",
-            f"did you mean {' or '.join(close)}?" if close else f"see {parser.prog} --help",
+            f"write {' or '.join(close)}" if close else f"see {parser.prog} --help",
         )
     if value is None:
         return []

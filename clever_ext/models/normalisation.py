@@ -108,6 +108,7 @@ def check_normalisation(
         CleverError: If there is another number of them, one is not finite or not in units of pixels
             in [0, 1], or a standard deviation is not positive.
     """
+    mean, std = _listed("mean", mean), _listed("std", std)
     if mean is None and std is None:
         return None
     if mean is None or std is None:
@@ -122,13 +123,13 @@ def check_normalisation(
         if len(values) != (channels or 3) or not all(-1e6 < value < 1e6 for value in values):
             example = _numbers([0.5] * (channels or 3))
             raise CleverError(
-                f"{name} is {list(values)}",
+                f"{name} is {_shown(values)}",
                 count,
                 f"give {name} in units of pixels in [0, 1], such as {example}",
             )
     if min(std) <= 0:
         raise CleverError(
-            f"std is {list(std)}",
+            f"std is {_shown(std)}",
             "numbers above zero, since the pixels are divided by them",
             "give std in units of pixels in [0, 1], such as " + _numbers([0.25] * len(std)),
         )
@@ -146,3 +147,7 @@ def check_normalisation(
 
 def _numbers(values: Iterable[float]) -> str:
     return " ".join(f"{value:.4g}" for value in values)
+
+
+def _shown(values: Iterable[float]) -> str:
+    return "[" + ", ".join(f"{value:g}" for value in values) + "]"

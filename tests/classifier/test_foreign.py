@@ -162,3 +162,10 @@ except cx.CleverError:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_pipeline_of_transformers_is_named():
+    kind = type("ImageClassificationPipeline", (), {"__call__": lambda *_: None})
+    kind.__module__ = "transformers.pipelines.image_classification"
+    with pytest.raises(cx.CleverError, match=r"pipeline of transformers.*hf:FOLDER"):
+        cx.clever_score(kind(), torch.rand(2, 3, 4, 4))

@@ -86,7 +86,7 @@ def test_a_refused_run_leaves_the_file_of_another_alone(small):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("n-batchs: 4", "'n-batchs' is no option of clever-ext score.*did you mean n-batches"),
+        ("n-batchs: 4", "'n-batchs' is no option of clever-ext score.*write n-batches"),
         ("config: other.yaml", "'config' is no option"),
         ("race: 1", "race is 1. Expected: true or false"),
         ("seed: [1, 2]", r"seed is \[1, 2\]. Expected: one number or text"),

@@ -109,6 +109,17 @@ def test_a_loaded_model_has_its_own_normalisation():
         cx.clever_score(network(), pictures(), mean=(0.5,) * 3, std=(0.2,) * 3, **FEW)
 
 
+def test_a_normalisation_of_other_channels_says_so_itself():
+    model, x = network().model, torch.rand(2, *SHAPE)
+    with pytest.raises(
+        cx.CleverError, match=r"^images of shape .* normalisation of 1 channels"
+    ) as e:
+        cx.clever_score(model, x, mean=0.5, std=0.2, **FEW)
+    assert str(e.value).count("Fix:") == 1
+    with pytest.raises(cx.CleverError, match=r"mean is \[0.5\]"):
+        cx.load_model(model, image_size=4, mean=0.5, std=0.2)
+
+
 def test_units_that_are_no_pixels_are_said():
     x, how = torch.rand(2, *SHAPE), {"mean": (0.5,) * 3, "std": (0.2,) * 3, **FEW}
     with pytest.warns(cx.CleverWarning, match=r"from -?\d.* and mean and std are given"):
