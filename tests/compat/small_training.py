@@ -13,11 +13,11 @@ from torch import nn
 
 from clever_ext.data import package_folder
 
-#: A scoring that takes a moment.
-FEW = {"estimator": "steepest", "targets": "top2", "max_gradients": 20, "clip": (0, 1)}
+#: A scoring that takes a moment, without trials of what is faster.
+HOW = {"targets": "top2", "clip": (0, 1), "prepare": "none", "device_batch": 32}
+FEW = {"estimator": "steepest", "max_gradients": 20, **HOW}
 #: Scores that depend on samples, and so on the ids of the images.
-SAMPLED = {"estimator": "clever", "radius": 1.0, "targets": "top2", "clip": (0, 1)}
-SAMPLED |= {"n_batches": 8, "batch_samples": 8}
+SAMPLED = {"estimator": "clever", "radius": 1.0, "n_batches": 8, "batch_samples": 8, **HOW}
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
