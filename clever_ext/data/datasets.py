@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,18 +137,21 @@ _Found = tuple[Callable[[int], Item], Sequence[Any] | None, Sequence[str] | None
 
 def _of_loader(pictures: Any) -> Any:
     """Return the data set behind a DataLoader that gives each of its items, as they are, once."""
-    torch = sys.modules.get("torch")
-    if torch is None or not isinstance(pictures, torch.utils.data.DataLoader):
+    from torch.utils import data
+
+    if not isinstance(pictures, data.DataLoader):
         return pictures
-    data, sampler = torch.utils.data, pictures.sampler
-    everything = pictures.dataset if type(sampler) is data.SequentialSampler else None
-    if type(sampler) is data.RandomSampler and not sampler.replacement:
+    sampler: Any = pictures.sampler
+    kind: Any = type(sampler)
+    everything: Any = pictures.dataset if kind is data.SequentialSampler else None
+    if kind is data.RandomSampler and not sampler.replacement:
         everything = sampler.data_source
-    batches = type(pictures.batch_sampler) in (data.BatchSampler, type(None))
-    n = len(pictures.dataset)
-    whole = everything is pictures.dataset and batches and len(sampler) == n
+    batches: Any = pictures.batch_sampler
+    batched = batches is None or (type(batches) is data.BatchSampler and batches.sampler is sampler)
+    n = _length(pictures.dataset)
+    whole = everything is pictures.dataset and batched and len(sampler) == n
     left_out = pictures.drop_last and n % (pictures.batch_size or 1)
-    plain = pictures.collate_fn is data.default_collate or pictures.batch_sampler is None
+    plain = pictures.collate_fn is data.default_collate or batches is None
     if not plain or not whole or left_out:
         raise CleverError(
             "the DataLoader "
@@ -286,11 +288,16 @@ def _other(label: Any, known: Any) -> bool:
 
 def _targets(items: Any, n: int) -> Sequence[Any] | None:
     """Return the labels that a data set tells without reading a picture, as torchvision's do."""
-    data = sys.modules["torch"].utils.data if "torch" in sys.modules else None
-    if data is not None and type(items) is data.Subset:
+    from torch.utils import data  # for whoever has such data sets torch is there
+
+    kind: Any = type(items)
+    if kind is data.Subset:
         inner = _targets(items.dataset, len(items.dataset))
         return None if inner is None else [inner[index] for index in items.indices]
-    if data is not None and type(items) is data.TensorDataset:
+    if kind is data.ConcatDataset:
+        parts = [_targets(each, len(each)) for each in items.datasets]
+        return None if None in parts else [label for part in parts for label in part or ()]
+    if kind is data.TensorDataset:
         return list(items.tensors[1].tolist())
     known = getattr(items, "targets", None)
     if known is None or not hasattr(known, "__len__") or len(known) != n:
@@ -300,10 +307,12 @@ def _targets(items: Any, n: int) -> Sequence[Any] | None:
 
 def _classes(items: Any, column: str = "") -> Sequence[str] | None:
     """Return the names of the classes of a data set, or of that which it is a part of."""
-    data = sys.modules["torch"].utils.data if "torch" in sys.modules else None
-    if data is not None and type(items) is data.Subset:
+    from torch.utils import data
+
+    kind: Any = type(items)
+    if kind is data.Subset:
         return _classes(items.dataset, column)
-    if data is not None and type(items) is data.ConcatDataset:
+    if kind is data.ConcatDataset:
         first, *rest = (_classes(each, column) for each in items.datasets)
         return first if all(each == first for each in rest) else None
     if hasattr(items, "features") and hasattr(items, "column_names"):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import (
+    BatchSampler,
     ConcatDataset,
     DataLoader,
     Dataset,
@@ -170,7 +171,8 @@ def test_names_of_parts_of_parts():
     other = Many(targets=TOLD, classes=NAMES[::-1])
     joined = [open_images(ConcatDataset(pair)) for pair in ((told, told), (told, other))]
     assert [len(each) for each in joined] == [800, 800]
-    assert [each.label_names for each in joined] == [None, None]  # labels were read from the items
+    assert [each.label_names for each in joined] == [NAMES, None]
+    assert [record.label for record in joined[1]] == TOLD * 2
 
 
 def test_labels_in_a_list_and_none():
@@ -217,6 +219,7 @@ class Stream(IterableDataset):
         (DataLoader(Read(), sampler=RandomSampler(Read(), num_samples=2)), {}, "takes a part"),
         (DataLoader(Read(), sampler=SequentialSampler(range(2))), {}, "takes a part"),
         (DataLoader(Read(), batch_sampler=[[0, 1]]), {}, "takes a part"),
+        (DataLoader(Read(), batch_sampler=BatchSampler(range(2), 2, False)), {}, "takes a part"),
         (DataLoader(Read(), batch_size=3, drop_last=True), {}, "takes a part"),
         ([PILLOW[0], (PILLOW[1], 1)], {}, "some items are"),
         ([(PILLOW[0], 1), PILLOW[1]], {}, "some items are"),
