@@ -205,10 +205,9 @@ def _loaded(model: Any, source: ImageSource, device: Any, dtype: torch.dtype | N
             "a name that load_model knows, what it returned, or a torch.nn.Module",
             "wrap it in a torch.nn.Module; or score tensors with clever_score",
         )
-    size = _size_of_numbers(source)
     if isinstance(model, LoadedModel):
         loaded = model
-    elif size is not None:
+    elif (size := _size_of_numbers(source)) is not None:
         loaded = load_model(model, image_size=size)
     else:
         raise CleverError(

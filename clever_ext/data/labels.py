@@ -15,7 +15,7 @@ from ..errors import CleverError
 from ..findings import Finding
 from .class_folders import WORDNET_ID, labels_of_folders
 from .label_files import read_labels
-from .records import EXTENSIONS, ImageRecord, Label, Listing, known_labels, parse_label
+from .records import AT_HAND, EXTENSIONS, ImageRecord, Label, Listing, known_labels, parse_label
 
 NONE = "none"
 """As `labels`: the pictures have no labels, whatever their source says."""
@@ -77,7 +77,7 @@ def check_in_order(listing: Listing, file: Path) -> None:
     if file.suffix.lower() != ".npy":
         return
     n_labels = len(read_labels(file))
-    if listing.kind not in ("array", "dataset") or n_labels != len(listing.records):
+    if listing.kind not in AT_HAND or n_labels != len(listing.records):
         raise CleverError(
             f"{str(file)!r} has {n_labels} labels in order, and there are {len(listing.records)} "
             f"pictures ({listing.kind})",

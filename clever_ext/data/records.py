@@ -27,8 +27,8 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".jfif", ".jpe")
 MAX_BYTES = 512 * 2**20
 """Size from which a file is no picture: it would be read into memory whole."""
 
-#: Kinds of listings whose pictures are read without files of their own.
-_AT_HAND = ("array", "dataset")
+AT_HAND = ("array", "dataset")
+"""Kinds of listings whose pictures are read without files of their own."""
 
 Label = int | str
 """A class: its number, or before `resolve` a WordNet id or a name."""
@@ -228,7 +228,7 @@ class ImageSource(Sequence[ImageRecord]):
     @property
     def of_files(self) -> bool:
         """Whether the pictures are files, which have to be decoded: not numbers or Python's."""
-        return self.kind not in _AT_HAND
+        return self.kind not in AT_HAND
 
     @overload
     def __getitem__(self, index: int) -> ImageRecord: ...
