@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..data import ImageSource
 from ..data.loading import Loader
-from ..errors import CleverError, in_short
+from ..errors import in_short
 from ..findings import Finding
 from ..results.result import NO_TARGET, CleverResult
 from ..runs.description import choice_of
@@ -151,7 +151,7 @@ class Attacking:
         """Return pictures [N, *shape] as the model gets them; one may be asked for several times.
 
         Raises:
-            CleverError: one cannot be read, or its values are no pixels.
+            CleverError: one cannot be read any more.
         """
         once = list(dict.fromkeys(image_ids))
         loaded = self.loader.submit([self._records[each] for each in once]).result()
@@ -159,12 +159,6 @@ class Attacking:
         if failed:
             raise failed[0]
         x = self.scorer.batch(loaded, labels=False).images
-        if not 0 <= float(x.min()) <= float(x.max()) <= 1:
-            raise CleverError(
-                f"values of pictures reach from {float(x.min()):.3g} to {float(x.max()):.3g}",
-                "pixels in [0, 1], which attacks stay in",
-                "give pixels, and the model's normalisation as --mean and --std",
-            )
         place = {each: n for n, each in enumerate(once)}
         return x[[place[each] for each in image_ids]]
 

@@ -260,7 +260,7 @@ def choose(names: Sequence[str] | None, norms: Sequence[float]) -> Chosen:
     kept = tuple(each for each in suited if each.library in versions)
     if not kept or (names is not None and findings):
         raise CleverError(
-            "; ".join(each.said for each in findings),
+            f"no attack can run as asked: {'; '.join(each.said for each in findings)}",
             "a library of attacks: Foolbox, or adv-lib beside it",
             _INSTALL if not kept else findings[0].fix,
         )

@@ -107,6 +107,11 @@ class Work:
         return found.cpu().numpy()
 
 
+def in_parts(model: nn.Module, x: Tensor, size: int = 50) -> Tensor:
+    """Return logits [N, K] of points, not too many of which go through the model at once."""
+    return torch.cat([logits_of(model(part.clone())) for part in torch.split(x, size)])
+
+
 def nearest_starts(model: nn.Module, x: Tensor, pairs: Tensor, among: Tensor, n: int) -> Tensor:
     """Find for each row the nearest of some points at which the network prefers the target.
 
@@ -114,7 +119,7 @@ def nearest_starts(model: nn.Module, x: Tensor, pairs: Tensor, among: Tensor, n:
         model: [N, *shape] -> logits [N, K].
         x: [N, *shape], the pictures.
         pairs: [N, 2], class and target of each.
-        among: [M, *shape], the points.
+        among: [M, *shape], the points; no more of them go through the model at once than pictures.
         n: How many of each.
 
     Returns:
@@ -122,7 +127,7 @@ def nearest_starts(model: nn.Module, x: Tensor, pairs: Tensor, among: Tensor, n:
         its own picture, at which no attack can begin.
     """
     with torch.no_grad():
-        logits = logits_of(model(among.clone()))
+        logits = in_parts(model, among, max(1, len(x)))
     found = []
     for picture, (own, other) in zip(x, pairs.tolist(), strict=True):
         away = torch.linalg.vector_norm((among - picture).flatten(1).float(), dim=1)

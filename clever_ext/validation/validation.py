@@ -122,23 +122,30 @@ class Validation:
         yield from self._of_masking(p, of)
 
     def _of_scores(self, p: float, of: str) -> Iterator[str]:
-        found = self.table[self.table["norm"] == p].set_index("score")
-        upper, scores = found.loc[SCORES["upper"]], found.drop(SCORES["upper"])
-        never = [str(name) for name in scores.index[scores["above"] == 0]]
+        figures = self.table[self.table["norm"] == p].to_dict("records")
+        scores = [each for each in figures if each["score"] != SCORES["upper"]]
+        [upper] = [each for each in figures if each["score"] == SCORES["upper"]]
+        never = [str(each["score"]) for each in scores if not each["above"]]
         if never:
             yield f"{of}: never above a known flip: {_joined(never)}."
-        for name, row in scores[scores["above"] > 0].iterrows():
-            yield (
-                f"{of}: {name} is above the nearest flip on {row['above']} of "
-                f"{row['pictures']} pictures, up to {row['high']:.2f} times: it promises too much "
-                "there."
-            )
-        orders = [str(name) for name in scores.index[scores["spearman"] >= _ORDERS]]
+        above = [
+            f"{each['score']} on {each['above']} of {each['pictures']} (up to {each['high']:.2f} "
+            "times)"
+            for each in scores
+            if each["above"]
+        ]
+        if above:
+            yield f"{of}: above the nearest flip, too high to be believed there: {_joined(above)}."
+        orders = [str(each["score"]) for each in scores if each["spearman"] >= _ORDERS]
         which = _joined(orders) if orders else "none of these"
         yield f"{of}: in the order of the nearest flips pictures are put by {which}."
-        near, n = int(upper["near"]), int(upper["pictures"])
-        trust = "it can be believed" if near >= _MOST * n else "attack, or search, further"
-        yield f"{of}: the bracket's own flip is within 5 % of the nearest on {near} of {n}: {trust}."
+        trust = "it can be believed"
+        if upper["near"] < _MOST * upper["pictures"]:
+            trust = "attack further, or give the bracket more gradients"
+        yield (
+            f"{of}: the bracket's own flip is within 5 % of the nearest on {upper['near']} of "
+            f"{upper['pictures']}: {trust}."
+        )
 
     def _of_masking(self, p: float, of: str) -> Iterator[str]:
         """Say whether an attack that sees answers alone came nearer than those by gradients."""
@@ -149,15 +156,14 @@ class Validation:
             return
         others = ran.loc[ran["by_gradients"].astype(bool), "attack"].tolist()
         theirs, ours = (rows[each].min(axis=1) for each in (blind, ["upper", *others]))
-        n = int((theirs * (1 + NEAR) < ours).sum())
+        n, which = int((theirs * (1 + NEAR) < ours).sum()), f"{_joined(blind)}, which sees answers"
         if n:
             yield (
-                f"{of}: on {n} of {len(rows)} rows {_joined(blind)}, which sees answers alone, came "
-                "nearer than all that follow gradients: gradients are masked there, and scores "
-                "made of them are too high."
+                f"{of}: on {n} of {len(rows)} rows {which} alone, came nearer than all that follow "
+                "gradients: gradients are masked there, and scores made of them are too high."
             )
         else:
-            yield f"{of}: {_joined(blind)}, which sees answers alone, came nearer on no row."
+            yield f"{of}: {which} alone, came nearer on no row."
 
     def figures(self) -> tuple[list[str], list[list[str]]]:
         """Return the table's head and rows as texts."""
