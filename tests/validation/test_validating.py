@@ -249,3 +249,13 @@ def test_several_targets_count_once_a_picture(small):
     pictures = found.pictures(2.0)
     expected = found.rows.groupby("image_id", sort=False)[["lower", "nearest"]].min()
     pd.testing.assert_frame_equal(pictures[["lower", "nearest"]], expected)
+
+
+def test_a_norm_without_attacks_has_the_flips_of_others(small):
+    found = validate(small, norm=[2, 3], attacks=["DDN"])
+    rows = found.rows[found.rows["norm"] == 3]
+    assert rows["DDN"].isna().all()
+    assert np.isfinite(rows["flips of other norms"]).all()
+    assert (rows["nearest"] <= rows["flips of other norms"]).all()
+    with pytest.raises(CleverError, match="no attack"):
+        validate(small, "w", norm=3)
