@@ -161,19 +161,17 @@ def validated(
     tell = _once(tell)
     for each in chosen.findings:
         tell(each)
+    scorers = {name: Scorer.of(model, **asked.of(name)) for name in ESTIMATORS}
     runs = {}
-    for name in ESTIMATORS:
+    for name, scorer in scorers.items():
         tell(f"Scores of the estimator {name}:")
-        scorer = Scorer.of(model, **asked.of(name))
         runs[name] = scored(source, scorer, out / name, Alone(), workers, tell, show)
-        if name == "steepest":
-            of_bracket = scorer
     folder = RunFolder(out / "attacks")
     folder.make()
     with folder.locked(None), Loader(source, model.preprocessing, workers) as loader:
         attacking = Attacking(
-            runs["steepest"], of_bracket, source, chosen, asked.attack_gradients, folder.parts,
-            loader, tell,
+            runs["steepest"], scorers["steepest"], source, chosen, asked.attack_gradients,
+            folder.parts, loader, tell,
         )  # fmt: skip
         tell(_said(attacking))
         found = list(attacking.found())

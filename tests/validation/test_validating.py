@@ -151,6 +151,16 @@ def test_without_a_library_nothing_is_begun(small, monkeypatch):
     assert not (small.path / "v").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("attack_gradients", 0), ("max_gradients", 0), ("n_batches", 1), ("norm", 0.5), ("limit", 0)],
+)
+def test_unfit_settings_are_refused_before_any_work(small, name, value):
+    with pytest.raises(CleverError):
+        validate(small, **{name: value})
+    assert not (small.path / "v").exists()
+
+
 def test_a_library_that_cannot_be_imported_is_left_out_and_said(tmp_path, monkeypatch):
     (tmp_path / "broken_attacks.py").write_text("raise RuntimeError('no such device')")
     monkeypatch.syspath_prepend(tmp_path)
