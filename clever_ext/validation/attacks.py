@@ -286,7 +286,7 @@ def _listed(attacks: Sequence[Attack]) -> str:
 
 def _imported(library: str) -> str | Finding:
     """Import a library; return its name and version, or why it cannot be used."""
-    modules = LIBRARIES[library]
+    module, *_ = modules = LIBRARIES[library]
     # Foolbox's import asks for git otherwise, which nothing here needs.
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     try:
@@ -297,7 +297,7 @@ def _imported(library: str) -> str | Finding:
             importlib.import_module(module)
     except Exception as error:  # whatever the import of another's code raises
         said = f"{library} is installed and cannot be imported ({in_short(error)})"
-        return Finding("place", said, f"mend it: pip install --force-reinstall {library}")
+        return Finding("place", said, f"see what `import {module}` says in Python, and mend that")
     try:
         return f"{library} {version(library)}"
     except PackageNotFoundError:  # a folder on the path
