@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 # What the extension is made of: it is built again when one of these changes.
 SOURCES := setup.py pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: help install demo notebooks test test-faults lint docs wheel test-cuda bench bench-quick clean
+.PHONY: help install demo notebooks test test-faults lint docs wheel test-cuda bench bench-quick validate-quick clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -77,6 +77,10 @@ bench: $(VENV)/.bench-installed ## measure everything on this machine's CPU (an 
 bench-quick: $(VENV)/.bench-installed ## a first look at the same, in two minutes; writes nothing
 	set -e; for name in $(filter-out options,$(BENCHMARKS)); do \
 	  $(BIN)/python benchmarks/$$name.py --quick; done
+
+# Needs nothing that `make install` has not: Foolbox's attacks, its pictures, published weights.
+validate-quick: install ## hold scores of two small networks and of photographs against attacks (10 minutes)
+	cd benchmarks && ../$(BIN)/python validating.py
 
 clean: ## remove what was built, but not .venv
 	rm -rf build dist site clever_ext/*.so $(VENV)/.installed $(VENV)/.*-installed

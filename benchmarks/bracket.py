@@ -26,13 +26,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from attacks import MET, NORMS, Work, by_foolbox, foolbox, prepared
+from attacks import MET, NORMS, prepared
 from published import CHOOSING, REPORTED, digits, mnist
 from scipy.stats import spearmanr, wilcoxon
 from side_by_side import arguments, figure, interleaved, parsed, quantity, share, show, write
 from torch import Tensor, nn
 
 import clever_ext as cx
+from clever_ext.validation.attacks import by_foolbox, foolbox
+from clever_ext.validation.pair import Work
 
 Floats = npt.NDArray[np.float64]
 
@@ -74,7 +76,7 @@ def pictures(name: str, n: int | None) -> Work:
     """Return the first n of the pictures that were attacked; all if None."""
     kept = kept_attacks(name)
     n = min(n or len(kept["targets"]), len(kept["targets"]))
-    work = prepared((REPORTED | CHOOSING)[name], None, 0).first(n)
+    work = prepared((REPORTED | CHOOSING)[name], None, 0)[0].some(slice(n))
     assert work.targets.tolist() == kept["targets"][:n], "the attacks were of other pictures"
     return work
 
@@ -100,7 +102,7 @@ def beside(name: str, budgets: list[int], far: int, n: int | None) -> list[dict[
     robust = name in ROBUST
     runs = {budget: scored(work, NORMS, budget) for budget in budgets}
     if far:
-        runs[far] = scored(work.first(_SETTLED), NORMS, far)
+        runs[far] = scored(work.some(slice(_SETTLED)), NORMS, far)
     figures = []
     for p in NORMS:
         tables = {budget: run[run["norm"] == p] for budget, run in runs.items()}

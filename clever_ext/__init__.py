@@ -37,6 +37,8 @@ if _TYPE_CHECKING:
     from .results.result import CleverResult
     from .runs.folder import load_run
     from .scoring import clever_score
+    from .validation.validating import validate
+    from .validation.validation import Validation
 
 #: Where the public names are from. torch takes seconds to import: the command line's help, and
 #: Ctrl-C before it has begun, shall not have to wait for it.
@@ -52,6 +54,7 @@ _HOMES = {
     "ReverseWeibullFit": "evt.reverse_weibull",
     "RunPlan": "planning",
     "TorchOracle": "classifier.oracle",
+    "Validation": "validation.validation",
     "check": "checks",
     "clever_score": "scoring",
     "compare": "comparison",
@@ -67,6 +70,7 @@ _HOMES = {
     "refit": "refining",
     "sample_lp_ball": "kernels.balls",
     "score_run": "evaluating",
+    "validate": "validation.validating",
     "write_report": "report",
 }
 #: Those that are modules themselves.
@@ -84,6 +88,7 @@ __all__ = [
     "ReverseWeibullFit",
     "RunPlan",
     "TorchOracle",
+    "Validation",
     "check",
     "clever_score",
     "compare",
@@ -99,6 +104,7 @@ __all__ = [
     "refit",
     "sample_lp_ball",
     "score_run",
+    "validate",
     "write_report",
 ]
 

@@ -31,8 +31,8 @@ from .models.loaded import LoadedModel
 from .models.loading import load_model
 from .results.result import CleverResult
 from .runs.folder import RunFolder, load_run
-from .runs.loop import score_pieces
-from .runs.ranks import find_ranks, local_device
+from .runs.loop import Tell, score_pieces
+from .runs.ranks import Ranks, find_ranks, local_device
 from .runs.scorer import Scorer
 
 #: An option in a message, with its value.
@@ -128,17 +128,9 @@ def score_run(
     >>> result.table["image"].unique().tolist(), result.metadata["complete"]
     (['0', '1'], True)
     """
-    check_integer("workers", workers, 0, 2**31 - 1)
-    for name, number in (("limit", limit), ("sample", sample)):
-        if number is not None:
-            check_integer(name, number, 1, 2**31 - 1)
-    if not isinstance(out, (str, os.PathLike)) or not os.fspath(out):
-        raise CleverError(f"out is {out!r}", "the path of a folder", "name one, such as runs/mine")
-    source = images if isinstance(images, ImageSource) else open_images(images)
-    source = select(source, limit, sample, sample_seed)
-    loaded = _loaded(model, source, local_device(device), dtype)
+    source = opened(images, out, limit, sample, sample_seed, workers)
     scorer = Scorer.of(
-        loaded,
+        loaded(model, source, local_device(device), dtype),
         device_batch=device_batch,
         dtype=dtype,
         prepare=prepare,
@@ -156,20 +148,72 @@ def score_run(
         clip=clip,
         seed=seed,
     )
-    look = partial(look_at_run, source, scorer, out, shard)
-    with _in_python():
-        status = score_pieces(
-            RunFolder(out),
+    with in_python():
+        return scored(
             source,
             scorer,
+            out,
             find_ranks(),
-            workers=workers,
-            shard=shard,
-            tell=partial(_tell, aloud=progress),
+            workers,
+            tell=partial(tell, aloud=progress),
             show=progress,
+            shard=shard,
             retry_errors=retry_errors,
-            look=look,
         )
+
+
+def opened(
+    images: str | os.PathLike[str] | Images,
+    out: str | os.PathLike[str],
+    limit: int | None,
+    sample: int | None,
+    sample_seed: int,
+    workers: int,
+) -> ImageSource:
+    """Open the pictures of a run, and check its other plain arguments; they are `score_run`'s."""
+    check_integer("workers", workers, 0, 2**31 - 1)
+    for name, number in (("limit", limit), ("sample", sample)):
+        if number is not None:
+            check_integer(name, number, 1, 2**31 - 1)
+    if not isinstance(out, (str, os.PathLike)) or not os.fspath(out):
+        raise CleverError(f"out is {out!r}", "the path of a folder", "name one, such as runs/mine")
+    source = images if isinstance(images, ImageSource) else open_images(images)
+    return select(source, limit, sample, sample_seed)
+
+
+def scored(
+    source: ImageSource,
+    scorer: Scorer,
+    out: str | os.PathLike[str],
+    ranks: Ranks,
+    workers: int,
+    tell: Tell,
+    show: bool,
+    shard: tuple[int, int] = (0, 1),
+    retry_errors: bool = False,
+) -> CleverResult:
+    """Score pictures into a folder, or go on with that; the arguments are those of `score_pieces`.
+
+    Returns:
+        All rows of the folder.
+
+    Raises:
+        CleverError: As `score_run`, whose words name options of the command line.
+        KeyboardInterrupt: Likewise.
+        SystemExit: Likewise.
+    """
+    status = score_pieces(
+        RunFolder(out),
+        source,
+        scorer,
+        ranks,
+        workers=workers,
+        shard=shard,
+        tell=tell,
+        show=show,
+        retry_errors=retry_errors,
+        look=partial(look_at_run, source, scorer, out, shard),
+    )
     if status == 128 + signal.SIGINT:
         raise KeyboardInterrupt
     if status:
@@ -183,7 +227,7 @@ def _argument(option: re.Match[str]) -> str:
 
 
 @contextmanager
-def _in_python() -> Iterator[None]:
+def in_python() -> Iterator[None]:
     """Let messages name arguments, where they name options of the command line."""
     try:
         yield
@@ -195,7 +239,7 @@ def _in_python() -> Iterator[None]:
         raise CleverError(error.wrong, error.expected, f"{fix} ({where})") from error
 
 
-def _loaded(model: Any, source: ImageSource, device: Any, dtype: torch.dtype | None) -> LoadedModel:
+def loaded(model: Any, source: ImageSource, device: Any, dtype: torch.dtype | None) -> LoadedModel:
     """Return a model where it is to run; one that the user holds is not moved."""
     if isinstance(model, str):
         return load_model(model).to(check_device(device, None, devices()[-1]), dtype)
@@ -206,17 +250,17 @@ def _loaded(model: Any, source: ImageSource, device: Any, dtype: torch.dtype | N
             "wrap it in a torch.nn.Module; or score tensors with clever_score",
         )
     if isinstance(model, LoadedModel):
-        loaded = model
+        found = model
     elif (size := _size_of_numbers(source)) is not None:
-        loaded = load_model(model, image_size=size)
+        found = load_model(model, image_size=size)
     else:
         raise CleverError(
             "a network does not say how large the pictures are that it takes",
             "a model that does, or pictures that are floating-point numbers of its input's size",
             "give cx.load_model(model, image_size=224, mean=..., std=...)",
         )
-    check_device(device, model_placement(loaded.model)[0], torch.device("cpu"))
-    return loaded
+    check_device(device, model_placement(found.model)[0], torch.device("cpu"))
+    return found
 
 
 def _size_of_numbers(source: ImageSource) -> Any:
@@ -228,7 +272,7 @@ def _size_of_numbers(source: ImageSource) -> Any:
     return None
 
 
-def _tell(said: str | Finding, aloud: bool) -> None:
+def tell(said: str | Finding, aloud: bool) -> None:
     """Say what is known before the first gradient."""
     if isinstance(said, Finding):
         warn([said])

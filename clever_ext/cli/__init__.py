@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import CleverError
 from ..version import __version__
-from . import bench, check, compare, doctor, merge, models, report, score, status
+from . import bench, check, compare, doctor, merge, models, report, score, status, validate
 from .completion import commands_of, complete
 from .config import with_config
 from .parser import Parser
@@ -23,7 +23,7 @@ from .terminal import accept_any_sign, complain, discard, open_streams
 __all__ = ["main"]
 
 #: In the order of the help. Each has `add`, which describes the command and says what runs it.
-_COMMANDS = (check, score, status, merge, compare, report, bench, models, doctor)
+_COMMANDS = (check, score, validate, status, merge, compare, report, bench, models, doctor)
 #: Arguments that are paths: a shell does not replace the ~ of --out=~/run, nor a script's.
 _PATHS = (
     "out", "images", "labels", "label_map", "model", "weights", "model_dir", "candidates", "config",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..models.catalogue import NAMED
+from ..validation.asked import ATTACKS
 from .options import CROP_MODES, ESTIMATORS, INTERPOLATIONS, MODELS, PREPARATIONS
 
 #: From the start of a word to what it may become; argcomplete leaves out what does not begin so.
@@ -66,6 +67,7 @@ _OFFERED: dict[Any, Completer] = {
     "radius": _words("auto"),
     "targets": _words("all", "near-10", "top2", "top-10", "random", "least-likely"),
     "estimator": _words(*ESTIMATORS),
+    "attacks": _words(*ATTACKS),
 }
 
 

@@ -9,14 +9,19 @@ if TYPE_CHECKING:
     from ..data import ImageSource
 
 
-def add_images(command: argparse.ArgumentParser) -> None:
-    """Add what names pictures, their labels, and how they are read."""
+def add_images(command: argparse.ArgumentParser, limit: int | None = None) -> None:
+    """Add what names pictures, their labels, and how they are read.
+
+    Args:
+        command: Of which they are options.
+        limit: How many pictures it takes where nothing else is asked for; None: all.
+    """
     group = command.add_argument_group("pictures and labels")
-    _add_pictures(group)
+    _add_pictures(group, "all" if limit is None else f"{limit}, without --sample")
     _add_labels(group)
 
 
-def _add_pictures(images: argparse._ArgumentGroup) -> None:
+def _add_pictures(images: argparse._ArgumentGroup, usual: str) -> None:
     images.add_argument(
         "--images",
         required=True,
@@ -37,7 +42,7 @@ def _add_pictures(images: argparse._ArgumentGroup) -> None:
         "(default: all of the folder)",
     )
     images.add_argument(
-        "--limit", type=int, metavar="N", help="use the first N pictures (default: all)"
+        "--limit", type=int, metavar="N", help=f"use the first N pictures (default: {usual})"
     )
     images.add_argument(
         "--sample",

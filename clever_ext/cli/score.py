@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .config import add_config, as_config
 from .images import add_images, open_from
 from .options import add_machine, add_model, load
 from .settings import add_settings, scorer_of, shard_of
 from .tables import print_run
-from .terminal import print_findings, say
-
-if TYPE_CHECKING:
-    from ..findings import Finding
+from .terminal import say, tell
 
 _STATUSES = """exit status:
   0         every picture has a score
@@ -89,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         ranks,
         workers=args.workers,
         shard=shard,
-        tell=_tell,
+        tell=tell,
         retry_errors=args.retry_errors,
         look=look,
         asked=asked,
@@ -102,11 +98,3 @@ def run(args: argparse.Namespace) -> int:
     if status or result is None or ranks.job is not None:
         return status
     return outcome(result)
-
-
-def _tell(said: str | Finding) -> None:
-    """Say what is known before the first gradient."""
-    if isinstance(said, str):
-        say(said, sys.stderr)
-    else:
-        print_findings([said], sys.stderr)

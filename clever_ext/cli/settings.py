@@ -22,8 +22,8 @@ def add_settings(command: argparse.ArgumentParser) -> None:
     _add_samples(how)
 
 
-def _add_what(how: argparse._ArgumentGroup) -> None:
-    """Add what is scored: norms, balls and targets."""
+def add_norm(how: argparse._ArgumentGroup) -> None:
+    """Add the norms."""
     how.add_argument(
         "--norm",
         nargs="+",
@@ -31,6 +31,16 @@ def _add_what(how: argparse._ArgumentGroup) -> None:
         metavar="P",
         help="1, 2, inf (L1, L2, Linf) or another p of at least 1",
     )
+
+
+def add_seed(how: argparse._ArgumentGroup) -> None:
+    """Add the seed of the samples."""
+    how.add_argument("--seed", type=int, default=0, metavar="SEED", help="seed of the samples")
+
+
+def _add_what(how: argparse._ArgumentGroup) -> None:
+    """Add what is scored: norms, balls and targets."""
+    add_norm(how)
     how.add_argument(
         "--radius",
         nargs="+",
@@ -115,7 +125,7 @@ def _add_samples(how: argparse._ArgumentGroup) -> None:
         const=None,
         help="let samples leave the range of pixels",
     )
-    how.add_argument("--seed", type=int, default=0, metavar="SEED", help="seed of the samples")
+    add_seed(how)
     how.add_argument(
         "--shard",
         default="0/1",

@@ -312,3 +312,11 @@ def print_findings(findings: Iterable[Finding], file: TextIO | None = None) -> N
     """Print those findings that ask for something to be done, each once."""
     for each in of_concern(findings):
         show(sentence(str(each), width_of(file), f"{each.topic}: ", "    "), file)
+
+
+def tell(said: str | Finding) -> None:
+    """Say on standard error what is known before the first gradient."""
+    if isinstance(said, str):
+        say(said, sys.stderr)
+    else:
+        print_findings([said], sys.stderr)

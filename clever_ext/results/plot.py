@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: Of scores that are drawn against a truth, in their order.
+_MARKERS, _COLORS = ("o", "^", "x", "v"), ("#969696", "#08519c", "#d95f0e", "#6baed6")
+
 
 def _check_matplotlib() -> None:
     if importlib.util.find_spec("matplotlib") is None:
@@ -265,6 +268,41 @@ def _sorted_ends(result: CleverResult, norm: float) -> npt.NDArray[np.float64]:
     ends = np.stack([result.scores[norm], result.flips[norm]])
     ends = ends[:, ~np.isnan(ends).any(axis=0)]
     return ends[:, np.lexsort(ends[::-1])]
+
+
+def against(
+    truth: npt.NDArray[np.float64],
+    scores: Mapping[str, npt.NDArray[np.float64]],
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw scores of pictures against a truth, both logarithmic: above the line they are too high.
+
+    Args:
+        truth: [N], such as distances of the nearest flips; what is 0 or not finite is left out.
+        scores: [N] each, by the names that the legend shall give them.
+        ax: Where to draw; None makes a figure.
+
+    Returns:
+        The axes; save with `.figure.savefig(path)`.
+
+    Raises:
+        CleverError: matplotlib is missing.
+
+    >>> import numpy as np
+    >>> against(np.array([1.0, 2.0]), {"lower": np.array([0.8, 1.9])}).get_xscale()
+    'log'
+    """
+    ax = _axes(ax)
+    known = np.isfinite(truth) & (truth > 0)
+    for marker, color, (name, values) in zip(_MARKERS, _COLORS, scores.items(), strict=False):
+        ax.plot(truth[known], values[known], marker, color=color, ms=5, alpha=0.85, label=name)
+    if known.any():
+        ends = [truth[known].min() / 1.5, truth[known].max() * 1.5]
+        ax.plot(ends, ends, "-", color="black", lw=0.8, zorder=0)
+    ax.set(xscale="log", yscale="log", ylabel="score")
+    ax.legend(fontsize=7)
+    ax.grid(alpha=0.3)
+    return ax
 
 
 def search(row: pd.Series[Any], ax: Axes | None = None) -> Axes:

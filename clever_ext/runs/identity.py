@@ -46,7 +46,7 @@ def check_same(there: dict[str, Any], here: dict[str, Any], contents: bool = Tru
     """
     # A part is of the run whichever shard made it; a folder is of one shard.
     pair = ({**_identity(d), "shard": d["pieces"]["shard"]} for d in (there, here))
-    old, new = (dict(_leaves(each)) for each in pair)
+    old, new = (dict(leaves(each)) for each in pair)
     different = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     if different:
         said = "; ".join(
@@ -89,9 +89,10 @@ def _check_same_function(there: dict[str, Any], here: dict[str, Any]) -> None:
         )
 
 
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what is in a tree of dictionaries, each with its names joined by dots."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _leaves(inner, f"{name}.{key}" if name else key)
+            yield from leaves(inner, f"{name}.{key}" if name else key)
     else:
         yield name, value
