@@ -114,6 +114,11 @@ def _run_ddn(work: Work, _p: float, gradients: int, _: Floats) -> Tensor:
     return by_foolbox(foolbox().attacks.DDNAttack(steps=gradients), work)
 
 
+def _run_cw(work: Work, _p: float, gradients: int, _: Floats) -> Tensor:
+    attack, steps = foolbox().attacks.L2CarliniWagnerAttack, max(1, gradients // 5)
+    return by_foolbox(attack(binary_search_steps=5, steps=steps), work)
+
+
 def _run_ead(work: Work, _p: float, gradients: int, _: Floats) -> Tensor:
     kind, steps = foolbox().attacks.EADAttack, max(1, gradients // 5)
     return by_foolbox(kind(binary_search_steps=5, steps=steps, decision_rule="L1"), work)
@@ -171,6 +176,7 @@ _ALL = (1.0, 2.0, math.inf)
 ATTACKS = (
     Attack("FMN", "foolbox", _ALL, _run_fmn),
     Attack("DDN", "foolbox", (2.0,), _run_ddn),
+    Attack("CW", "foolbox", (2.0,), _run_cw),
     Attack("EAD", "foolbox", (1.0,), _run_ead),
     Attack("FMN-from-start", "foolbox", _ALL, _run_fmn_from_start),
     Attack("PDPGD", "adv-lib", _ALL, _run_pdpgd),
