@@ -4,14 +4,14 @@ Each ReLU that may be on either side of its kink is enclosed by two lines: the c
 through 0 below (CROWN, Zhang et al. 2018; DeepPoly, Singh et al. 2019). Walked back to the pixels
 they make one linear function below the margin, whose least value on the ball, cut to the box [0, 1],
 is known. Balls are of the norms 1, 2 and inf. Written for networks of Linear, Conv2d, Flatten and
-ReLU, behind a normalisation or not; in float64, whose rounding is not accounted for.
+ReLU, behind a normalisation or not. Rounding is not accounted for.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +20,6 @@ from published import Normalised
 from torch import Tensor, nn
 from truth.boxed_balls import least_change
 
-#: A certified radius is known to one part in so many.
-_PARTS = 200
 #: Rows that are walked back at a time.
 _ROWS = 512
 
@@ -71,7 +69,7 @@ class Layers:
 
     def __init__(self, model: nn.Module, x: Tensor) -> None:
         self.layers = _flat(model)
-        self.shapes = [x.shape]
+        self.shapes, self.dtype = [x.shape], x.dtype
         with torch.no_grad():
             for layer in self.layers:
                 x = layer(x[None])[0]
@@ -121,8 +119,10 @@ class Layers:
         relaxed: list[Relaxed] = []
         for i in self.relus:
             unit = torch.eye(self.shapes[i].numel(), dtype=x.dtype)
-            least = self.least(unit, i, relaxed, x, radius, p).reshape(self.shapes[i])
-            most = -self.least(-unit, i, relaxed, x, radius, p).reshape(self.shapes[i])
+            least, most = (
+                sign * self.least(sign * unit, i, relaxed, x, radius, p).reshape(self.shapes[i])
+                for sign in (1, -1)
+            )
             found.append((least, most))
             relaxed.append(Relaxed.of(least, most))
         return found
@@ -130,7 +130,7 @@ class Layers:
     def margins(self, c: int) -> Tensor:
         """Return the rows that take logits to the margins of class c, [classes - 1, classes]."""
         n = self.shapes[-1].numel()
-        unit = torch.eye(n, dtype=torch.float64)
+        unit = torch.eye(n, dtype=self.dtype)
         return unit[c] - unit[[j for j in range(n) if j != c]]
 
     def least_margins(self, x: Tensor, c: int, radius: float, p: float) -> Tensor:
@@ -163,36 +163,45 @@ class Layers:
         return torch.linalg.vector_norm(largest, dual, dim=1)
 
 
-def certified_radius(layers: Layers, x: Tensor, c: int, p: float, most: float) -> float:
-    """Return a radius within which no margin of class c vanishes, by bisection.
+def certified_radius(
+    layers: Layers, x: Tensor, c: int, p: float, most: float, parts: int = 200
+) -> float:
+    """Return a radius within which no margin of class c vanishes, by linear bounds.
 
     Args:
         layers: Of the network.
-        x: [*shape], in float64.
+        x: [*shape].
         c: Its class.
         p: Norm.
         most: Larger ones are not asked for, such as the distance of a flip.
+        parts: Of `most`, to which the largest is looked for by bisection.
     """
-    low, high = 0.0, most
-    while high - low > most / _PARTS:
-        middle = (low + high) / 2
-        holds = bool((layers.least_margins(x, c, middle, p) > 0).all())
-        low, high = (middle, high) if holds else (low, middle)
-    return low
+
+    def holds(radius: float) -> bool:
+        return bool((layers.least_margins(x, c, radius, p) > 0).all())
+
+    return _largest(holds, most, parts)
 
 
-def certified_by_slope(layers: Layers, x: Tensor, c: int, p: float, most: float) -> float:
-    """Return the same by the largest gradient that the ball may hold: min(margin / L, radius)."""
+def certified_by_slope(
+    layers: Layers, x: Tensor, c: int, p: float, most: float, parts: int = 200
+) -> float:
+    """Return such a radius by the largest gradient that its ball may hold: radius * L < margin."""
     with torch.no_grad():
-        logits = x[None]
-        for layer in layers.layers:
-            logits = layer(logits)
-    margins = layers.margins(c) @ logits[0]
+        logits = nn.Sequential(*layers.layers)(x[None])[0]
+    margins = layers.margins(c) @ logits
+
+    def holds(radius: float) -> bool:
+        return bool((layers.steepest(x, c, radius, p) * radius < margins).all())
+
+    return _largest(holds, most, parts)
+
+
+def _largest(holds: Callable[[float], bool], most: float, parts: int) -> float:
     low, high = 0.0, most
-    while high - low > most / _PARTS:
+    while high - low > most / parts:
         middle = (low + high) / 2
-        holds = bool((layers.steepest(x, c, middle, p) * middle < margins).all())
-        low, high = (middle, high) if holds else (low, middle)
+        low, high = (middle, high) if holds(middle) else (low, middle)
     return low
 
 
@@ -209,7 +218,7 @@ class _Scaled(nn.Module):
 
 def _flat(model: nn.Module) -> list[nn.Module]:
     if isinstance(model, Normalised):
-        return [_Scaled(model.mean.double(), model.std.double()), *_flat(model.model)]
+        return [_Scaled(model.mean, model.std), *_flat(model.model)]
     if isinstance(model, nn.Sequential):
         return [layer for part in model for layer in _flat(part)]
     return [model]

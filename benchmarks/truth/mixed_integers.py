@@ -73,7 +73,8 @@ class _Program:
         )
         if found.status == 2:  # infeasible
             return None, math.inf
-        bound = found.mip_dual_bound
+        # Without a ReLU at a kink it is a linear program, solved or not.
+        bound = found.mip_dual_bound if any(map(np.any, self.binary)) else found.fun
         return found.x, -math.inf if bound is None else float(bound)
 
 

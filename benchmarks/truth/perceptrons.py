@@ -27,9 +27,9 @@ class Training:
 
 PERCEPTRONS = {
     "196-32-10": Training((196, 32, 10)),
-    "196-24-24-10": Training((196, 24, 24, 10)),
+    "196-16-16-10": Training((196, 16, 16, 10)),
     "196-32-10 decayed": Training((196, 32, 10), decay=1e-3),
-    "196-24-24-10 adversarial": Training((196, 24, 24, 10), adversary=0.1),
+    "196-16-16-10 adversarial": Training((196, 16, 16, 10), adversary=0.1),
 }
 
 

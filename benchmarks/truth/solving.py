@@ -74,40 +74,29 @@ class Solver:
         flips = [margin.from_start(point, p), margin.beside(point, p)]
         return nearest_of([known, *flips]) or known, min(bound, known.distance)
 
-    def solve(self, x: Tensor, p: float) -> dict[str, Any]:
-        """Return the nearest flips of a picture [d] in one norm.
+    def nearest_of_all(self, x: Tensor, p: float) -> dict[str, Any]:
+        """Return the nearest flip of a picture [d] over all other classes, in one norm.
 
         Returns:
-            `distance`, `bound` and `target` of the nearest flip over all classes; the same of the
-            runner-up's alone, with `pair_` before them; `seconds`.
+            `target`, the class of the flip, `runner_up`, `distance`, the proven `bound` of all, and
+            `seconds`.
         """
         start = time.perf_counter()
         with torch.no_grad():
             order = self.model(x[None])[0].argsort(descending=True).tolist()
-        c, runner_up = order[:2]
-        margins = {j: Margin(self.model, x, c, j) for j in order[1:]}
+        margins = {j: Margin(self.model, x, order[0], j) for j in order[1:]}
         firsts = {j: self.first_flip(margin, p) for j, margin in margins.items()}
-        pair, pair_bound = self.nearest(margins[runner_up], firsts[runner_up], p)
-        best, bound, target = pair, pair_bound, runner_up
-        for j in sorted(margins, key=lambda j: firsts[j].distance):
-            if j == runner_up:
-                continue
-            known = nearest_of([best, firsts[j]]) or best
-            found, own = self.nearest(margins[j], known, p)
+        target = min(firsts, key=lambda j: firsts[j].distance)
+        best, bound = firsts[target], math.inf
+        for j in sorted(firsts, key=lambda j: firsts[j].distance):
+            found, own = self.nearest(margins[j], best, p)
             bound = min(bound, own)
             if found.distance < best.distance:
                 best, target = found, j
         return {
             "target": target,
+            "runner_up": order[1],
             "distance": best.distance,
             "bound": min(bound, best.distance),
-            "pair_target": runner_up,
-            "pair_distance": pair.distance,
-            "pair_bound": pair_bound,
             "seconds": time.perf_counter() - start,
         }
-
-
-def gap(distance: float, bound: float) -> float:
-    """Return by how much of a distance its bound is below it."""
-    return 1 - bound / distance if math.isfinite(distance) else math.inf
