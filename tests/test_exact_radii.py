@@ -49,7 +49,7 @@ def test_the_nearest_flip_is_that_of_a_grid(seed, p):
 @pytest.mark.parametrize("p", [1.0, math.inf])
 def test_integer_programs_and_branches_agree(p):
     for seed in range(2):
-        model, x, grid, classes = random_case(seed)
+        model, x, grid, _ = random_case(seed)
         solver = Solver(model, grid[:: len(grid) // 900])
         c, target = model(x[None])[0].argsort(descending=True)[:2].tolist()
         margin = Margin(model, x, c, target)

@@ -2,9 +2,9 @@
 
 Each ReLU that may be on either side of its kink is enclosed by two lines: the chord above, a line
 through 0 below (CROWN, Zhang et al. 2018; DeepPoly, Singh et al. 2019). Walked back to the pixels
-they make one linear function below the margin, whose least value on the ball, cut to the box [0, 1],
-is known. Balls are of the norms 1, 2 and inf. Written for networks of Linear, Conv2d, Flatten and
-ReLU, behind a normalisation or not. Rounding is not accounted for.
+they make one linear function below the margin, whose least value on the ball, cut to the box
+[0, 1], is known. Balls are of the norms 1, 2 and inf. Written for networks of Linear, Conv2d,
+Flatten and ReLU, behind a normalisation or not. Rounding is not accounted for.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from published import Normalised
 from torch import Tensor, nn
+
 from truth.boxed_balls import least_change
 
 #: Rows that are walked back at a time.
@@ -225,7 +226,7 @@ def _flat(model: nn.Module) -> list[nn.Module]:
 
 
 def _through(layer: nn.Module, c: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
-    """Take linear functions [n, *shape of the output] back through a layer, with their constants."""
+    """Take linear functions of outputs [n, *shape] back through a layer, with their constants."""
     none = c.new_zeros(len(c))
     if isinstance(layer, nn.Linear):
         bias = none if layer.bias is None else c @ layer.bias.detach()

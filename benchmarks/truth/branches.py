@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
 from truth.bounds import Layers, Relaxed
 from truth.pieces import Flip, Margin, nearest_of
 from truth.projections import projected
@@ -27,13 +28,15 @@ GAP = 1e-3
 _MOST_BRANCHES = 20_000
 #: Linear functions below the margin that a branch asks for, and that it hands on.
 _CUTS, _KEPT = 4, 6
+#: How far inside a linear piece its flips are looked for, in l2.
+_INSIDE = 1e-6
 #: Linear pieces that a branch's point is brought nearer on.
 _PIECES = 2
 
 
 @dataclass(order=True)
 class _Branch:
-    """Sides [features] of all ReLUs in a row (1, -1, 0 for both), its bound, and what it hands on."""
+    """Sides [features] of all ReLUs (1, -1, 0 for both), its bound, and what it hands on."""
 
     bound: float
     number: int
@@ -90,6 +93,10 @@ class BranchAndBound:
         while heap and heap[0].bound < self._enough():
             branch = heapq.heappop(heap)
             split = self._split(branch)
+            if split is None:
+                self._look_inside(branch)
+            if branch.bound >= self._enough():
+                continue
             if split is None or self.branches >= _MOST_BRANCHES:
                 return self.best, branch.bound
             for side in (1.0, -1.0):
@@ -137,9 +144,24 @@ class BranchAndBound:
             if branch.bound >= self._enough():
                 break
             point = torch.from_numpy(found)
-            tries = self.margin.from_start(point, self.p, _PIECES), self.margin.beside(point, self.p)
+            tries = (
+                self.margin.from_start(point, self.p, _PIECES),
+                self.margin.beside(point, self.p),
+            )
             self.best = nearest_of([self.best, *tries]) or self.best
         branch.cuts, branch.point = cuts[-_KEPT:], point
+
+    def _look_inside(self, branch: _Branch) -> None:
+        """Look for the nearest flip of a linear piece, which may lie on kinks, a little inside."""
+        bounds = self._of_sides(branch.sides)
+        relaxed = [Relaxed.of(*each) for each in bounds]
+        a, at_zero = self.layers.backward(self.row[None], len(self.layers.layers), relaxed)
+        slopes, values = self._conditions(branch.sides, relaxed, [(a[0], float(at_zero[0]))])
+        flat = self.margin.x.numpy()
+        values = slopes @ flat + values + _INSIDE * np.linalg.norm(slopes, axis=1)
+        point, _ = projected(slopes, values, flat, self.p, 2 * self.best.distance)
+        found = self.margin.flip(torch.from_numpy(point), self.p)
+        self.best = nearest_of([self.best, found]) or self.best
 
     def _inputs(self, x: Tensor) -> list[Tensor]:
         """Return what goes into each ReLU layer at a point."""
@@ -164,7 +186,10 @@ class BranchAndBound:
         self, sides: Tensor, relaxed: list[Relaxed], cuts: list[tuple[Tensor, float]]
     ) -> tuple[Floats, Floats]:
         """Return slopes [n, d] and values at 0 [n] of what is not positive at a flip."""
-        slopes, values = [torch.stack([a for a, _ in cuts])], [torch.tensor([v for _, v in cuts], dtype=torch.float64)]
+        slopes, values = (
+            [torch.stack([a for a, _ in cuts])],
+            [torch.tensor([v for _, v in cuts], dtype=torch.float64)],
+        )
         for i, side in zip(self.layers.relus, sides.split(self.sizes), strict=True):
             fixed = side.nonzero()[:, 0]
             if len(fixed):

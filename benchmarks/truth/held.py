@@ -34,8 +34,15 @@ def ends(
     holds = (lower <= known.distance * (1 + _SAME)) & (upper >= known.bound * (1 - _SAME))
     near = upper <= _NEAR * known.distance
     return [
-        share("exact between the ends", case, 0.97 if counts else None, holds, exact=rounded(known.distance),
-              lower=rounded(lower), upper=rounded(upper)),
+        share(
+            "exact between the ends",
+            case,
+            0.97 if counts else None,
+            holds,
+            exact=rounded(known.distance),
+            lower=rounded(lower),
+            upper=rounded(upper),
+        ),
         share("upper at least exact", case, 1.0, upper >= known.bound * (1 - _SAME)),
         share("upper within 5 %", case, 0.9 if counts else None, near),
         quantity("upper / exact", case, None, upper / known.distance),

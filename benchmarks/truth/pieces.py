@@ -1,4 +1,4 @@
-"""Perceptrons as their linear pieces: margins, gradients, and nearest flips of one piece after another."""
+"""Margins of perceptrons, and the nearest flips of their linear pieces."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
 from truth.boxed_balls import nearest_below
 
 #: How far beyond the boundary a piece's nearest flip is looked for, in margins of the picture.
 _BEYOND = 1e-7
 #: The same beside a point that a solver has found: its tolerances are these.
-_BESIDE = (0.0, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
+_BESIDE = (0.0, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 3e-4)
 #: Pieces on the way from one start.
 _PIECES = 30
 
@@ -56,7 +57,7 @@ class Margin:
         return Flip(inside, float(torch.linalg.vector_norm(inside - self.x, p)))
 
     def beside(self, x: Tensor, p: float) -> Flip | None:
-        """Return a flip right beside a point [d] on the boundary, which rounding may have missed."""
+        """Return a flip beside a point [d] on the boundary, which rounding may have missed."""
         margin, gradient = self.at(x)
         for beyond in _BESIDE:
             found = nearest_below(gradient, margin + beyond * self.here, x, p)

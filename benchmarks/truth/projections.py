@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from scipy.optimize import linprog, minimize
 from scipy.sparse import csr_array, eye_array, hstack, vstack
+
 from truth.boxed_balls import nearest_below
 
 Floats = npt.NDArray[np.float64]

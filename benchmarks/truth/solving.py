@@ -1,4 +1,4 @@
-"""Nearest flips of perceptrons, over all other classes and of the runner-up: solved, and proved."""
+"""Nearest flips of perceptrons over all other classes: solved, and proved."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
 from truth.bounds import Layers, Relaxed
 from truth.branches import BranchAndBound
 from truth.mixed_integers import nearest_by_program
