@@ -108,7 +108,7 @@ class Layers:
     ) -> Tensor:
         """Bound functions of a layer's input from below on a ball around x: [n]."""
         found = []
-        for part in rows.split(_ROWS):
+        for part in torch.split(rows, _ROWS):
             slopes, at_zero = self.backward(part, end, relaxed)
             flat = x.flatten()
             found.append(slopes @ flat + at_zero + least_change(slopes, flat, radius, p))
@@ -161,7 +161,8 @@ class Layers:
                 low, high = middle - around, middle + around
         largest = torch.maximum(low.abs(), high.abs()).flatten(1)
         dual = {1.0: math.inf, 2.0: 2.0, math.inf: 1.0}[p]
-        return torch.linalg.vector_norm(largest, dual, dim=1)
+        norms: Tensor = torch.linalg.vector_norm(largest, dual, dim=1)
+        return norms
 
 
 def certified_radius(
@@ -233,10 +234,10 @@ def _through(layer: nn.Module, c: Tensor, shape: torch.Size) -> tuple[Tensor, Te
         return c @ layer.weight.detach(), bias
     if isinstance(layer, nn.Conv2d):
         bias = none if layer.bias is None else c.sum(dim=(2, 3)) @ layer.bias.detach()
-        back = F.conv_transpose2d(
-            c, layer.weight.detach(), None, layer.stride, layer.padding, _unseen(layer, shape, c)
-        )
-        return back, bias
+        padding = [int(n) for n in layer.padding]
+        unseen = _unseen(layer, padding, shape, c.shape)
+        weight = layer.weight.detach()
+        return F.conv_transpose2d(c, weight, None, layer.stride, padding, unseen), bias
     if isinstance(layer, _Scaled):
         c = c / layer.std
         return c, -(c * layer.mean).flatten(1).sum(dim=1)
@@ -245,13 +246,13 @@ def _through(layer: nn.Module, c: Tensor, shape: torch.Size) -> tuple[Tensor, Te
     raise TypeError(f"{type(layer).__name__} is not of a network that bounds are written for")
 
 
-def _unseen(layer: nn.Conv2d, shape: torch.Size, c: Tensor) -> list[int]:
+def _unseen(layer: nn.Conv2d, padding: list[int], shape: torch.Size, out: torch.Size) -> list[int]:
     """Return the rows and columns of pixels at the end that no window of a convolution reaches."""
     return [
-        (shape[i] + 2 * int(layer.padding[i - 1]) - layer.kernel_size[i - 1])
-        - (c.shape[i + 1] - 1) * layer.stride[i - 1]
+        shape[i] + 2 * padding[i - 1] - layer.kernel_size[i - 1]
+        - (out[i + 1] - 1) * layer.stride[i - 1]
         for i in (1, 2)
-    ]
+    ]  # fmt: skip
 
 
 def _absolute(layer: nn.Module) -> nn.Module:

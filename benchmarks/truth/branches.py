@@ -75,7 +75,8 @@ class BranchAndBound:
 
     def _weights(self) -> list[Tensor]:
         """Return how much each ReLU may matter to the margin, by layers."""
-        linears = [self.layers.layers[i + 1].weight.detach() for i in self.layers.relus]
+        after = [self.layers.layers[i + 1] for i in self.layers.relus]
+        linears = [layer.weight.detach() for layer in after if isinstance(layer, torch.nn.Linear)]
         # Of the last layer only chords, of ReLUs that lower the margin, are inexact.
         found = [(-self.row @ linears[-1]).clamp(min=0)]
         all_of_last = (self.row @ linears[-1]).abs()
@@ -175,7 +176,7 @@ class BranchAndBound:
 
     def _of_sides(self, sides: Tensor) -> list[tuple[Tensor, Tensor]]:
         found = []
-        for (least, most), side in zip(self.enclosed, sides.split(self.sizes), strict=True):
+        for (least, most), side in zip(self.enclosed, torch.split(sides, self.sizes), strict=True):
             found.append(
                 (torch.where(side > 0, least.clamp(min=0), least),
                  torch.where(side < 0, most.clamp(max=0), most))
@@ -190,7 +191,7 @@ class BranchAndBound:
             [torch.stack([a for a, _ in cuts])],
             [torch.tensor([v for _, v in cuts], dtype=torch.float64)],
         )
-        for i, side in zip(self.layers.relus, sides.split(self.sizes), strict=True):
+        for i, side in zip(self.layers.relus, torch.split(sides, self.sizes), strict=True):
             fixed = side.nonzero()[:, 0]
             if len(fixed):
                 rows = torch.zeros(len(fixed), len(side), dtype=torch.float64)

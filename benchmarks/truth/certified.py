@@ -61,7 +61,7 @@ class Subject:
 def subject(name: str, n: int) -> Subject:
     """Return a network with its first n pictures that it classifies correctly."""
     if name in PERCEPTRONS:
-        model = trained_perceptron(name)
+        model: nn.Module = trained_perceptron(name)
         x, labels = pooled_digits(model, n)
         return Subject(name, model, x, labels.tolist(), NORMS, _PARTS_OF_SMALL)
     work = prepared(_FASHION if name == "fashion-provable" else REPORTED[name], None, 0).first(n)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,7 @@ class _Program:
         self.high: list[Floats] = []
         self.binary: list[Floats] = []
         self.n = 0
-        self.parts: list[tuple[Floats, Floats, Floats]] = []
+        self.parts: list[tuple[npt.NDArray[Any], npt.NDArray[Any], Floats]] = []
         self.row_low: list[Floats] = []
         self.row_high: list[Floats] = []
         self.n_rows = 0

@@ -8,6 +8,7 @@ so that no solver has to be believed.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -89,13 +90,14 @@ def _by_program(
     """Solve a linear program; return its point and multipliers, None where it has no point."""
     (n, d), room = slopes.shape, np.concatenate([1 - x, x])
     costs, most = np.ones(2 * d), room
-    rows, right = csr_array(np.hstack([slopes, -slopes])), -values
+    rows: Any = csr_array(np.hstack([slopes, -slopes]))
+    right = -values
     if p == math.inf:
         costs, most = np.append(np.zeros(2 * d), 1.0), np.append(room, 1.0)
-        size = vstack([csr_array((n, 1)), csr_array(-np.ones((d, 1)))])
-        each = hstack([eye_array(d), eye_array(d)])
-        rows, right = hstack([vstack([rows, each]), size]), np.append(right, np.zeros(d))
-    bounds = np.stack([np.zeros(len(most)), most], axis=1)
+        size: Any = vstack([csr_array((n, 1)), csr_array(-np.ones((d, 1)))])
+        moves: Any = hstack([eye_array(d), eye_array(d)])
+        rows, right = hstack([vstack([rows, moves]), size]), np.append(right, np.zeros(d))
+    bounds = [(0.0, each) for each in most.tolist()]
     found = linprog(costs, A_ub=rows, b_ub=right, bounds=bounds, method="highs-ds")
     if found.x is None:
         return x, None

@@ -41,7 +41,7 @@ class Solver:
         """
         of_target = self.others[self.classes == margin.target][:_STARTS]
         near = [halved(margin, other, p) for other in of_target]
-        starts = [margin.x, *(flip.x for flip in near)]
+        starts = [margin.x, *(flip.x for flip in near if flip is not None)]
         found = nearest_of([*near, *(margin.from_start(start, p) for start in starts)])
         if found is None:
             raise ValueError(f"no picture is of class {margin.target}")
