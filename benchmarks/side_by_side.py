@@ -150,7 +150,7 @@ def about(**notes: Any) -> dict[str, Any]:
     """Return where and how figures are measured by this process."""
     device = f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}"
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *sys.orig_argv[1:]]),
         "date": date.today().isoformat(),
         "device": f"{device}, {torch.get_num_threads()} threads",
         "versions": {

@@ -25,10 +25,12 @@ def attacked(model: nn.Module, x: Tensor, y: Tensor, size: float, steps: int) ->
     return (x + move).clamp(0, 1)
 
 
-def train(model: nn.Module, x: Tensor, y: Tensor, epochs: int, adversary: float) -> None:
+def train(
+    model: nn.Module, x: Tensor, y: Tensor, epochs: int, adversary: float, decay: float = 0.0
+) -> None:
     """Train by Adam in batches of 128; with an adversary of that l-inf size if it is not 0."""
     model.train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=decay)
     for epoch in range(epochs):
         for batch in torch.split(torch.randperm(len(x)), 128):
             inputs, labels = x[batch], y[batch]
