@@ -20,6 +20,7 @@ from ..runs.scorer import Scorer
 from .call import SAMPLE
 from .labels import of_labels
 from .looked import Looked, look
+from .masking import of_masking
 from .model import of_model
 from .pictures import of_pictures
 from .place import of_machine, of_place
@@ -69,7 +70,7 @@ def _found(
     shard: tuple[int, int],
     with_cost: bool,
 ) -> list[Finding]:
-    """Look; the cost takes two more passes, which are timed."""
+    """Look; the cost takes two more passes, which are timed, and masking some hundred."""
     found: list[Finding] = []
     topic: Topic = "pictures"
     try:
@@ -86,6 +87,7 @@ def _found(
         pieces = Pieces(len(source), size, shard)
         n_images, n_targets = pieces.images(pieces.numbers), looked.subjects.n_targets
         if with_cost:
+            found += of_masking(looked)
             found.append(of_cost(looked.settings, n_images, n_targets, looked.passes))
         n_rows = n_images * n_targets * len(looked.settings.balls)
         n_values, n_pieces = first.images.numel(), len(pieces.numbers)
