@@ -4,11 +4,11 @@ A defence may hide its gradients (gradient masking: Athalye, Carlini & Wagner, I
 1802.00420; for CLEVER Goodfellow 2018, arXiv 1804.07870). A search of a few gradients finds the
 nearest flips in l-inf; then forward passes alone tell two things that need no gradient:
 
-1. Steps as long as to these flips, up and down in random cells of a grid, change the margin. Are
-   the changes those that the gradient at the image says? For a linear model they are.
+1. Steps half as long as to these flips, up and down in random cells of a grid, change the margin.
+   Are the changes those that the gradient at the image says? For a linear model they are.
 2. A search without gradients, in the spirit of the Square attack (Andriushchenko, Croce, Flammarion
-   & Hein, ECCV 2020, arXiv 1912.00049), looks within half that distance. Where gradients are of
-   use it finds nothing there.
+   & Hein, ECCV 2020, arXiv 1912.00049), looks within half the distance of these flips. Where
+   gradients are of use it finds nothing there.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ Floats = npt.NDArray[np.float64]
 _VALUES, _FEWEST, _MOST = 2**13, 3, 8
 #: Gradients of each, random steps, and tries without a gradient.
 _GRADIENTS, _STEPS, _TRIES = 16, 24, 24
-#: Steps are no longer than this share of the way across valid data: what is farther off is another
-#: picture, of which no gradient tells.
-_LONGEST = 0.25
+#: Length of steps, in distances of the flips, and the longest, in ways across valid data: of what is
+#: farther off, as behind closed gates of provably trained networks, no gradient tells.
+_OF_FLIPS, _LONGEST = 0.5, 0.125
 #: Cells along each side of an image, in which a step has one sign.
 _CELLS = 7
 #: The share of the flips' distance within which flips are looked for without gradients.
@@ -49,9 +49,8 @@ _ROUNDING = 1e-6
 #: Sides of the windows that a try changes, in sides of the image: the first, and the last.
 _WINDOWS = (0.5, 0.15)
 #: Medians over the images, of two at least, at which gradients say little: a correlation below, or
-#: changes so many times as large as said. Honest networks have 0.68 to 1, and 0.7 to 1.4 times:
-#: docs/studies/masking.md.
-_FORETOLD, _TIMES = 0.45, 4.0
+#: changes so many times as large as said: docs/studies/masking.md.
+_FORETOLD, _TIMES = 0.6, 4.0
 #: Share of the images at which a search without gradients has to win.
 _BEATEN = 0.5
 _FIX = (
@@ -64,11 +63,11 @@ class Steps(NamedTuple):
     """What forward passes told of each image, [n].
 
     Attributes:
-        size: Length of its steps in l-inf: the distance of the nearest flip that gradients found.
+        size: Length of its steps in l-inf, at most half the distance of the flip that gradients found.
         correlation: Of the changes of its margin with those that its gradient says.
         times: How many times as large as these they are.
         found: Whether gradients found a flip.
-        beaten: Whether one was found within half that distance without gradients.
+        beaten: Whether one was found at half that flip's distance without gradients.
     """
 
     size: Floats
@@ -131,7 +130,7 @@ def steps_of(looked: Looked) -> Steps | None:
         return None
     search(ends, 1, _GRADIENTS)
     flips = ends.upper.clone()
-    size = torch.minimum(flips, _LONGEST * ends.widths)
+    size = torch.minimum(_OF_FLIPS * flips, _LONGEST * ends.widths)
     gradient = ends.lanes(ends.row, ends.centers).gradient.double()
     numbers = torch.Generator("cpu").manual_seed(looked.settings.seed)
     said, changes, signs = _random_steps(ends, gradient, size, numbers)
