@@ -37,8 +37,8 @@ Floats = npt.NDArray[np.float64]
 _VALUES, _FEWEST, _MOST = 2**13, 3, 8
 #: Gradients of each, random steps, and tries without a gradient.
 _GRADIENTS, _STEPS, _TRIES = 16, 24, 24
-#: Length of steps, in distances of the flips, and the longest, in ways across valid data: of what is
-#: farther off, as behind closed gates of provably trained networks, no gradient tells.
+#: Length of steps, in distances of the flips, and the longest, in ways across valid data: of what
+#: is farther off, as behind closed units of provably trained networks, no gradient tells.
 _OF_FLIPS, _LONGEST = 0.5, 0.125
 #: Cells along each side of an image, in which a step has one sign.
 _CELLS = 7
@@ -63,7 +63,7 @@ class Steps(NamedTuple):
     """What forward passes told of each image, [n].
 
     Attributes:
-        size: Length of its steps in l-inf, at most half the distance of the flip that gradients found.
+        size: Length of its steps in l-inf, at most half the distance of the gradients' flip.
         correlation: Of the changes of its margin with those that its gradient says.
         times: How many times as large as these they are.
         found: Whether gradients found a flip.
