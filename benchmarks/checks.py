@@ -1,6 +1,6 @@
 """How long the checks before a run take: EfficientNet-Lite0, foolbox's 20 photographs, ten targets.
 
-Seconds of `check_run` with an engine of its own in each round, all but loading the model and
+Seconds of `look_at_run` with an engine of its own in each round, all but loading the model and
 starting the process that reads pictures, which a run does anyway.
 
     python benchmarks/checks.py --out benchmarks/results/checks-cpu.json
@@ -13,7 +13,7 @@ import time
 
 from side_by_side import arguments, parsed, show, spread, write
 
-from clever_ext.checks.run import check_run
+from clever_ext.checks.run import look_at_run
 from clever_ext.data import sample_pictures
 from clever_ext.data.loading import Loader
 from clever_ext.estimators.table import check_settings
@@ -31,7 +31,7 @@ def main() -> None:
         loader.submit(source[:1]).result()  # its process has started
         for _ in range(args.rounds):
             begin = time.perf_counter()
-            check_run(source, Scorer(model, settings), loader, out)
+            look_at_run(source, Scorer(model, settings), out, (0, 1), loader)
             taken.append(time.perf_counter() - begin)
     found = {
         "figure": "seconds of the checks before a run",

@@ -18,6 +18,7 @@ from .version import __version__ as __version__
 if _TYPE_CHECKING:
     from . import compat
     from .checks import Checked, check
+    from .classifier.bpda import BPDA
     from .classifier.oracle import GradientOracle, TorchOracle
     from .comparison import Comparison, compare
     from .data import open_images
@@ -43,6 +44,7 @@ if _TYPE_CHECKING:
 #: Where the public names are from. torch takes seconds to import: the command line's help, and
 #: Ctrl-C before it has begun, shall not have to wait for it.
 _HOMES = {
+    "BPDA": "classifier.bpda",
     "Checked": "checks",
     "CleverError": "errors",
     "CleverResult": "results.result",
@@ -77,6 +79,7 @@ _HOMES = {
 _MODULES = ("compat", "plot")
 
 __all__ = [
+    "BPDA",
     "Checked",
     "CleverError",
     "CleverResult",

@@ -31,6 +31,7 @@ from ..inputs.targets import Targets
 from ..kernels.balls import Norms, Radii
 from .labels import of_labels
 from .looked import Looked, look
+from .masking import of_masking
 from .model import of_model
 from .report import Checked
 from .units import of_units
@@ -76,7 +77,8 @@ def check(
     """Look at what `clever_score` would be given, without one sample, in seconds.
 
     Told are: the model's output, whether it can be scored and in what precision; the range of the
-    images; how many of up to 64 images it classifies right, against chance and against other
+    images; whether gradients say how margins change, and a search without them finds no nearer
+    flips; how many of up to 64 images it classifies right, against chance and against other
     readings of the labels; what the scores will take and, where that is long, what would be
     cheaper. Nothing is raised for what `clever_score` refuses: it is a finding too.
 
@@ -133,7 +135,9 @@ def check(
 
 def findings_of(looked: Looked) -> Iterator[Finding]:
     """Yield what a few images show, topic after topic."""
-    topics: tuple[Callable[[Looked], Iterator[Finding]], ...] = (of_model, of_labels, of_units)
+    topics: tuple[Callable[[Looked], Iterator[Finding]], ...] = (
+        of_model, of_masking, of_labels, of_units,
+    )  # fmt: skip
     for topic in topics:
         yield from topic(looked)
     yield of_cost(looked.settings, looked.n_images, looked.subjects.n_targets, looked.passes)

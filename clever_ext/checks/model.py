@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..classifier.bpda import approximates
 from ..findings import Finding
 from .looked import Looked
 
@@ -25,6 +26,12 @@ def of_model(looked: Looked) -> Iterator[Finding]:
     if len(finite):
         yield Finding("model", f"logits from {finite.min():.4g} to {finite.max():.4g}")
     yield from engine.findings
+    if approximates(engine.model):
+        yield Finding(
+            "model",
+            "gradients are approximate: BPDA passes those of the model straight through the "
+            "transformation before it",
+        )
     if n >= _SAME_CLASS and len(np.unique(subjects.predicted)) == 1:
         yield Finding(
             "model",

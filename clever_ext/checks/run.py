@@ -20,6 +20,7 @@ from ..runs.scorer import Scorer
 from .call import SAMPLE
 from .labels import of_labels
 from .looked import Looked, look
+from .masking import of_masking
 from .model import of_model
 from .pictures import of_pictures
 from .place import of_machine, of_place
@@ -46,7 +47,7 @@ def check_run(
         out: The run's folder, which need not be there.
         shard: As for the run.
     """
-    return Checked(_found(source, scorer, loader, out, shard, with_cost=True))
+    return Checked(_found(source, scorer, loader, out, shard, by_itself=True))
 
 
 def look_at_run(
@@ -57,7 +58,7 @@ def look_at_run(
     loader: Loader,
 ) -> list[Finding]:
     """Return what `check_run` finds that a run which begins all the same does not say by itself."""
-    found = _found(source, scorer, loader, out, shard, with_cost=False)
+    found = _found(source, scorer, loader, out, shard, by_itself=False)
     return [each for each in of_concern(found) if not each.refused]
 
 
@@ -67,9 +68,9 @@ def _found(
     loader: Loader,
     out: str | os.PathLike[str],
     shard: tuple[int, int],
-    with_cost: bool,
+    by_itself: bool,
 ) -> list[Finding]:
-    """Look; the cost takes two more passes, which are timed."""
+    """Look; a check by itself goes on with masking and cost, which take passes of a few images."""
     found: list[Finding] = []
     topic: Topic = "pictures"
     try:
@@ -85,7 +86,8 @@ def _found(
         found += [*of_model(looked), *of_units(looked), *of_machine(batch.images.device)]
         pieces = Pieces(len(source), size, shard)
         n_images, n_targets = pieces.images(pieces.numbers), looked.subjects.n_targets
-        if with_cost:
+        if by_itself:
+            found += of_masking(looked)
             found.append(of_cost(looked.settings, n_images, n_targets, looked.passes))
         n_rows = n_images * n_targets * len(looked.settings.balls)
         n_values, n_pieces = first.images.numel(), len(pieces.numbers)
