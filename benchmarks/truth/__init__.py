@@ -1,0 +1,1 @@
+"""What is known for certain of some networks, and what the scores say of them."""
