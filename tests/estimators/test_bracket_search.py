@@ -138,3 +138,15 @@ def test_targets_are_worked_on_in_groups_where_memory_is_short(monkeypatch):
     assert (parts["target"] == whole["target"]).all()
     ratio = parts["nearest_flip"] / whole["nearest_flip"]
     assert ratio.between(0.9, 1.2).all()
+
+
+def test_walks_in_l_inf_have_momentum_and_others_have_none():
+    gradient, norm = torch.randn(3, 2, 2), torch.tensor([2.0, 0.0, 4.0], dtype=torch.float64)
+    assert search._smoothed(None, gradient, norm) is gradient
+    mean = torch.zeros_like(gradient)
+    search._smoothed(mean, gradient, norm)
+    expected = gradient * torch.tensor([0.5, 0.0, 0.25])[:, None, None]
+    assert torch.allclose(mean, expected)
+    found = search._smoothed(mean, -gradient, norm)
+    assert torch.allclose(found, (search._MOMENTUM - 1) * expected)
+    assert found is mean

@@ -9,7 +9,8 @@
 3. A walk goes on from a flip, or from the image where an approach has found none, in the spirit of
    DDN (Rony et al., CVPR 2019, arXiv 1811.09600) and FMN (Pintor et al., NeurIPS 2021, arXiv
    2102.12827): down the margin, in a ball that shrinks after each flip and grows else, by less and
-   less.
+   less. In l-inf its steps have momentum, as those of APGD (Croce and Hein, ICML 2020, arXiv
+   2003.01690).
 4. Climbs look for steep places in the ball of the present lower end, which shrinks as they are
    found. At x with gradient d, let v be the unit vector with v . d = ||d||_q. The difference of
    the gradients at x + h v and x is the derivative of ||d||_q at a scale of h; its running mean is
@@ -55,6 +56,8 @@ _BEYOND, _OF_MARGIN, _LEAST, _SHARES = 0.1, 0.5, (0.1, 0.005), (0.7, 0.3)
 _AHEAD = 2.0
 #: Of walks: steps in distances, and growth of the ball.
 _STEPS, _GROWTHS = (1.0, 0.1), (0.2, 0.01)
+#: What a walk in l-inf keeps of its past directions.
+_MOMENTUM = 0.75
 #: Looks along a segment from an image to a flip, and where the first one is after walks, which end
 #: close to the boundary.
 _HALVINGS, _NEAR_FLIP = 8, 0.97
@@ -175,6 +178,7 @@ def walk(ends: Ends, row: Tensor, x: Tensor, looks: int, near: Tensor | None = N
     at_boundary = torch.full_like(row, near is not None, dtype=torch.bool)
     radius = best = torch.full_like(ends.margin[row], math.inf) if near is None else near
     reach = ends.reach[row]
+    mean = torch.zeros_like(x) if ends.p == math.inf else None
     for look in range(looks):
         lanes = ends.lanes(row, x)
         if look + 1 == looks:
@@ -189,7 +193,19 @@ def walk(ends: Ends, row: Tensor, x: Tensor, looks: int, near: Tensor | None = N
         radius = torch.where(at_boundary, known, lanes.distance + ahead).clamp(max=reach)
         step = radius * _falling(_STEPS, done)
         step = torch.where(at_boundary, step, torch.maximum(step, ahead.clamp(max=reach)))
-        x = ends.move(row, x, radius, along=-step, directions=ends.free(lanes))
+        directions = _smoothed(mean, ends.free(lanes), lanes.norm)
+        x = ends.move(row, x, radius, along=-step, directions=directions)
+
+
+def _smoothed(mean: Tensor | None, gradient: Tensor, norm: Tensor) -> Tensor:
+    """Return the directions of a walk: the running mean of gradients at unit length, if it has one.
+
+    In l-inf a step goes by signs alone, and those of single pieces of a network lead to and fro.
+    """
+    if mean is None:
+        return gradient
+    scale = torch.where(norm > 0, 1 / norm, 0.0)
+    return mean.mul_(_MOMENTUM).addcmul_(gradient, each(scale.to(gradient.dtype), gradient))
 
 
 def _falling(ends: tuple[float, float], done: float) -> float:
