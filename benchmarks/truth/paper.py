@@ -3,19 +3,23 @@
     python -m truth.paper train MLP CNN DD BReLU CIFAR         # from benchmarks/
     python -m truth.paper score MLP --images 100 --batches 50 --samples 128 --out FILE
     python -m truth.paper budget MLP --images 2 --batches 500 --samples 1024 --out FILE
+    python -m truth.paper readme MLP CNN --images 10 --batches 20 --samples 64 --out FILE
+    python -m truth.paper radii MLP --images 10 --batches 20 --samples 64 --out FILE
 
 `score` holds mean scores of the first test pictures that are classified correctly against the
-published means, in the ball of the paper's text (l2 and l-inf, R = 5), in that of the authors'
-script, and as their script samples and fits. `budget` tells how scores depend on N_b, N_s and R.
-A file keeps the figures of networks that were measured before.
+published means: in the ball of the paper's text (l2 and l-inf, R = 5), in those of the authors'
+script, and as their script samples and fits. `readme` does the latter with the figures of the
+script's README. `budget` tells how scores depend on N_b and N_s, `radii` how on R. A file keeps the
+figures of networks that were measured before.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +46,15 @@ PUBLISHED: dict[str, tuple[tuple[float, float | None], ...]] = {
     "BReLU": ((2.096, 0.333), (1.576, 0.259), (1.207, 0.176)),
     "CIFAR": ((0.228, 0.005), (0.216, 0.005), (0.206, 0.004)),
 }
+#: Of the first ten test digits, in the README of the authors' script.
+README: dict[str, dict[str, tuple[float, float]]] = {
+    "CNN": {
+        "least likely": (1.1374, 0.080179),
+        "random": (1.1213, 0.075569),
+        "top-2": (0.70122, 0.050181),
+    },
+    "MLP": {"every target": (0.69393, 0.035387)},
+}
 #: Radius of the paper's text, in both norms, and that of the script's own samples in l-inf.
 RADIUS, SCRIPT_RADIUS = 5.0, 0.1
 _PART = 256
@@ -60,10 +73,10 @@ class Pictures:
     Attributes:
         model: The network.
         x: [N, C, H, W].
-        classes: [N]; margins [N, 3] are towards targets [N, 3], in the order of KINDS.
+        classes: [N]; margins [N, 3] are towards targets [N, 3], in the order of KINDS; or [N, 9].
     """
 
-    def __init__(self, name: str, n: int) -> None:
+    def __init__(self, name: str, n: int, every_target: bool = False) -> None:
         self.model = load(name).requires_grad_(False)
         x, y = first_pictures(name, n)
         with torch.no_grad():
@@ -74,7 +87,8 @@ class Pictures:
         drawn = torch.randint(1, 8, (len(order),), generator=torch.Generator().manual_seed(_SEED))
         between = order.gather(1, drawn[:, None])[:, 0]  # neither of the others, as in the script
         self.classes = order[:, -1]
-        self.targets = torch.stack([order[:, 0], between, order[:, -2]], dim=1)
+        kinds = torch.stack([order[:, 0], between, order[:, -2]], dim=1)
+        self.targets = order[:, :-1] if every_target else kinds
         margins = logits.gather(1, self.classes[:, None]) - logits.gather(1, self.targets)
         self.margins: Floats = margins.double().numpy()
 
@@ -174,36 +188,77 @@ def _cell(
 
 
 def budget(name: str, n: int, batches: int, samples: int) -> Iterator[dict[str, Any]]:
-    """Tell what fewer gradients and other radii make of scores: ratios of means over rows."""
-    pictures = Pictures(name, n)
-    ways: dict[str, tuple[int, Points]] = {
-        f"{NORM[p]}, R = {r:g}": (q, partial(uniform, p=p, radius=r))
-        for q, p in enumerate(NORM)
-        for r in ((1.0, FARTHEST, RADIUS), (0.05, SCRIPT_RADIUS, 0.3, RADIUS))[q]
-    }
-    ways |= {f"{norm}, script": (q, theirs) for q, norm in enumerate(NORM.values())}
-    for way, (q, points) in ways.items():
-        total = batches * samples
-        blocks = np.stack(
-            [pictures.maxima(row, points, total, _BLOCK)[q] for row in range(len(pictures))]
-        )
+    """Tell what fewer gradients and other fits make of scores: ratios of means over rows."""
+    for way, margins, blocks in _drawn(name, n, batches * samples, (RADIUS,), (RADIUS,)):
         found = joined(blocks, 1, batches, samples)[..., 0, :]
-        margins = pictures.margins
         full = (margins / cx.fit_reverse_weibull(found).location).mean()
         ratios = {
             "by the largest norm": (margins / found.max(axis=-1)).mean() / full,
-            "by their fit": (margins / np.apply_along_axis(location, -1, found)).mean() / full,
+            "by the script's fit": (margins / np.apply_along_axis(location, -1, found)).mean()
+            / full,
         }
         for b, s in _SMALLER:
-            times = min(8, total // (b * s))
-            if times and b * s < total:
+            times = min(8, blocks.shape[-1] * _BLOCK // (b * s))
+            if times and b * s < batches * samples:
                 fit = cx.fit_reverse_weibull(joined(blocks, times, b, s)).location
                 ratios[f"by {b} x {s}"] = (margins[..., None] / fit).mean() / full
+        notes = {"network": f"{name} budget", "pictures": len(margins)}
         case = f"{name}, {way}"
-        notes = {"network": f"{name} budget", "pictures": len(pictures)}
         yield quantity(f"mean score, {batches} x {samples}", case, None, np.array([full]), **notes)
         for told, ratio in ratios.items():
             yield quantity(told, case, None, np.array([ratio]), **notes)
+
+
+def radii(name: str, n: int, batches: int, samples: int) -> Iterator[dict[str, Any]]:
+    """Tell how mean scores depend on R."""
+    ways = _drawn(name, n, batches * samples, (1.0, 2.0, FARTHEST, RADIUS),
+                  (0.01, 0.05, SCRIPT_RADIUS, 0.3, RADIUS))  # fmt: skip
+    for way, margins, blocks in ways:
+        found = joined(blocks, 1, batches, samples)[..., 0, :]
+        scores = margins / cx.fit_reverse_weibull(found).location
+        yield quantity(
+            way, f"{name}, {len(margins)} pictures", None, np.array([scores.mean()]),
+            network=f"{name} radii", n_batches=batches, batch_samples=samples,
+        )  # fmt: skip
+
+
+def readme(name: str, n: int, batches: int, samples: int) -> Iterator[dict[str, Any]]:
+    """Hold scores by the script's points and fit against those of the script's README."""
+    if name not in README:
+        sys.exit(f"the README has no scores of {name}")
+    told = README[name]
+    pictures = Pictures(name, n, every_target="every target" in told)
+    scores, _ = by_script(pictures, batches, samples)
+    for k, kind in enumerate(told):
+        for q, norm in enumerate(NORM.values()):
+            mean = (scores[q].min(axis=1) if kind == "every target" else scores[q, :, k]).mean()
+            case = f"{name}, {kind}, {norm}"
+            notes = {"network": f"{name} README", "pictures": len(pictures)}
+            for way, value in (
+                ("README of the script", told[kind][q]),
+                ("script", mean),
+                ("script / README", mean / told[kind][q]),
+            ):
+                yield quantity(way, case, None, np.array([value]), **notes)
+
+
+def _drawn(
+    name: str, n: int, total: int, l2: Sequence[float], l_inf: Sequence[float]
+) -> Iterator[tuple[str, Floats, Floats]]:
+    """Yield ways to draw points, margins [N, 3] and the maxima [N, 3, blocks] of small blocks."""
+    pictures = Pictures(name, n)
+
+    def blocks(points: Points) -> Floats:
+        rows = [pictures.maxima(row, points, total, _BLOCK) for row in range(len(pictures))]
+        return np.stack(rows, axis=1)
+
+    for q, (p, sizes) in enumerate(zip(NORM, (l2, l_inf), strict=True)):
+        for r in sizes:
+            points = partial(uniform, p=p, radius=r)
+            yield f"{NORM[p]}, R = {r:g}", pictures.margins, blocks(points)[q]
+    both = blocks(theirs)
+    for q, norm in enumerate(NORM.values()):
+        yield f"{norm}, script", pictures.margins, both[q]
 
 
 def joined(blocks: Floats, times: int, batches: int, samples: int) -> Floats:
@@ -221,10 +276,13 @@ def keep(path: Path | None, figures: list[dict[str, Any]]) -> None:
     write(path, [each for each in kept if each["network"] not in mine] + figures)
 
 
+WORKS = {"score": score, "budget": budget, "radii": radii, "readme": readme}
+
+
 def main() -> None:
-    """Train, score, or measure the budget of, what is named."""
+    """Train what is named, or measure it."""
     parser = arguments(__doc__ or "", rounds=1)
-    parser.add_argument("what", choices=["train", "score", "budget"])
+    parser.add_argument("what", choices=["train", *WORKS])
     parser.add_argument("names", nargs="+", choices=NETWORKS)
     parser.add_argument("--images", type=int, default=100, help="test pictures, right or wrong")
     parser.add_argument("--batches", type=int, default=50)
@@ -235,9 +293,8 @@ def main() -> None:
         if args.what == "train":
             train(name)
             continue
-        work = score if args.what == "score" else budget
         figures = []
-        for each in work(name, args.images, args.batches, args.samples):
+        for each in WORKS[args.what](name, args.images, args.batches, args.samples):
             show(each)
             figures.append(each)
         keep(args.out, figures)

@@ -24,10 +24,9 @@ from published import MNIST, WEIGHTS, Case, mnist, read_idx, trained
 from scipy.stats import spearmanr
 from side_by_side import arguments, parsed, quantity, share, show, write
 from torch import Tensor, nn
-from train import train
 
 import clever_ext as cx
-from truth.paper_networks import load
+from truth.paper_networks import Trained, fitted, load
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,7 +57,12 @@ def gelu_convolutions() -> nn.Module:
 
 def kept(name: str, build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
     """Return what builds a network of ours with its weights."""
-    return trained(f"smooth-{name.split()[0].lower()}", build)
+    return trained(file_of(name), build)
+
+
+def file_of(name: str) -> str:
+    """Return what weights of ours are kept as."""
+    return f"smooth-{name.split()[0].lower()}"
 
 
 #: Trained here; the MLP of the CLEVER paper, with smooth rectifiers, stands beside them.
@@ -66,7 +70,7 @@ OURS: dict[str, Callable[[], nn.Module]] = {
     "tanh MLP": tanh_mlp,
     "GELU convolutions": gelu_convolutions,
 }
-NETWORKS = {"softplus MLP": partial(load, "MLP")}
+NETWORKS: dict[str, Callable[[], nn.Module]] = {"softplus MLP": partial(load, "MLP")}
 NETWORKS |= {name: kept(name, build) for name, build in OURS.items()}
 
 
@@ -77,8 +81,8 @@ def train_ours() -> None:
     for name, build in OURS.items():
         torch.manual_seed(0)
         model = build()
-        train(model, x, y, 2, 0.0)
-        torch.save(model.state_dict(), WEIGHTS / f"smooth-{name.split()[0].lower()}.pt")
+        fitted(model, x, y, Trained(build, 2), 1.0)
+        torch.save(model.state_dict(), WEIGHTS / f"{file_of(name)}.pt")
 
 
 def margins_of(work: Work, row: int) -> Callable[[Tensor], Tensor]:
@@ -126,7 +130,7 @@ def second_order(work: Work, row: int, budget: int, in_ball: str) -> float:
     at = x[None].clone().requires_grad_()
     g = margins(at)
     slope = float(torch.autograd.grad(g.sum(), at)[0].norm())
-    margin = float(g)
+    margin = float(g.detach())
     n = (budget - 1) // (2 * ITERATIONS)
     radius = RADIUS if in_ball == "R = 2" else min(RADIUS, margin / slope)
     points = cx.sample_lp_ball(x, n, 2, radius, 0, row, 0)
