@@ -232,7 +232,7 @@ def readme(name: str, n: int, batches: int, samples: int) -> Iterator[dict[str, 
     for k, kind in enumerate(told):
         for q, norm in enumerate(NORM.values()):
             mean = (scores[q].min(axis=1) if kind == "every target" else scores[q, :, k]).mean()
-            case = f"{name}, {kind}, {norm}"
+            case = f"{name}, first ten digits, {kind}, {norm}"
             notes = {"network": f"{name} README", "pictures": len(pictures)}
             for way, value in (
                 ("README of the script", told[kind][q]),

@@ -84,7 +84,7 @@ NETWORKS = {
     "MLP": Trained(mlp, 20, as_theirs=True),
     "CNN": Trained(mnist_7_layer, 0),
     "DD": Trained(mnist_7_layer, 1, distilled=True),
-    "BReLU": Trained(mnist_bounded, 2),
+    "BReLU": Trained(mnist_bounded, 1),
     "CIFAR": Trained(cifar_cnn, 2, colour=True),
 }
 
