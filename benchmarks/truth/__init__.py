@@ -1,8 +1,1 @@
-<<<<<<< HEAD
-"""What scores are held against: exact radii and certified bounds of networks where they can be had.
-
-Run its modules from `benchmarks`: `python -m truth.exact`.
-"""
-=======
 """What is known for certain of some networks, and what the scores say of them."""
->>>>>>> wt-verified
