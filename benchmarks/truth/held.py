@@ -34,27 +34,21 @@ def ends(
     holds = (lower <= known.distance * (1 + _SAME)) & (upper >= known.bound * (1 - _SAME))
     near = upper <= _NEAR * known.distance
     return [
-        share(
-            "exact between the ends",
-            case,
-            0.97 if counts else None,
-            holds,
-            exact=rounded(known.distance),
-            lower=rounded(lower),
-            upper=rounded(upper),
-        ),
+        share("exact between the ends", case, 0.97 if counts else None, holds,
+              exact=rounded(known.distance), upper=rounded(upper)),
         share("upper at least exact", case, 1.0, upper >= known.bound * (1 - _SAME)),
         share("upper within 5 %", case, 0.9 if counts else None, near),
         quantity("upper / exact", case, None, upper / known.distance),
         *scores(lower, known, case),
-    ]
+    ]  # fmt: skip
 
 
 def scores(score: Floats, known: Known, case: str) -> list[dict[str, Any]]:
     """Hold scores [N] against what is known."""
     ranks = np.array([spearmanr(score, known.distance).statistic])
     return [
-        share("score above exact", case, None, score > known.distance * (1 + _SAME)),
+        share("score above exact", case, None, score > known.distance * (1 + _SAME),
+              exact=rounded(known.distance), score=rounded(score)),
         quantity("score / exact", case, None, score / known.distance),
         quantity("rank correlation", case, None, ranks),
-    ]
+    ]  # fmt: skip

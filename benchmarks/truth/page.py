@@ -108,19 +108,18 @@ def _of_case(told: list[dict[str, Any]], case: str, key: str) -> Any:
 def exact() -> Iterator[Points]:
     """Yield what truth.exact measured."""
     told = _figures("truth-exact-cpu.json")
+    scores = {"bracket, 400 gradients": LOWER, "first order": FIRST}
+    scores["the paper's, 640 gradients"] = PAPER
     for figure in told:
-        case = re.match(r"(\S+), p = (\w+), \d+ pictures, (.*)", figure["case"])
-        if case is None or "exact" not in figure:
+        case = re.match(r"(.+), p = (\w+), \d+ pictures, (.*)", figure["case"])
+        if case is None or "exact" not in figure or case[1] == "all four":
             continue
         network, norm, how = case.groups()
         known = _array(figure["exact"])
-        if how == "bracket, 400 gradients" and "upper" in figure:
-            yield Points(EXACT, network, norm, LOWER, known, _array(figure["lower"]))
+        if "upper" in figure and how == "bracket, 400 gradients":
             yield Points(EXACT, network, norm, UPPER, known, _array(figure["upper"]))
-        elif how == "first order":
-            yield Points(EXACT, network, norm, FIRST, known, _array(figure["score"]))
-        elif how == "the paper's, 3,200 gradients":
-            yield Points(EXACT, network, norm, PAPER, known, _array(figure["score"]))
+        elif "score" in figure and how in scores:
+            yield Points(EXACT, network, norm, scores[how], known, _array(figure["score"]))
 
 
 def verified() -> Iterator[Points]:
