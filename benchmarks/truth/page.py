@@ -2,8 +2,8 @@
 
     python -m truth.page --out results/truth-cpu.json      # from benchmarks/; runs nothing
 
-Rows come from result files of bracket.py (attacks), truth.exact and truth.vnncomp. Of each picture a
-score is one point, its smallest over the targets that were asked for.
+Rows come from result files of bracket.py (attacks), truth.exact and truth.vnncomp. Of each picture
+a score is one point, its smallest over the targets that were asked for.
 """
 
 from __future__ import annotations
@@ -229,7 +229,8 @@ def draw_shares(found: list[Points]) -> None:
         ]
         shares = [100 * float(each.mean()) for each in wrong]
         label = "bracket, lower end" if score == LOWER else score
-        bars = ax.bar(np.arange(len(kinds)) + shift, shares, width, color=_LOOKS[score], label=label)
+        places = np.arange(len(kinds)) + shift
+        bars = ax.bar(places, shares, width, color=_LOOKS[score], label=label)
         ax.bar_label(bars, [f"{share:.0f}" for share in shares], fontsize=8)
     ax.set_xticks(np.arange(len(kinds)), [kind.replace(", ", ",\n") for kind in kinds])
     ax.set(ylabel="% of pictures too high", ylim=(0, 105))

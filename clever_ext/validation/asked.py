@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 #: Names of `attacks.ATTACKS`.
 ATTACKS = (
-    "FMN", "DDN", "CW", "EAD", "FMN-from-start", "PDPGD", "FAB", "boundary", "hop-skip-jump", "APGD",
+    "FMN", "DDN", "CW", "EAD", "FMN-from-start", "PDPGD", "FAB", "boundary", "hop-skip-jump",
+    "APGD",
 )  # fmt: skip
 #: Pictures that are taken where no number is asked for.
 LIMIT = 20
