@@ -65,7 +65,7 @@ def main() -> None:
     """Draw both networks."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    photographs = found("bracket-paper-cpu.json", "efficientnet-lite0", "paper's", "score")
+    photographs = found("bracket-paper-cpu.json", "efficientnet-lite0, p = 2", "paper's", "score")
     panel(
         left,
         "efficientnet-lite0",
@@ -74,7 +74,7 @@ def main() -> None:
         photographs,
         "1,024",
     )
-    digits = found("bracket-paper-cpu.json", "lenet-adversarial", "paper's", "score")
+    digits = found("bracket-paper-cpu.json", "lenet-adversarial, p = 2", "paper's", "score")
     panel(
         right,
         "lenet-adversarial",

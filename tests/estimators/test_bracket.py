@@ -113,11 +113,12 @@ def test_the_lower_end_is_decided_by_a_point_that_the_model_confirms(seed):
 
 
 def test_rows_depend_on_no_other_row_nor_on_the_batch():
-    model = small_convolution()
-    whole = bracket(model, device_batch=64, prepare="none").table
-    again = bracket(model, device_batch=64, prepare="none").table
+    # In float64: in float32 the batch's own rounding may put a point on the other side of a kink.
+    model, images = small_convolution().double(), IMAGES.double()
+    whole = bracket(model, images, device_batch=64, prepare="none").table
+    again = bracket(model, images, device_batch=64, prepare="none").table
     part = bracket(
-        model, IMAGES[2:], image_ids=[2, 3], device_batch=7, norm=NORMS[::-1], prepare="none"
+        model, images[2:], image_ids=[2, 3], device_batch=7, norm=NORMS[::-1], prepare="none"
     ).table
     names = ["score", "nearest_flip", "max_norm", "n_gradients"]
     assert whole[names].equals(again[names])
@@ -125,7 +126,7 @@ def test_rows_depend_on_no_other_row_nor_on_the_batch():
     joined = whole.merge(part, on=key, suffixes=("", "_part"))
     assert len(joined) == len(part)
     for name in names:
-        assert np.allclose(joined[name], joined[f"{name}_part"], rtol=1e-4)
+        assert np.allclose(joined[name], joined[f"{name}_part"], rtol=1e-9)
 
 
 @pytest.mark.parametrize("most", [16, 17, 40, 100, 203])
