@@ -41,6 +41,8 @@ USUAL, TRAINED, EXACT, VERIFIED = (
 )
 
 
+#: Ratios that are drawn.
+_SHOWN = 0.08, 3000.0
 #: Colour of each kind whose truth is a distance.
 _COLORS = {USUAL: "#1b9e77", TRAINED: "#7570b3", EXACT: "#e7298a"}
 
@@ -190,7 +192,7 @@ def set_means(found: list[Points]) -> Iterator[dict[str, Any]]:
 def draw_points(found: list[Points]) -> None:
     """Draw score / truth of every picture, all norms, a panel for each score."""
     panels = {"first order": (FIRST,), "the paper's": (PAPER,), "bracket": (LOWER, UPPER)}
-    figure = Figure(figsize=(9.5, 3.9), layout="constrained")
+    figure = Figure(figsize=(9.5, 4.2), layout="constrained")
     rows = figure.subplots(1, len(panels), sharex=True, sharey=True)
     for ax, (title, scores) in zip(rows, panels.items(), strict=True):
         for kind, color in _COLORS.items():
@@ -205,11 +207,12 @@ def draw_points(found: list[Points]) -> None:
                 ax.plot(truth, ratio, marker, color=color, ms=3, alpha=0.55, mew=0, label=label)
         ax.axhline(1, color="black", lw=0.8, zorder=0)
         ax.set(xscale="log", yscale="log", title=title, xlabel="nearest flip (l1, l2, l-inf)")
-        ax.set_ylim(0.1, 100)
+        ax.set_ylim(*_SHOWN)
         ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.grid(alpha=0.3)
     rows[0].set_ylabel("score / nearest flip")
-    rows[0].legend(fontsize=7, loc="upper left", markerscale=2)
+    handles, labels = rows[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, markerscale=2)
     rows[-1].text(0.03, 0.97, "▲ lower end   ▼ upper end", transform=rows[-1].transAxes,
                   va="top", fontsize=8, color="#525252")  # fmt: skip
     figure.savefig(IMAGES / "truth-points.png", dpi=110)
@@ -231,7 +234,8 @@ def draw_shares(found: list[Points]) -> None:
         label = "bracket, lower end" if score == LOWER else score
         places = np.arange(len(kinds)) + shift
         bars = ax.bar(places, shares, width, color=_LOOKS[score], label=label)
-        ax.bar_label(bars, [f"{share:.0f}" for share in shares], fontsize=8)
+        told = [f"{share:.1f}" if 0 < share < 1 else f"{share:.0f}" for share in shares]
+        ax.bar_label(bars, told, fontsize=8)
     ax.set_xticks(np.arange(len(kinds)), [kind.replace(", ", ",\n") for kind in kinds])
     ax.set(ylabel="% of pictures too high", ylim=(0, 105))
     ax.legend(fontsize=8, ncols=3, loc="upper center")

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..classifier.bpda import approximates
 from ..errors import CleverError
 from ..estimators.at_points import each as of_points
 from ..estimators.bracket.ends import Ends
@@ -57,6 +58,10 @@ _FIX = (
     "do not trust scores of it, those of first order least: they believe these gradients. Remove "
     "what changes in steps or saturates, or pass gradients around it by cx.BPDA"
 )
+_FIX_OF_BPDA = (
+    "gradients that pass straight through a transformation are rough here: take scores for rough "
+    "too, and believe flips, which are real"
+)
 
 
 class Steps(NamedTuple):
@@ -89,18 +94,19 @@ def of_masking(looked: Looked) -> Iterator[Finding]:
         yield Finding.of(error, "model")
         return
     if steps is not None:
-        yield from _told(steps)
+        by_bpda = approximates(looked.subjects.engine.model)
+        yield from _told(steps, _FIX_OF_BPDA if by_bpda else _FIX)
 
 
-def _told(steps: Steps) -> Iterator[Finding]:
-    """Put in words what the steps tell."""
+def _told(steps: Steps, fix: str) -> Iterator[Finding]:
+    """Put in words what the steps tell, and what to do where gradients tell little."""
     n, n_found, n_beaten = len(steps.found), int(steps.found.sum()), int(steps.beaten.sum())
     if n_beaten >= _BEATEN * n:
         yield Finding(
             "model",
             f"the gradients hide flips: at {n_beaten} of {n} images a search without gradients "
             "finds some at less than half the distance of those that gradients find, if any",
-            _FIX,
+            fix,
         )
     if n_found < 2:
         if n_beaten < _BEATEN * n:
@@ -116,9 +122,7 @@ def _told(steps: Steps) -> Iterator[Finding]:
     over = f"over random steps of {size:.2g} in l-inf, at {n_found} images"
     changes = f"correlation {correlation:.2g}, {times:.2g} times as large (1 and 1: as they say)"
     if correlation < _FORETOLD or not times < _TIMES:
-        yield Finding(
-            "model", f"gradients say little of how margins change {over}: {changes}", _FIX
-        )
+        yield Finding("model", f"gradients say little of how margins change {over}: {changes}", fix)
     elif n_beaten < _BEATEN * n:
         yield Finding("model", f"gradients say how margins change {over}: {changes}")
 

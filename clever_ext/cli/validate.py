@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,8 +135,8 @@ def run(args: argparse.Namespace) -> int:
     if args.limit is None and args.sample is None:
         args.limit = LIMIT
     model, source, out = load(args), open_from(args), Path(args.out)
-    found = validated(model, source, out, asked, chosen, args.workers, tell, show=True)
-    durable.write(out / "config.yaml", config.encode())
+    begun = partial(durable.write, out / "config.yaml", config.encode())
+    found = validated(model, source, out, asked, chosen, args.workers, tell, show=True, begun=begun)
     _print(found)
     say(f"Results: {out}")
     return max(outcome(read_scores(out / name)) for name in ESTIMATORS)

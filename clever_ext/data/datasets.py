@@ -126,7 +126,7 @@ def list_held(pictures: Any, split: str | None, picture: str | None, label: str 
         ],
         labels_from=labels_from,
         why="the data set has none beside the pictures",
-        fix="give them as a list (labels=[...])",
+        fix="give pairs of picture and label, or cx.open_images(pictures, labels=[...])",
         label_names=names,
         facts=(f"{n} {kind}",),
     )

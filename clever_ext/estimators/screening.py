@@ -37,9 +37,11 @@ TARGETS_AT_ONCE = 64
 def most_screened(settings: Settings, k: int) -> int:
     """Return how many classes of an image may be looked at, to keep k.
 
-    They are at most half of what one row of a search may spend.
+    They are at most half of what one row of a search may spend. A row of first order spends one,
+    and the classes are looked at all the same.
     """
-    most = int(_SHARE * settings.max_gradients) if settings.max_gradients else _MOST
+    spends = None if settings.estimator == "first-order" else settings.max_gradients
+    most = int(_SHARE * spends) if spends else _MOST
     return max(k, min(most, _MOST))
 
 

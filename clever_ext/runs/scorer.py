@@ -162,7 +162,7 @@ class Scorer:
         raise NothingScoredError(
             f"none of the {len(source)} pictures can be read; the first: {why.wrong}",
             "at least one picture",
-            "check --images and the place where they are stored",
+            f"{why.fix}; or check --images and the place where they are stored",
         )
 
     def _check_candidates(self, source: ImageSource, first: Batch) -> None:

@@ -22,7 +22,7 @@ from ..findings import Finding
 from ..results.result import NO_TARGET, CleverResult
 from ..runs.description import choice_of
 from ..runs.scorer import Scorer
-from .attacks import Attack, Chosen, distances_of, suiting
+from .attacks import Attack, Chosen, distances_of, of_norm
 from .pair import Work, nearest_starts
 from .parts import Parts
 
@@ -72,7 +72,8 @@ class Attacking:
     def found(self) -> Iterator[pd.DataFrame]:
         """Yield what each attack has found of each piece, finished pieces first read.
 
-        The columns are `image_id`, `target`, `by` (the norm that the attack minimised), `attack`,
+        Attacks that are not chosen, but that the folder keeps, count too. The columns are
+        `image_id`, `target`, `by` (the norm that the attack minimised), `attack`, `library`,
         `norm`, `distance`, and `seconds`, those of the piece on its first row.
         """
         made = {"run": self.run.metadata["run_id"], "gradients": self.gradients}
@@ -97,21 +98,22 @@ class Attacking:
     def _piece(
         self, parts: Parts, p: float, piece: int, rows: pd.DataFrame
     ) -> Iterator[pd.DataFrame]:
-        known = rows["nearest_flip"].to_numpy(dtype=np.float64, copy=True)
+        known = rows["nearest_flip"].to_numpy(dtype=np.float64)
         work = None
-        for attack in suiting(self.chosen, p):
-            more = {"rows": _digest(rows), "library": self.chosen.versions[attack.library]}
+        for attack in of_norm(p):
+            more = {"rows": _digest(rows)}
+            if attack in self.chosen.attacks:
+                more["library"] = self.chosen.versions[attack.library]
             part = parts.read(attack.name, p, piece, more)
+            if part is None and attack not in self.chosen.attacks:
+                continue
             if part is None:
                 work = self._work(rows) if work is None else work
                 distances, seconds = self._attacked(attack, work, p, known)
                 if distances is None:
                     continue
-                parts.write(attack.name, p, piece, more, distances, seconds)
-            else:
-                distances, seconds = part["distances"], part["seconds"]
-            np.fmin(known, distances[p], out=known)
-            yield from (_table(rows, p, attack, q, distances[q], seconds) for q in self.norms)
+                part = parts.write(attack.name, p, piece, more, distances, seconds)
+            yield from (_table(rows, p, attack, q, part) for q in self.norms)
 
     def _attacked(self, attack: Attack, work: Work, p: float, known: Any) -> tuple[Any, float]:
         """Attack rows; None in the place of distances where the attack raises."""
@@ -187,9 +189,10 @@ def _digest(rows: pd.DataFrame) -> str:
 
 
 def _table(
-    rows: pd.DataFrame, p: float, attack: Attack, q: float, distances: Any, seconds: float
+    rows: pd.DataFrame, p: float, attack: Attack, q: float, part: dict[str, Any]
 ) -> pd.DataFrame:
-    once = [seconds if q == p else 0.0] + [0.0] * (len(rows) - 1)
+    once = [part["seconds"] if q == p else 0.0] + [0.0] * (len(rows) - 1)
     return rows[["image_id", "target"]].assign(
-        by=p, attack=attack.name, norm=q, distance=distances, seconds=once
-    )
+        by=p, attack=attack.name, library=part["made"]["library"], norm=q,
+        distance=part["distances"][q], seconds=once,
+    )  # fmt: skip

@@ -35,13 +35,13 @@ LIBRARIES = {
     ),
 }
 _INSTALL = "pip install 'clever_ext[attacks]'"
-#: Balls in which APGD searches, one after the other.
-_BALLS = 10
+#: Gradients that APGD takes in a ball, whatever it is asked for.
+_OF_BALL = 101
 #: Queries of a decision-based attack for each gradient that others get, and of one step of
 #: HopSkipJump: forward passes, and its estimate of a normal with the search along it.
 _QUERIES, _STEP, _NORMAL = 5, 130, 100
 
-#: From work, norm, gradients and the distances [N] that are known so far to points [N, *shape].
+#: From work, norm, gradients and the distances [N] that are known to points [N, *shape].
 Run = Callable[[Work, float, int, Floats], Tensor]
 
 
@@ -148,21 +148,21 @@ def _run_pdpgd(work: Work, p: float, gradients: int, _: Floats) -> Tensor:
 
 def _run_fab(work: Work, p: float, gradients: int, _: Floats) -> Tensor:
     fab = importlib.import_module("adv_lib.attacks.fast_adaptive_boundary").fab
-    labels, steps = torch.zeros_like(work.classes), max(1, gradients // 4)
+    labels, steps = torch.zeros_like(work.classes), max(1, gradients // 8)  # two gradients each
     points: Tensor = fab(work.pair, work.x.clone(), labels, p, steps, restarts=4)
     return points
 
 
 def _run_apgd(work: Work, p: float, gradients: int, known: Floats) -> Tensor:
-    """APGD in balls of ten radii, bisected below the distances that are known."""
+    """APGD in one ball after the other, bisected below the distances that are known."""
     apgd, nearest = importlib.import_module("adv_lib.attacks.auto_pgd").apgd, work.x.clone()
-    high = torch.from_numpy(np.where(np.isfinite(known), known, 0.0)).to(work.x.device)
+    across = work.x[0].numel() ** (1 / p)
+    high = torch.from_numpy(np.where(np.isfinite(known), known, across)).to(work.x.device)
     low = torch.zeros_like(high)
-    for _ in range(_BALLS):
+    for _ in range(max(1, gradients // _OF_BALL)):
         radius = (low + high) / 2
         points = apgd(
             work.pair.squashed, work.x, torch.zeros_like(work.classes), radius.float(), p,
-            n_iter=max(1, gradients // _BALLS),
             loss_function="ce", best_loss=True,  # else it leaves out rows
         )  # fmt: skip
         found = torch.from_numpy(np.isfinite(work.distances(points, p))).to(work.x.device)
@@ -172,7 +172,7 @@ def _run_apgd(work: Work, p: float, gradients: int, known: Floats) -> Tensor:
 
 
 _ALL = (1.0, 2.0, math.inf)
-#: In the order in which they run: APGD goes on from what the others have found.
+#: In the order in which they run.
 ATTACKS = (
     Attack("FMN", "foolbox", _ALL, _run_fmn),
     Attack("DDN", "foolbox", (2.0,), _run_ddn),
@@ -198,13 +198,13 @@ def distances_of(
         p: The norm that it minimises.
         norms: Those to measure in: a flip of one norm is one of the others, at its own distance.
         gradients: The most of each row.
-        known: [N], the distances that are known so far.
+        known: [N], distances of flips that are known; infinite where there is none.
 
     Returns:
         Of each norm [N], infinite where the network does not answer otherwise.
     """
-    with _seeded():
-        points = attack.run(work, p, gradients, known)
+    with torch.inference_mode(False), torch.enable_grad(), _seeded():
+        points = attack.run(work.copied(), p, gradients, known)
     return {q: work.distances(points, q) for q in norms}
 
 
@@ -310,6 +310,6 @@ def _imported(library: str) -> str | Finding:
         return library
 
 
-def suiting(chosen: Chosen, p: float) -> list[Attack]:
-    """Return those of the attacks that minimise a norm."""
-    return [each for each in chosen.attacks if p in each.norms]
+def of_norm(p: float) -> list[Attack]:
+    """Return all attacks that minimise a norm, in the order in which they run."""
+    return [each for each in ATTACKS if p in each.norms]

@@ -89,6 +89,11 @@ class Work:
         x, classes, targets = self.x[which], self.classes[which], self.targets[which]
         return Work.of(self.pair.model, x, classes, targets, self.starts[:, which])
 
+    def copied(self) -> Work:
+        """Return a copy, which an attack may write into."""
+        tensors = (self.x, self.classes, self.targets, self.starts)
+        return Work.of(self.pair.model, *(each.clone() for each in tensors))
+
     def flipped(self, points: Tensor) -> Tensor:
         """Tell at which points [N, *shape] the network prefers the target: booleans [N]."""
         with torch.no_grad():

@@ -32,13 +32,17 @@ class Parts:
     def read(
         self, attack: str, p: float, piece: int, more: dict[str, Any]
     ) -> dict[str, Any] | None:
-        """Return a finished part: its "seconds", and "distances" of each norm; None: there is none.
+        """Return a finished part; None: there is none.
 
         Args:
             attack: The name of the attack.
             p: The norm that it minimised.
             piece: The number of the piece.
-            more: What else the part was made from: its rows, the library.
+            more: What else the part was made from: its rows, the library; what is left out may be
+                any.
+
+        Returns:
+            Its "distances" [N] of each norm, its "seconds", and what it was "made" from.
 
         Raises:
             CleverError: it was made otherwise.
@@ -47,12 +51,12 @@ class Parts:
         try:
             part: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             distances = {float(q): _read(values) for q, values in part["distances"].items()}
-            made = dict(part["made"])
+            made, part["seconds"] = dict(part["made"]), float(part["seconds"])
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
             return None  # missing or damaged: it is made again
         here = json.loads(json.dumps({**self.made, **more}))
         old, new = dict(leaves(made)), dict(leaves(here))
-        different = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        different = [name for name in new if old.get(name) != new[name]]
         if different:
             said = "; ".join(f"{n} was {old.get(n)}, now it is {new.get(n)}" for n in different)
             raise CleverError(
@@ -70,8 +74,8 @@ class Parts:
         more: dict[str, Any],
         distances: dict[float, Floats],
         seconds: float,
-    ) -> None:
-        """Keep a part; the arguments are those of `read`, and what it returns.
+    ) -> dict[str, Any]:
+        """Keep a part, and return it; the arguments are those of `read`, and what it returns.
 
         Raises:
             CleverError: it cannot be written.
@@ -82,6 +86,7 @@ class Parts:
             "distances": {f"{q:g}": _written(values) for q, values in distances.items()},
         }
         durable.write(self._file(attack, p, piece), (json.dumps(part) + "\n").encode())
+        return {**part, "distances": distances}
 
 
 def _written(values: Floats) -> list[float | None]:

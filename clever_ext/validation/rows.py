@@ -11,7 +11,7 @@ import numpy as np
 from ..findings import Finding
 from ..results.result import CleverResult
 from .attacking import attackable
-from .attacks import ATTACKS, Chosen
+from .attacks import ATTACKS
 from .figures import NEAR
 from .validation import BRACKET, OTHER_NORMS, Validation
 
@@ -25,7 +25,6 @@ _OF_ROW = ["image_id", "image", "label", "predicted", "target", "norm", "margin"
 def assembled(
     runs: Mapping[str, CleverResult],
     found: Sequence[pd.DataFrame],
-    chosen: Chosen,
     findings: Sequence[Finding],
 ) -> Validation:
     """Make a validation.
@@ -33,7 +32,6 @@ def assembled(
     Args:
         runs: By the names of their estimators.
         found: As `Attacking.found` yields it.
-        chosen: The attacks that were to run.
         findings: What is left out, and what went wrong.
     """
     import pandas as pd
@@ -67,10 +65,23 @@ def assembled(
     rows["nearest"] = distances.min(axis=1).where(rows["attacked"])
     by = distances.rename(columns={"upper": BRACKET}).idxmin(axis=1)
     rows["nearest_by"] = by.where(np.isfinite(rows["nearest"]), "")
-    return Validation(rows, _attacks(rows, all_found, chosen), list(findings))
+    return Validation(rows, _attacks(rows, all_found), [*findings, *_of_targets(rows)])
 
 
-def _attacks(rows: pd.DataFrame, found: pd.DataFrame | None, chosen: Chosen) -> pd.DataFrame:
+def _of_targets(rows: pd.DataFrame) -> list[Finding]:
+    """Tell of rows that not all estimators have: their nearest classes differ."""
+    spent = rows.loc[rows["attacked"], ["first_order_gradients", "clever_gradients"]]
+    n = int(spent.isna().any(axis=1).sum())
+    if not n:
+        return []
+    said = (
+        f"{n} rows lack a score of first order or of the paper's: they have other nearest classes"
+    )
+    fix = "give more --max-gradients, of which the bracket takes half to look for these classes"
+    return [Finding("model", said, fix)]
+
+
+def _attacks(rows: pd.DataFrame, found: pd.DataFrame | None) -> pd.DataFrame:
     """Say of each attack and norm what came of it."""
     import pandas as pd
 
@@ -80,7 +91,7 @@ def _attacks(rows: pd.DataFrame, found: pd.DataFrame | None, chosen: Chosen) -> 
         if found is None
         else found[found["by"] == found["norm"]].groupby(["norm", "attack"], sort=False)
     )
-    kinds = {each.name: each for each in chosen.attacks}
+    kinds = {each.name: each for each in ATTACKS}
     for (p, name), group in groups:
         attack = kinds[str(name)]
         of_norm = rows[rows["norm"] == p].set_index(["image_id", "target"])["nearest"]
@@ -91,7 +102,7 @@ def _attacks(rows: pd.DataFrame, found: pd.DataFrame | None, chosen: Chosen) -> 
         told.append({
             "norm": p,
             "attack": name,
-            "library": chosen.versions[attack.library],
+            "library": group["library"].iloc[0],
             "by_gradients": attack.by_gradients,
             "rows": len(group),
             "flips": int(flips.sum()),

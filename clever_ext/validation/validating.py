@@ -34,7 +34,7 @@ from .asked import (
     Asked,
 )
 from .attacking import Attacking, attackable
-from .attacks import Chosen, choose, suiting
+from .attacks import Chosen, choose, of_norm
 from .rows import assembled
 from .validation import Validation
 
@@ -156,8 +156,12 @@ def validated(
     workers: int,
     tell: Callable[[str | Finding], None],
     show: bool,
+    begun: Callable[[], object] = lambda: None,
 ) -> Validation:
-    """Validate, or go on with that; the arguments are what `validate` makes of its own."""
+    """Validate, or go on with that; the arguments are what `validate` makes of its own.
+
+    `begun` is called once the folder is known to be that of this validation.
+    """
     tell = _once(tell)
     for each in chosen.findings:
         tell(each)
@@ -166,6 +170,8 @@ def validated(
     for name, scorer in scorers.items():
         tell(f"Scores of the estimator {name}:")
         runs[name] = scored(source, scorer, out / name, Alone(), workers, tell, show)
+        if len(runs) == 1:
+            begun()
     folder = RunFolder(out / "attacks")
     folder.make()
     with folder.locked(None), Loader(source, model.preprocessing, workers) as loader:
@@ -174,9 +180,13 @@ def validated(
             folder.parts, loader, tell,
         )  # fmt: skip
         tell(_said(attacking))
-        found = list(attacking.found())
+        try:
+            found = list(attacking.found())
+        except KeyboardInterrupt:
+            tell("Stopped. What is finished is kept; the same command or call goes on.")
+            raise
     findings = [*chosen.findings, *attacking.findings]
-    validation = assembled(runs, found, chosen, findings)
+    validation = assembled(runs, found, findings)
     validation.save(out / "validation.parquet")
     return validation
 
@@ -199,7 +209,11 @@ def _said(attacking: Attacking) -> str:
     """Say what attacks will take."""
     table = attacking.run.table
     rows = [(p, int((attackable(table) & (table["norm"] == p)).sum())) for p in attacking.norms]
-    n_gradients = sum(n * len(suiting(attacking.chosen, p)) * attacking.gradients for p, n in rows)
-    names = ", ".join(each.name for each in attacking.chosen.attacks)
+    chosen = attacking.chosen.attacks
+    n_gradients = sum(
+        n * attacking.gradients for p, n in rows for each in of_norm(p) if each in chosen
+    )
+    names = ", ".join(each.name for each in chosen)
     n_rows = sum(n for _, n in rows)
-    return f"Attacks on {n_rows:,} rows: {names}; {n_gradients:,} gradients at most."
+    s = "s" * (n_rows != 1)
+    return f"Attacks on {n_rows:,} row{s}: {names}; {n_gradients:,} gradients or so."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +37,8 @@ _FEW = 10
 _ORDERS, _MOST = 0.9, 0.9
 #: The share of pictures on which attacks have to come as near as the bracket to confirm it.
 _CONFIRM = 0.5
+#: How far an attack without gradients may end, in nearest flips, and still rival one with them.
+_NO_RIVAL = 2.0
 _MASKED = "zero-gradient|vanishing-gradients|plateau"
 
 
@@ -107,13 +109,20 @@ class Validation:
                 rest
             )
             said.append(f"Left out: {' and '.join(parts)} of {len(pictures)} pictures.")
-        flagged = int(self.rows["flags"].fillna("").str.contains(_MASKED).sum())
+        flagged = int(self._flagged.sum())
         if flagged:
             said.append(
-                f"{flagged} of {len(self.rows)} rows have a flag of gradient masking: believe "
-                "their upper ends alone."
+                f"{flagged} of {int(self.rows['attacked'].sum())} rows have a flag of gradient "
+                "masking: their scores say nothing, and nearer flips than their upper ends may "
+                "well exist."
             )
         return said
+
+    @property
+    def _flagged(self) -> pd.Series[bool]:
+        signs = self.rows["flags"].fillna("").str.contains(_MASKED)
+        flagged: pd.Series[bool] = signs & self.rows["attacked"]
+        return flagged
 
     def _of_norm(self, p: float) -> Iterator[str]:
         pictures, of = self.pictures(p), f"p = {p:g}"
@@ -122,8 +131,8 @@ class Validation:
             yield f"{of}: no flip is known of {len(pictures) - known} of {len(pictures)} pictures."
         if known < _FEW:
             yield (
-                f"{of}: {known} pictures are too few to say which score can be believed; "
-                f"take at least {_FEW}."
+                f"{of}: too few pictures with a flip ({known}) to say which score can be "
+                f"believed; take {_FEW} or more."
             )
         else:
             yield from self._of_scores(p, of)
@@ -145,37 +154,63 @@ class Validation:
         if above:
             yield f"{of}: above the nearest flip, too high to be believed there: {_joined(above)}."
         orders = [str(each["score"]) for each in scores if each["spearman"] >= _ORDERS]
-        which = _joined(orders) if orders else "none of these"
-        yield f"{of}: in the order of the nearest flips pictures are put by {which}."
+        which = f"by {_joined(orders)}" if orders else "by no score"
+        yield f"{of}: pictures are ordered nearly as by their nearest flips {which}."
+        yield from self._of_upper(p, of, upper)
+
+    def _of_upper(self, p: float, of: str, upper: dict[Hashable, Any]) -> Iterator[str]:
+        """Say whether the bracket's own flips can be believed."""
         pictures = self.pictures(p)
         reached = int((pictures["attacks"] <= (1 + NEAR) * pictures["upper"]).sum())
-        trust = "it can be believed"
-        if upper["near"] < _MOST * upper["pictures"]:
-            trust = "give the bracket more gradients"
-        elif reached < _CONFIRM * upper["pictures"]:
-            trust = f"attacks came as near on {reached} alone, so give them more gradients"
-        yield (
-            f"{of}: the bracket's own flip is within 5 % of the nearest on {upper['near']} of "
-            f"{upper['pictures']}: {trust}."
-        )
+        near, n = upper["near"], upper["pictures"]
+        said = f"{of}: the bracket's own flip is within 5 % of the nearest on {near} of {n}"
+        if not (self.attacks["norm"] == p).any():
+            yield f"{of}: no attack of this norm has run, so that little stands beside the bracket."
+        elif near >= _MOST * n and reached >= _CONFIRM * n:
+            yield f"{said}: its upper end can be believed."
+        elif near >= _MOST * n:
+            yield (
+                f"{said}, but attacks came as near on {reached} alone and confirm little: give "
+                "them more gradients, with another folder."
+            )
+        elif (self._flagged & (self.rows["norm"] == p)).any() or self._unforeseen(p):
+            yield f"{said}: gradients are hidden, and more of them will not help."
+        else:
+            yield f"{said}: give the bracket more gradients, with another folder."
+
+    def _blind(self, p: float) -> tuple[list[str], list[str]]:
+        """Return the attacks of a norm that see answers alone, and those that follow gradients."""
+        ran = self.attacks[self.attacks["norm"] == p]
+        by_gradients = ran["by_gradients"].astype(bool)
+        return ran.loc[~by_gradients, "attack"].tolist(), ran.loc[by_gradients, "attack"].tolist()
+
+    def _unforeseen(self, p: float) -> int:
+        """Count the rows of a norm whose nearest flip only an attack without gradients has met."""
+        blind, others = self._blind(p)
+        rows = self.rows[self.rows["attacked"] & (self.rows["norm"] == p)]
+        theirs, ours = (rows[each].min(axis=1) for each in (blind, ["upper", *others]))
+        return int((theirs * (1 + NEAR) < ours).sum())
 
     def _of_masking(self, p: float, of: str) -> Iterator[str]:
         """Say whether an attack that sees answers alone came nearer than those by gradients."""
-        ran = self.attacks[self.attacks["norm"] == p]
-        blind = ran.loc[~ran["by_gradients"].astype(bool), "attack"].tolist()
+        blind, _ = self._blind(p)
         rows = self.rows[self.rows["attacked"] & (self.rows["norm"] == p)]
         if not blind or rows.empty:
             return
-        others = ran.loc[ran["by_gradients"].astype(bool), "attack"].tolist()
-        theirs, ours = (rows[each].min(axis=1) for each in (blind, ["upper", *others]))
-        n, which = int((theirs * (1 + NEAR) < ours).sum()), f"{_joined(blind)}, which sees answers"
+        n, which = self._unforeseen(p), f"{_joined(blind)}, which sees answers"
+        far = float((rows[blind].min(axis=1) / rows["nearest"]).median())
         if n:
             yield (
                 f"{of}: on {n} of {len(rows)} rows {which} alone, came nearer than all that follow "
                 "gradients: gradients are masked there, and scores made of them are too high."
             )
+        elif far <= _NO_RIVAL:
+            yield f"{of}: {which} alone, came nearer on no row, and ends {far:.2f} times as far."
         else:
-            yield f"{of}: {which} alone, came nearer on no row."
+            yield (
+                f"{of}: {which} alone, ends far off ({far:.3g} times the nearest flip): too weak "
+                "to tell whether gradients are masked."
+            )
 
     def figures(self) -> tuple[list[str], list[list[str]]]:
         """Return the table's head and rows as texts."""

@@ -112,6 +112,21 @@ def test_the_lower_end_is_decided_by_a_point_that_the_model_confirms(seed):
     assert all(len(x) == 0 for x in bracket(model, norm=[2]).table["steepest"])
 
 
+def test_no_end_is_beyond_all_valid_data():
+    model = torch.nn.Linear(4, 3).eval()
+    with torch.no_grad():
+        model.weight.mul_(1e-3)
+        model.bias.copy_(torch.tensor([5.0, 0.0, -1.0]))
+    images = torch.full((1, 4), 0.25)
+    rows = bracket(model, images, norm=[1, 2, math.inf], clip=(0, 1)).table
+    reach = [0.75 * 4 ** (1 / p) for p in rows["norm"]]
+    np.testing.assert_allclose(rows["score"], reach)
+    assert rows["capped"].all()
+    assert (rows["lipschitz"] < rows["margin"] / rows["score"]).all()
+    free = bracket(model, images, norm=2).table  # how far data may be is a guess there
+    assert (free["score"] > 100).all()
+
+
 def test_rows_depend_on_no_other_row_nor_on_the_batch():
     # In float64: in float32 the batch's own rounding may put a point on the other side of a kink.
     model, images = small_convolution().double(), IMAGES.double()

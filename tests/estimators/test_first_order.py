@@ -259,3 +259,13 @@ def test_of_numbers():
     norm = [2.0, 2.0, 2.0, 0.0, 0.0, 0.0, 1.0, math.inf, math.nan]
     expected = [0.5, 0.0, 0.0, math.inf, 0.0, math.nan, math.nan, math.nan, math.nan]
     assert np.array_equal(first_order(margin, norm), expected, equal_nan=True)
+
+
+def test_the_nearest_class_is_found_though_a_row_spends_one_gradient():
+    torch.manual_seed(5)
+    model = torch.nn.Sequential(torch.nn.Linear(48, 16), torch.nn.ReLU(), torch.nn.Linear(16, 6))
+    x = torch.rand(100, 48)
+    how = {"norm": 1, "estimator": "first-order", "clip": (0, 1)}
+    every = cx.clever_score(model.eval(), x, targets="all", **how)
+    near = cx.clever_score(model, x, targets="near-1", **how)
+    np.testing.assert_allclose(near.scores[1], every.scores[1])

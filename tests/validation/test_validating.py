@@ -244,7 +244,7 @@ def test_left_out_pictures_and_few_of_them(small):
     found = cx.validate(small.model, source, small.path / "v", **HOW)
     right = int(found.rows["attacked"].sum())
     said = " ".join(found.words())
-    assert f"{right} pictures are too few" in said
+    assert f"too few pictures with a flip ({right})" in said
     assert f"{4 - right} misclassified and 1 without a score of 5 pictures" in said
     assert found.table["pictures"].eq(right).all()
     parts = (small.path / "v" / "attacks" / "parts").glob("FMN*.json")
@@ -269,3 +269,33 @@ def test_a_norm_without_attacks_has_the_flips_of_others(small):
     assert (rows["nearest"] <= rows["flips of other norms"]).all()
     with pytest.raises(CleverError, match="no attack"):
         validate(small, "w", norm=3)
+
+
+def test_attacks_that_the_folder_keeps_count_too(small):
+    first = validate(small, attacks=["DDN"])
+    second = validate(small, attacks=["FMN"])
+    assert set(second.attacks["attack"]) == {"DDN", "FMN"}
+    assert first.rows["DDN"].equals(second.rows["DDN"])
+    assert (second.rows["nearest"] <= first.rows["nearest"]).all()
+
+
+def test_an_attack_may_write_into_what_it_is_given(small, monkeypatch):
+    honest = validate(small, "honest", attacks=["FMN"]).rows
+
+    def run(work, *_):
+        for tensor in (work.x, work.starts):
+            tensor.zero_()
+        return work.x
+
+    mean = Attack("DDN", "foolbox", (2.0,), run)
+    [fmn] = [each for each in attacks.ATTACKS if each.name == "FMN"]
+    monkeypatch.setattr(attacks, "ATTACKS", (mean, fmn))
+    assert validate(small, "mean", attacks=None).rows["FMN"].equals(honest["FMN"])
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_on_whatever_the_caller_has_set(small, mode):
+    with mode():
+        found = validate(small, attacks=["FMN"])
+    assert found.findings == []
+    assert np.isfinite(found.rows["FMN"]).any()

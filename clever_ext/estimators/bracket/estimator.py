@@ -178,19 +178,22 @@ def _columns(
 ) -> dict[str, Any]:
     """Turn the ends of rows into the columns of a table.
 
-    Where no slope is known, and so no lower end, the reach of valid data caps the score.
+    The reach of valid data caps the score: where no slope is known, and so no lower end, and where
+    slopes are so small that the end lies beyond all valid data.
     """
     margin = subjects.margins(rows.image, rows.target)
     lower, upper = ends.lower.cpu().numpy(), ends.upper.cpu().numpy()
     largest = ends.largest.cpu().numpy()
-    finite = np.isfinite(margin) & ~np.isnan(lower)
-    capped = np.isposinf(lower) & finite
-    scores = np.where(finite, np.where(capped, ends.reach.cpu().numpy(), lower), np.nan)
+    finite, reach = np.isfinite(margin) & ~np.isnan(lower), ends.reach.cpu().numpy()
+    # Without a range of its own, how far data may be is a guess, which no slope is held to.
+    farthest = reach if np.isfinite(settings.clip).all() else np.full_like(reach, np.inf)
+    capped = (np.isposinf(lower) | (lower > farthest)) & finite
+    scores = np.where(finite, np.where(capped, reach, lower), np.nan)
     curve, spent = ends.curves()
     vanishing = subjects.vanishing(rows, largest)
     with np.errstate(divide="ignore", invalid="ignore"):
         slopes = [np.where(each > 0, m / each, 0.0) for m, each in zip(margin, curve, strict=True)]
-        lipschitz = np.where(capped, 0.0, np.where(scores > 0, margin / scores, largest))
+        lipschitz = np.where(lower > 0, margin / lower, largest)
     return {
         "radius": scores,  # that of the best bound
         "margin": margin,
