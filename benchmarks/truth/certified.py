@@ -64,7 +64,8 @@ def subject(name: str, n: int) -> Subject:
         model: nn.Module = trained_perceptron(name)
         x, labels = pooled_digits(model, n)
         return Subject(name, model, x, labels.tolist(), NORMS, _PARTS_OF_SMALL)
-    work = prepared(_FASHION if name == "fashion-provable" else REPORTED[name], None, 0).first(n)
+    work, _ = prepared(_FASHION if name == "fashion-provable" else REPORTED[name], None, 0)
+    work = work.some(slice(n))
     x, model = work.x.contiguous(), work.pair.model
     return Subject(name, model, x, work.classes.tolist(), _PROVED_FOR[name], _PARTS)
 

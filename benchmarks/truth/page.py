@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from bracket import MET, RESULTS, ROBUST, rounded
+from attacks import MET
+from bracket import RESULTS, ROBUST, rounded
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 from scipy.stats import spearmanr

@@ -19,13 +19,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from attacks import Work, by_foolbox, foolbox, prepared
+from attacks import prepared
 from published import MNIST, WEIGHTS, Case, mnist, read_idx, trained
 from scipy.stats import spearmanr
 from side_by_side import arguments, parsed, quantity, share, show, write
 from torch import Tensor, nn
 
 import clever_ext as cx
+from clever_ext.validation.attacks import by_foolbox, foolbox
+from clever_ext.validation.pair import Work
 from truth.paper_networks import Trained, fitted, load
 
 Floats = npt.NDArray[np.float64]
@@ -181,7 +183,7 @@ def attacked(work: Work) -> Floats:
 
 def beside(name: str, n: int) -> Iterator[dict[str, Any]]:
     """Hold all scores of one network against the attack."""
-    work = prepared(Case(NETWORKS[name], mnist, {}), n, 0)
+    work, _ = prepared(Case(NETWORKS[name], mnist, {}), n, 0)
     attack = attacked(work)
     yield from _held("first order", _scores(work, estimator="first-order"), attack, name)
     for budget in BUDGETS:

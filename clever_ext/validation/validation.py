@@ -154,8 +154,8 @@ class Validation:
         if above:
             yield f"{of}: above the nearest flip, too high to be believed there: {_joined(above)}."
         orders = [str(each["score"]) for each in scores if each["spearman"] >= _ORDERS]
-        which = f"by {_joined(orders)}" if orders else "by no score"
-        yield f"{of}: pictures are ordered nearly as by their nearest flips {which}."
+        which = _joined(orders) if orders else "none"
+        yield f"{of}: scores that rank pictures nearly as their nearest flips do: {which}."
         yield from self._of_upper(p, of, upper)
 
     def _of_upper(self, p: float, of: str, upper: dict[Hashable, Any]) -> Iterator[str]:
