@@ -14,7 +14,7 @@ from ..machine.memory import is_out_of_memory
 from .calling import called, check_logits
 from .foreign import outside_torch
 from .outputs import logits_of
-from .process_state import seed_all
+from .process_state import precision, seed_all
 from .tolerances import LAST_PLACES, OTHER_BATCHES, SAME_BATCH, close
 
 #: Calls by which randomness is told from rows that mix, where something differs.
@@ -38,13 +38,16 @@ class FirstPass:
         gradients: [B, *shape], of the rows whose gradients were asked for.
         known: [B], which these are.
         kind: The coarsest type that the model computes in.
+        products: The type that products of its numbers are rounded as.
     """
 
     def __init__(self, model: Callable[[Tensor], Any], points: Tensor) -> None:
         self.model, self.points = model, points
         self.graph = tracked(model, points)
         self.logits = self.graph[1].detach()
-        self.kind = _coarsest(points.dtype, self.graph[1])
+        self.kind = self.products = _coarsest(points.dtype, self.graph[1])
+        if self.kind == torch.float32 and "bf16" in precision(points.device).values():
+            self.products = torch.bfloat16
         self.gradients = torch.zeros_like(points)
         self.known = torch.zeros(len(points), dtype=torch.bool, device="cpu")
         self._columns = _that_vary(self.logits)
@@ -76,9 +79,9 @@ class FirstPass:
         a, b = found.detach().double(), self.logits[rows].double()
         if a.shape != b.shape:  # another number of classes
             return True
-        allowed = OTHER_BATCHES[self.kind].logits
+        allowed = OTHER_BATCHES[self.products].logits
         sizes = torch.where(torch.isfinite(b), b.abs(), 0)
-        last = min(allowed, LAST_PLACES * torch.finfo(self.kind).eps)
+        last = min(allowed, LAST_PLACES * torch.finfo(self.products).eps)
         of_offset = last * sizes.maximum(sizes[:, self._columns].amax(dim=1, keepdim=True))
         of_logits = share * allowed * sizes.clamp(min=self._scales[0])
         if not close(a, b, of_logits):
@@ -107,7 +110,7 @@ class FirstPass:
         if not bool(there.any()):
             return False
         change = ((a - b).norm(dim=1) / b.norm(dim=1).clamp(min=1e-300))[there]
-        allowed = OTHER_BATCHES[self.kind]
+        allowed = OTHER_BATCHES[self.products]
         most = len(change) > 1 and bool(change.median() > allowed.typical)
         return most or bool(change.max() > allowed.worst)
 
