@@ -79,29 +79,26 @@ def _array(values: list[float | None]) -> Floats:
 
 
 def beside_attacks() -> Iterator[Points]:
-    """Yield what bracket.py measured: 400 gradients a row, and the paper's score."""
-    told = [
-        figure
-        for name in ("normal", "large", "robust", "paper")
-        for figure in _figures(f"bracket-{name}-cpu.json")
-    ]
-    attacks = {}
-    for figure in told:
-        case = re.match(r"(\S+), p = (\w+), \d+ pictures, (.*)", figure["case"])
-        if case is None:
-            continue
-        network, norm, how = case.groups()
-        score = {"1 gradient": FIRST, "400 gradients": LOWER}.get(how)
-        score = PAPER if how.endswith("of the paper's") else score
-        kind = TRAINED if network in ROBUST else USUAL
-        if score is not None and "score" in figure:
-            attacks[network, norm] = _array(figure["attack"])
-            truth, values = attacks[network, norm], _array(figure["score"])
-            yield Points(kind, network, norm, score, truth, values)
-        elif score == LOWER and "upper" in figure:
-            upper = _array(figure["upper"])
-            truth = _array(_of_case(told, figure["case"], "attack"))
-            yield Points(kind, network, norm, UPPER, truth, upper)
+    """Yield what bracket.py measured: brackets of 400 gradients a row, and the paper's score.
+
+    Those of large networks are of 100.
+    """
+    for name, spent in (("normal", 400), ("large", 100), ("robust", 400), ("paper", 0)):
+        told = _figures(f"bracket-{name}-cpu.json")
+        for figure in told:
+            case = re.match(r"(\S+), p = (\w+), \d+ pictures, (.*)", figure["case"])
+            if case is None:
+                continue
+            network, norm, how = case.groups()
+            score = {"1 gradient": FIRST, f"{spent} gradients": LOWER}.get(how)
+            score = PAPER if how.endswith("of the paper's") else score
+            kind = TRAINED if network in ROBUST else USUAL
+            if score is not None and "score" in figure:
+                truth, values = _array(figure["attack"]), _array(figure["score"])
+                yield Points(kind, network, norm, score, truth, values)
+            elif score == LOWER and "upper" in figure:
+                truth = _array(_of_case(told, figure["case"], "attack"))
+                yield Points(kind, network, norm, UPPER, truth, _array(figure["upper"]))
 
 
 def _of_case(told: list[dict[str, Any]], case: str, key: str) -> Any:

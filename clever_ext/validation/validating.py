@@ -216,4 +216,4 @@ def _said(attacking: Attacking) -> str:
     names = ", ".join(each.name for each in chosen)
     n_rows = sum(n for _, n in rows)
     s = "s" * (n_rows != 1)
-    return f"Attacks on {n_rows:,} row{s}: {names}; {n_gradients:,} gradients or so."
+    return f"Attacks on {n_rows:,} row{s}: {names}; about {n_gradients:,} gradients."

@@ -30,7 +30,7 @@ def test_a_table_words_and_what_ran(small, capsys):  # noqa: ARG001 - it is wher
     shown = capsys.readouterr()
     for text in ("lower end of the bracket", "the paper's", "too few", "boundary", "Results: v"):
         assert text in shown.out
-    assert "Attacks on 6 rows: FMN, boundary; 180 gradients at most." in shown.err
+    assert "Attacks on 6 rows: FMN, boundary; about 180 gradients." in shown.err
     assert shown.err.count("the pictures have no labels") == 1
     assert main([*COMMAND, "--norm", "2", "inf", "--out", "v"]) == 0
     again = capsys.readouterr()
