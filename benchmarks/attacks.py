@@ -26,7 +26,7 @@ from published import CHOOSING, REPORTED, Case, digits, mnist
 from side_by_side import arguments, parsed, share, show, write
 from torch import Tensor
 
-from clever_ext.validation.attacks import Attack, by_foolbox, choose, distances_of, fmn, of_norm
+from clever_ext.validation.attacks import Attack, by_foolbox, choose, distances_of, fmn
 from clever_ext.validation.pair import Work, in_parts, nearest_starts
 
 Floats = npt.NDArray[np.float64]
@@ -72,8 +72,7 @@ def beside_torch() -> None:
 
 def attacks(work: Work, p: float) -> Iterator[Attack]:
     """Yield the attacks of a norm; those that begin elsewhere where there are starts for all."""
-    chosen = choose(None, NORMS).attacks
-    for attack in (each for each in of_norm(p) if each in chosen):
+    for attack in (each for each in choose(None, NORMS).attacks if p in each.norms):
         if attack.name == "FMN-from-start":
             for number in range(len(work.starts)):
                 yield _fmn_from(number)

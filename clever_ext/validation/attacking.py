@@ -80,10 +80,10 @@ class Attacking:
         parts, table = Parts(self.out, made), self.run.table
         with frozen(self.scorer.model.model):
             for p in self.norms:
-                of_norm = table[attackable(table) & (table["norm"] == p)]
-                for piece, start in enumerate(range(0, len(of_norm), self.size)):
-                    rows = of_norm.iloc[start : start + self.size]
-                    yield from self._piece(parts, p, piece, rows)
+                rows = table[attackable(table) & (table["norm"] == p)]
+                for piece, start in enumerate(range(0, len(rows), self.size)):
+                    some = rows.iloc[start : start + self.size]
+                    yield from self._piece(parts, p, piece, some)
 
     @cached_property
     def norms(self) -> list[float]:

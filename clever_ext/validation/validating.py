@@ -34,7 +34,7 @@ from .asked import (
     Asked,
 )
 from .attacking import Attacking, attackable
-from .attacks import Chosen, choose, of_norm
+from .attacks import Chosen, choose
 from .rows import assembled
 from .validation import Validation
 
@@ -211,7 +211,7 @@ def _said(attacking: Attacking) -> str:
     rows = [(p, int((attackable(table) & (table["norm"] == p)).sum())) for p in attacking.norms]
     chosen = attacking.chosen.attacks
     n_gradients = sum(
-        n * attacking.gradients for p, n in rows for each in of_norm(p) if each in chosen
+        n * attacking.gradients for p, n in rows for each in chosen if p in each.norms
     )
     names = ", ".join(each.name for each in chosen)
     n_rows = sum(n for _, n in rows)

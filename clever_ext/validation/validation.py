@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import durable
+from ..estimators.tables import MASKING
 from ..findings import Finding
 from ..markup import as_html
 from ..results import plot
@@ -39,7 +40,6 @@ _ORDERS, _MOST = 0.9, 0.9
 _CONFIRM = 0.5
 #: How far an attack without gradients may end, in nearest flips, and still rival one with them.
 _NO_RIVAL = 2.0
-_MASKED = "zero-gradient|vanishing-gradients|plateau"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +73,12 @@ class Validation:
         told = []
         for p in self.norms:
             pictures = self.pictures(p)
-            gradients = self.rows[self.rows["attacked"] & (self.rows["norm"] == p)]
+            rows = self._attacked(p)
             for column, name in SCORES.items():
                 found = against(pictures[column], pictures["nearest"])
                 spent = "lower_gradients" if column == "upper" else f"{column}_gradients"
                 figures = {"norm": p, "score": name, "pictures": found.n, **_figures(found)}
-                told.append({**figures, "gradients": gradients[spent].median()})
+                told.append({**figures, "gradients": rows[spent].median()})
         return pd.DataFrame(told)
 
     @property
@@ -86,12 +86,15 @@ class Validation:
         """The norms, in order."""
         return [float(p) for p in self.rows["norm"].dropna().unique()]
 
+    def _attacked(self, norm: float) -> pd.DataFrame:
+        return self.rows[self.rows["attacked"] & (self.rows["norm"] == norm)]
+
     def pictures(self, norm: float) -> pd.DataFrame:
         """Return the smallest of each score and the nearest flip of each attacked picture.
 
         The column `attacks` has the nearest flip of attacks alone.
         """
-        rows = self.rows[self.rows["attacked"] & (self.rows["norm"] == norm)]
+        rows = self._attacked(norm)
         ran = [each for each in self.attacks["attack"].unique() if each in rows]
         theirs = rows.reindex(columns=[*ran, OTHER_NORMS]).fillna(math.inf).min(axis=1)
         groups = rows.assign(attacks=theirs).groupby("image_id", sort=False)
@@ -120,7 +123,7 @@ class Validation:
 
     @property
     def _flagged(self) -> pd.Series[bool]:
-        signs = self.rows["flags"].fillna("").str.contains(_MASKED)
+        signs = self.rows["flags"].fillna("").str.contains("|".join(MASKING))
         flagged: pd.Series[bool] = signs & self.rows["attacked"]
         return flagged
 
@@ -187,14 +190,14 @@ class Validation:
     def _unforeseen(self, p: float) -> int:
         """Count the rows of a norm whose nearest flip only an attack without gradients has met."""
         blind, others = self._blind(p)
-        rows = self.rows[self.rows["attacked"] & (self.rows["norm"] == p)]
+        rows = self._attacked(p)
         theirs, ours = (rows[each].min(axis=1) for each in (blind, ["upper", *others]))
         return int((theirs * (1 + NEAR) < ours).sum())
 
     def _of_masking(self, p: float, of: str) -> Iterator[str]:
         """Say whether an attack that sees answers alone came nearer than those by gradients."""
         blind, _ = self._blind(p)
-        rows = self.rows[self.rows["attacked"] & (self.rows["norm"] == p)]
+        rows = self._attacked(p)
         if not blind or rows.empty:
             return
         n, which = self._unforeseen(p), f"{_joined(blind)}, which sees answers"
