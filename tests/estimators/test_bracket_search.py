@@ -150,3 +150,37 @@ def test_walks_in_l_inf_have_momentum_and_others_have_none():
     found = search._smoothed(mean, -gradient, norm)
     assert torch.allclose(found, (search._MOMENTUM - 1) * expected)
     assert found is mean
+
+
+class Saturating(torch.nn.Module):
+    """A margin to which no pixel alone can add much: sum of w tanh(x / size)."""
+
+    def __init__(self, weights, size, margin):
+        super().__init__()
+        self.register_buffer("weights", weights)
+        self.size, self.margin = size, margin
+
+    def forward(self, x):
+        fall = self.size * ((x - 0.5) / self.size).tanh().flatten(1) @ self.weights
+        return torch.stack([self.margin - fall, torch.zeros_like(fall)], dim=1)
+
+    def nearest_in_l1(self):
+        """The way where each pixel is as steep as the others, or is left: by bisection."""
+        low, high = 0.0, float(self.weights.abs().max())
+        for _ in range(60):
+            steep = (low + high) / 2
+            tanh = (1 - steep / self.weights.abs()).clamp(min=0).sqrt()
+            enough = float(self.size * self.weights.abs() @ tanh) >= self.margin
+            low, high = (steep, high) if enough else (low, steep)
+        return float(self.size * tanh.atanh().sum())
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6])
+def test_in_l1_many_pixels_move_by_little_where_single_ones_do_not_help(part):
+    image = torch.full((1, 3, 24, 24), 0.5)
+    weights = torch.randn(image.numel(), generator=torch.Generator().manual_seed(0))
+    size = 0.01
+    model = Saturating(weights, size, margin=part * size * float(weights.abs().sum())).eval()
+    nearest = model.nearest_in_l1()
+    found = bracket(model, image, norm=1, clip=(0, 1)).table
+    assert nearest * (1 - 1e-5) <= found["nearest_flip"].item() <= 1.01 * nearest

@@ -127,18 +127,17 @@ class Ends:
         """Look at points [lanes, *shape] of some rows: both ends take note."""
         gradient = points_like(self.centers[0], len(row))
         margin = gradients_at(self.plan, x, self.classes[row], self.targets[row], gradient)
-        norm = torch.zeros(1, len(row), dtype=torch.float64, device=self.device)
-        ops.grad_norm_max(gradient[:, None], [self.q], norm)
+        (norm,) = self.norms(gradient, (self.q,))
         distance = self.distances(row, x)
         # Beyond the lower end no slope counts, and so none that is no number either.
         norm.masked_fill_(norm.isnan() & (distance >= self.lower[row]), 0.0)
-        self._note(row, x, margin, distance, norm[0])
-        self.largest.scatter_reduce_(0, row, norm[0], "amax")
+        self._note(row, x, margin, distance, norm)
+        self.largest.scatter_reduce_(0, row, norm, "amax")
         self.spent += torch.bincount(row, minlength=self.n)
         self.curve.append(self.lower.clone())
         self.curve_spent.append(self.spent.clone())
         self.count(len(row))
-        return Lanes(row, x, gradient, margin[:, 0], norm[0], distance)
+        return Lanes(row, x, gradient, margin[:, 0], norm, distance)
 
     def take_up(self, held: HeldEnds, places: list[int]) -> None:
         """Go on from what an earlier run has found.
@@ -189,11 +188,17 @@ class Ends:
         self._note(row, x, margin, self.distances(row, x), torch.zeros_like(margin[:, 0]))
         return margin[:, 0]
 
-    def distances(self, row: Tensor, x: Tensor) -> Tensor:
-        """Return the distances [lanes] of points from their images."""
+    def distances(self, row: Tensor, x: Tensor, p: float | None = None) -> Tensor:
+        """Return the distances [lanes] of points from their images; `p`: not in the rows' norm."""
         distance = torch.empty(len(row), dtype=torch.float64, device=self.device)
-        ops.lp_distances(x, self.centers, row, self.p, distance)
+        ops.lp_distances(x, self.centers, row, p or self.p, distance)
         return distance
+
+    def norms(self, gradient: Tensor, of: tuple[float, ...]) -> Tensor:
+        """Return norms [len(of), lanes] of gradients [lanes, *shape]."""
+        norms = torch.zeros(len(of), len(gradient), dtype=torch.float64, device=self.device)
+        ops.grad_norm_max(gradient[:, None], list(of), norms)
+        return norms
 
     def _note(self, row: Tensor, x: Tensor, margin: Tensor, distance: Tensor, norm: Tensor) -> None:
         """Let all rows of the images take note of points.
@@ -268,18 +273,19 @@ class Ends:
         )  # fmt: skip
         return out
 
-    def toward_boundary(self, lanes: Lanes, beyond: Tensor, share: float) -> Tensor:
+    def toward_boundary(self, lanes: Lanes, beyond: Tensor, share: float, p: float) -> Tensor:
         """Return points a share of the way to where linear margins vanish, nearest to the images.
 
         Args:
             lanes: Where the margins and their gradients are known.
             beyond: [lanes], by how many margins they shall fall: more than 1 to pass the boundary.
             share: Of the way.
+            p: In which these are nearest.
         """
         x = points_like(self.centers[0], len(lanes.row))
         scales = torch.stack([lanes.margin, beyond, torch.full_like(beyond, share)], dim=1)
         ops.step_to_boundary(
-            x, lanes.x, lanes.gradient, self.centers, lanes.row, scales, self.p, *self.settings.clip
+            x, lanes.x, lanes.gradient, self.centers, lanes.row, scales, p, *self.settings.clip
         )
         return x
 

@@ -2,7 +2,8 @@
 
 1. An approach takes the margin as linear, and goes a share of the way to the point nearest to the
    image where that would vanish, within valid data: the projection of FAB (Croce and Hein, ICML
-   2020, arXiv 1907.02044), for any p. Where the margin is close to linear it arrives in ten steps.
+   2020, arXiv 1907.02044), for any p; in l1 it takes that of l2, since that of l1 fills single
+   pixels. Where the margin is close to linear it arrives in ten steps.
 2. Far starts find flips where gradients show no way near the image, as behind closed gates: from
    noise, a few large steps anywhere in the range of valid data end behind the boundary. A bisection
    on the segment to the image, by forward passes, brings such a flip near.
@@ -10,7 +11,7 @@
    DDN (Rony et al., CVPR 2019, arXiv 1811.09600) and FMN (Pintor et al., NeurIPS 2021, arXiv
    2102.12827): down the margin, in a ball that shrinks after each flip and grows else, by less and
    less. In l-inf its steps have momentum, as those of APGD (Croce and Hein, ICML 2020, arXiv
-   2003.01690).
+   2003.01690). In l1 they go along whole gradients, as in FMN: the ball makes them sparse.
 4. Climbs look for steep places in the ball of the present lower end, which shrinks as they are
    found. At x with gradient d, let v be the unit vector with v . d = ||d||_q. The difference of
    the gradients at x + h v and x is the derivative of ||d||_q at a scale of h; its running mean is
@@ -31,7 +32,7 @@ from torch import Tensor
 
 from ...kernels.balls import MAX_RADIUS
 from ..at_points import each, remember
-from .ends import Ends
+from .ends import Ends, Lanes
 
 #: Gradients of the first round, and the fewest of another.
 _FIRST_ROUND, FEWEST_GRADIENTS = 100, 16
@@ -54,8 +55,8 @@ _FAR_NOISE, _FAR_STEP, _FAR_SHARPNESS = (0.5, 1.0), 0.5, 3.0
 _BEYOND, _OF_MARGIN, _LEAST, _SHARES = 0.1, 0.5, (0.1, 0.005), (0.7, 0.3)
 #: How much farther than to the foretold boundary a walk from an image aims, until it has passed it.
 _AHEAD = 2.0
-#: Of walks: steps in distances, and growth of the ball.
-_STEPS, _GROWTHS = (1.0, 0.1), (0.2, 0.01)
+#: Of walks: steps in distances, and growth of the ball, which in l1 has a long way to go.
+_STEPS, _GROWTHS, _GROWTHS_OF_L1 = (1.0, 0.1), (0.2, 0.01), (0.5, 0.01)
 #: What a walk in l-inf keeps of its past directions.
 _MOMENTUM = 0.75
 #: Looks along a segment from an image to a flip, and where the first one is after walks, which end
@@ -152,6 +153,7 @@ def visit(ends: Ends, points: Tensor) -> None:
 def _approach(ends: Ends, row: Tensor, x: Tensor, looks: int) -> None:
     """Go to the boundary: from x [lanes, *shape], by so many looks."""
     beyond = torch.full((len(row),), 1 + _BEYOND, dtype=torch.float64, device=ends.device)
+    p = 2.0 if ends.p == 1 else ends.p
     for look in range(looks):
         lanes = ends.lanes(row, x)
         if look + 1 == looks:
@@ -162,7 +164,7 @@ def _approach(ends: Ends, row: Tensor, x: Tensor, looks: int) -> None:
                 min=_falling(_LEAST, done)
             )
             beyond += torch.where(lanes.margin > 0, size, -size)
-        x = ends.toward_boundary(lanes, beyond, _falling(_SHARES, done))
+        x = ends.toward_boundary(lanes, beyond, _falling(_SHARES, done), p)
 
 
 def walk(ends: Ends, row: Tensor, x: Tensor, looks: int, near: Tensor | None = None) -> None:
@@ -179,22 +181,41 @@ def walk(ends: Ends, row: Tensor, x: Tensor, looks: int, near: Tensor | None = N
     radius = best = torch.full_like(ends.margin[row], math.inf) if near is None else near
     reach = ends.reach[row]
     mean = torch.zeros_like(x) if ends.p == math.inf else None
+    growths = _GROWTHS_OF_L1 if ends.p == 1 else _GROWTHS
     for look in range(looks):
         lanes = ends.lanes(row, x)
         if look + 1 == looks:
             break
         done = look / (looks - 1)
-        growth, flips = _falling(_GROWTHS, done), lanes.margin <= 0
+        growth, flips = _falling(growths, done), lanes.margin <= 0
         at_boundary = at_boundary | flips
         best = torch.where(flips, torch.minimum(best, lanes.distance), best)
         shrunk = torch.minimum(radius, lanes.distance) * (1 - growth)
         known = torch.where(flips, shrunk, torch.minimum(radius * (1 + growth), best))
         ahead = (_AHEAD * lanes.margin / lanes.norm).nan_to_num(math.inf, math.inf)
         radius = torch.where(at_boundary, known, lanes.distance + ahead).clamp(max=reach)
-        step = radius * _falling(_STEPS, done)
+        part, gradient = _falling(_STEPS, done), ends.free(lanes)
+        if ends.p == 1:
+            step = part * _whole_steps(ends, lanes, gradient)
+            x = ends.move(row, x, radius, along=-step, directions=gradient, sharp=1.0)
+            continue
+        step = part * radius
         step = torch.where(at_boundary, step, torch.maximum(step, ahead.clamp(max=reach)))
-        directions = _smoothed(mean, ends.free(lanes), lanes.norm)
+        directions = _smoothed(mean, gradient, lanes.norm)
         x = ends.move(row, x, radius, along=-step, directions=directions)
+
+
+def _whole_steps(ends: Ends, lanes: Lanes, gradient: Tensor) -> Tensor:
+    """Return l1 lengths [lanes] of steps along gradients, as long in l2 as the way to this point.
+
+    Of the image itself, twice as long as to the foretold boundary. Projected onto an l1 ball such a
+    step moves the pixels that matter most, by little each, so that the margin stays near linear.
+    """
+    l1, l2 = ends.norms(gradient, (1.0, 2.0))
+    far = ends.distances(lanes.row, lanes.x, 2.0)
+    far = torch.where(far > 0, far, _AHEAD * lanes.margin / l2)
+    length: Tensor = far * l1 / l2
+    return length.nan_to_num(0.0, 0.0, 0.0)
 
 
 def _smoothed(mean: Tensor | None, gradient: Tensor, norm: Tensor) -> Tensor:
