@@ -83,9 +83,9 @@ class Trained:
 NETWORKS = {
     "MLP": Trained(mlp, 20, as_theirs=True),
     "CNN": Trained(mnist_7_layer, 0),
-    "DD": Trained(mnist_7_layer, 1, distilled=True),
-    "BReLU": Trained(mnist_bounded, 1),
-    "CIFAR": Trained(cifar_cnn, 2, colour=True),
+    "DD": Trained(mnist_7_layer, 3, distilled=True),
+    "BReLU": Trained(mnist_bounded, 3),
+    "CIFAR": Trained(cifar_cnn, 9, colour=True),
 }
 
 

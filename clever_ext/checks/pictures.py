@@ -34,7 +34,9 @@ def of_pictures(
     kinds = ", ".join(f"{n:,} {ending}" for ending, n in endings.most_common(_MODES) if ending)
     where = f"{len(source):,} pictures in {source.kind} {source.path}"
     yield Finding("pictures", f"{where}: {kinds}" if kinds else where)
-    yield Finding("pictures", f"each becomes: {model.words()}")
+    arrays = any(each.pixels is not None and each.stored is None for each in tried)
+    but = " (arrays that have this size already are not resized)" if arrays else ""
+    yield Finding("pictures", f"each becomes: {model.words()}{but}")
     if candidates is not None:
         yield Finding("pictures", candidates.words(source))
     bad = [each for each in tried if each.error is not None]

@@ -24,7 +24,7 @@ from ..runs.description import choice_of
 from ..runs.scorer import Scorer
 from .attacks import Attack, Chosen, distances_of, of_norm
 from .pair import Work, nearest_starts
-from .parts import Parts
+from .parts import Parts, Shape
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,12 +99,13 @@ class Attacking:
         self, parts: Parts, p: float, piece: int, rows: pd.DataFrame
     ) -> Iterator[pd.DataFrame]:
         known = rows["nearest_flip"].to_numpy(dtype=np.float64)
+        shape = Shape(len(rows), self.norms)
         work = None
         for attack in of_norm(p):
             more = {"rows": _digest(rows)}
             if attack in self.chosen.attacks:
                 more["library"] = self.chosen.versions[attack.library]
-            part = parts.read(attack.name, p, piece, more)
+            part = parts.read(attack.name, p, piece, more, shape)
             if part is None and attack not in self.chosen.attacks:
                 continue
             if part is None:

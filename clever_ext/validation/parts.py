@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,13 @@ from .. import durable
 from ..errors import CleverError
 from ..runs.identity import leaves
 from .pair import Floats
+
+
+class Shape(NamedTuple):
+    """How many rows a part has, and the norms in which their flips are measured."""
+
+    rows: int
+    norms: list[float]
 
 
 class Parts:
@@ -30,9 +37,9 @@ class Parts:
         return self.path / f"{attack}-l{p:g}-{piece:05d}.json"
 
     def read(
-        self, attack: str, p: float, piece: int, more: dict[str, Any]
+        self, attack: str, p: float, piece: int, more: dict[str, Any], shape: Shape
     ) -> dict[str, Any] | None:
-        """Return a finished part; None: there is none.
+        """Return a finished part; None: there is none, or it is damaged.
 
         Args:
             attack: The name of the attack.
@@ -40,6 +47,7 @@ class Parts:
             piece: The number of the piece.
             more: What else the part was made from: its rows, the library; what is left out may be
                 any.
+            shape: Of its distances.
 
         Returns:
             Its "distances" [N] of each norm, its "seconds", and what it was "made" from.
@@ -64,6 +72,11 @@ class Parts:
                 "the same model, pictures, settings and libraries",
                 "start it with the settings that it was made with, or choose another --out",
             )
+        if not isinstance(made.get("library"), str) or not all(
+            len(distances.get(q, ())) == shape.rows and (distances[q] >= 0).all()
+            for q in shape.norms
+        ):
+            return None
         return {**part, "distances": distances}
 
     def write(

@@ -69,6 +69,15 @@ def test_nothing_to_say(place, capsys):
     assert "Fix:" not in told
 
 
+def test_arrays_of_the_size_are_not_resized(place, capsys):
+    place()
+    np.save("pixels.npy", np.zeros((6, 8, 8, 3), dtype=np.uint8))
+    run("check", "pixels.npy")
+    assert "(arrays that have this size already are not resized)" in capsys.readouterr().out
+    run("check", "data")
+    assert "not resized" not in capsys.readouterr().out
+
+
 def test_numbers_in_another_order_are_told_with_the_option_that_mends_it(place, capsys):
     images = place(("1", "2", "3", "4", "5", "6", "7", "8"))
     assert run("check", images) == 2  # class 8 is out of range

@@ -109,11 +109,35 @@ def test_finished_pieces_are_not_attacked_again(small, calls):
     assert set(made) == {"FMN-from-start"}
 
 
-def test_a_damaged_part_is_made_again(small, calls):
+def half(part):
+    return part[:40]
+
+
+def one_row_less(part):
+    return json.dumps(_with(part, "distances", lambda known: {q: d[1:] for q, d in known.items()}))
+
+
+def no_norm(part):
+    return json.dumps(_with(part, "distances", lambda _: {}))
+
+
+def no_number(part):
+    return json.dumps(
+        _with(part, "distances", lambda known: {q: [math.nan] * len(d) for q, d in known.items()})
+    )
+
+
+def _with(part, key, change):
+    known = json.loads(part)
+    return {**known, key: change(known[key])}
+
+
+@pytest.mark.parametrize("damaged", [half, one_row_less, no_norm, no_number])
+def test_a_damaged_part_is_made_again(small, calls, damaged):
     made, _ = calls
     whole = validate(small)
     [part] = (small.path / "v" / "attacks" / "parts").glob("DDN-l2-00001.json")
-    part.write_text(part.read_text()[:40])
+    part.write_text(damaged(part.read_text()))
     made.clear()
     assert_same_bits(validate(small).rows, whole.rows)
     assert made == ["DDN"]
