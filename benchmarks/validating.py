@@ -3,7 +3,8 @@
     python validating.py          # two LeNets in three norms, EfficientNet-Lite0 in l2
     python validating.py lenet-adversarial --attack-gradients 1000 --attacks FMN APGD
 
-Attacks are Foolbox's, which comes with the checkout, unless others are named. Nothing is kept.
+Attacks are Foolbox's, which comes with the checkout, unless others are named. Nothing is kept but
+the seconds, in the file of --out.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import tempfile
 import time
 from typing import Any
 
+import numpy as np
 from attacks import NORMS, beside_torch
 from published import REPORTED
-from side_by_side import arguments, parsed
+from side_by_side import arguments, parsed, quantity, write
 
 import clever_ext as cx
 from clever_ext.validation.attacks import ATTACKS
@@ -25,9 +27,11 @@ _DIGITS: dict[str, Any] = {
     "attacks": [each.name for each in ATTACKS if each.library == "foolbox"],
 }  # fmt: skip
 _PHOTOGRAPHS: dict[str, Any] = {
-    "limit": 4, "attack_gradients": 40, "max_gradients": 100, "n_batches": 8, "batch_samples": 8,
+    "limit": 12, "attack_gradients": 40, "max_gradients": 100, "n_batches": 8, "batch_samples": 8,
     "attacks": ["FMN", "DDN", "boundary"],
 }  # fmt: skip
+#: What all of them may take on two cores.
+_MINUTES = 10
 NETWORKS = {
     "lenet-clean": _DIGITS,
     "lenet-adversarial": _DIGITS,
@@ -56,11 +60,20 @@ def main() -> None:
     given = {"attack_gradients": args.attack_gradients, "attacks": args.attacks}
     asked = {name: value for name, value in given.items() if value is not None}
     beside_torch()
+    figures = []
     for name in args.names:
         begin = time.monotonic()
         found = validated(name, asked)
-        print(f"\n{name}, {time.monotonic() - begin:.0f} s\n{found}\n", flush=True)
+        taken = time.monotonic() - begin
+        print(f"\n{name}, {taken:.0f} s\n{found}\n", flush=True)
         print(found.attacks.to_string(index=False), flush=True)
+        figures.append(quantity("seconds", name, None, np.array([taken])))
+    if args.names == list(NETWORKS):
+        taken = sum(figure["ratio"]["median"] for figure in figures)
+        figures.append(
+            quantity("seconds", "all of them", _MINUTES * 60.0, np.array([taken]), at_most=True)
+        )
+    write(args.out, figures)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,27 @@ def test_both_ends_of_a_linear_classifier_are_its_distance(p):
         assert row.nearest_flip >= row.score * (1 - 1e-9)
 
 
+@pytest.mark.parametrize("clip", [None, (0, 1)])
+@pytest.mark.parametrize("most", [16, 100])
+def test_in_l1_single_pixels_move_where_margins_are_linear(clip, most):
+    numbers = torch.Generator().manual_seed(0)
+    x = torch.rand(1, 2000, dtype=torch.float64, generator=numbers)
+    w = torch.randn(2000, dtype=torch.float64, generator=numbers)
+    w[7] = 9
+    model = nn.Linear(2000, 2).double().eval()
+    with torch.no_grad():
+        model.weight.copy_(torch.stack([w, 0 * w]))
+        model.bias.copy_(torch.tensor([4.0 - x[0] @ w, 0.0]))
+    nearest, left = 0.0, 4.0
+    for i in w.abs().argsort(descending=True).tolist():  # the steepest first, as far as they go
+        room = math.inf if clip is None else float(x[0, i] if w[i] > 0 else 1 - x[0, i])
+        way = min(room, left / float(w[i].abs()))
+        nearest, left = nearest + way, left - way * float(w[i].abs())
+    found = bracket(model, x, norm=1, clip=clip, max_gradients=most).table
+    most_above = 1.02 if clip is None else 1.06  # pixels that are full leave more to others
+    assert nearest * (1 - 1e-9) <= found["nearest_flip"].item() <= most_above * nearest
+
+
 def exact_distance(net: nn.Sequential, x0: np.ndarray, p: float) -> float:
     """The l1 or l-inf distance to the nearest point whose margin is not positive, or infinite."""
     from itertools import product

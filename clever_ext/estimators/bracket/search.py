@@ -2,8 +2,8 @@
 
 1. An approach takes the margin as linear, and goes a share of the way to the point nearest to the
    image where that would vanish, within valid data: the projection of FAB (Croce and Hein, ICML
-   2020, arXiv 1907.02044), for any p; in l1 it takes that of l2, since that of l1 fills single
-   pixels. Where the margin is close to linear it arrives in ten steps.
+   2020, arXiv 1907.02044), for any p. Where the margin is close to linear it arrives in ten steps.
+   That of l1 fills single pixels: where this does not arrive at once, that of l2 is taken.
 2. Far starts find flips where gradients show no way near the image, as behind closed gates: from
    noise, a few large steps anywhere in the range of valid data end behind the boundary. A bisection
    on the segment to the image, by forward passes, brings such a flip near.
@@ -53,6 +53,9 @@ _FAR_NOISE, _FAR_STEP, _FAR_SHARPNESS = (0.5, 1.0), 0.5, 3.0
 #: of what is left of the margin they adjust that; and first and last, by how much at least, and
 #: which share of the way they go. These fall geometrically, as do the next two.
 _BEYOND, _OF_MARGIN, _LEAST, _SHARES = 0.1, 0.5, (0.1, 0.005), (0.7, 0.3)
+#: Of approaches in l1: looks that try l1's own steps, enough to pass a linear boundary, and how far
+#: a flip may then be, in distances of the foretold one, for these to go on.
+_TRIED, _STRAIGHT = 4, 1.5
 #: How much farther than to the foretold boundary a walk from an image aims, until it has passed it.
 _AHEAD = 2.0
 #: Of walks: steps in distances, and growth of the ball, which in l1 has a long way to go.
@@ -131,7 +134,7 @@ def _round(ends: Ends, row: Tensor, schedule: _Schedule, begin: int) -> None:
     left = schedule.walk
     if begin == 1:
         looks = math.ceil(_APPROACH_SHARE * left)
-        _approach(ends, row, ends.centers[row], looks)
+        _approaches(ends, row, looks)
         left -= looks
     has_flip = ends.has_flip[row]
     near, far = row[has_flip], row[~has_flip]
@@ -150,11 +153,47 @@ def visit(ends: Ends, points: Tensor) -> None:
         ends.lanes(ends.row, ends.move(ends.row, x, beyond))
 
 
-def _approach(ends: Ends, row: Tensor, x: Tensor, looks: int) -> None:
-    """Go to the boundary: from x [lanes, *shape], by so many looks."""
+def _approaches(ends: Ends, row: Tensor, looks: int) -> None:
+    """Approach the boundary from the images, by so many looks.
+
+    In l1 the point where a linear margin vanishes has a few pixels at the end of their range. A row
+    that such steps do not bring there at once is far from linear so far: it goes in l2.
+    """
+    x = ends.centers[row]
     beyond = torch.full((len(row),), 1 + _BEYOND, dtype=torch.float64, device=ends.device)
-    p = 2.0 if ends.p == 1 else ends.p
-    for look in range(looks):
+    if ends.p > 1 or looks < 2 * _TRIED:
+        _approach(ends, row, x, beyond, looks, ends.p)
+        return
+    x, beyond = _approach(ends, row, x, beyond, looks, 1.0, stop=1)
+    foretold = ends.distances(row, x) / _SHARES[0]
+    x, beyond = _approach(ends, row, x, beyond, looks, 1.0, start=1, stop=_TRIED)
+    there = ends.upper[row] <= _STRAIGHT * foretold
+    on, other = there.nonzero()[:, 0], (~there).nonzero()[:, 0]
+    _approach(ends, row[on], x[on], beyond[on], looks, 1.0, start=_TRIED)
+    afresh = torch.full_like(beyond[other], 1 + _BEYOND)
+    _approach(ends, row[other], ends.centers[row[other]], afresh, looks - _TRIED, 2.0)
+
+
+def _approach(
+    ends: Ends, row: Tensor, x: Tensor, beyond: Tensor, looks: int, p: float, *,
+    start: int = 0, stop: int | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Go to the boundary.
+
+    Args:
+        ends: Take note of every point.
+        row: [lanes], the row of each.
+        x: [lanes, *shape], where they are.
+        beyond: [lanes], by how many margins they aim to fall; changed.
+        looks: Of a whole approach.
+        p: In which the points that are aimed at are nearest.
+        start: The first of these looks that is made.
+        stop: The first that is not; None: all are.
+
+    Returns:
+        Where they are to look next, and `beyond`.
+    """
+    for look in range(looks)[start:stop]:
         lanes = ends.lanes(row, x)
         if look + 1 == looks:
             break
@@ -165,6 +204,7 @@ def _approach(ends: Ends, row: Tensor, x: Tensor, looks: int) -> None:
             )
             beyond += torch.where(lanes.margin > 0, size, -size)
         x = ends.toward_boundary(lanes, beyond, _falling(_SHARES, done), p)
+    return x, beyond
 
 
 def walk(ends: Ends, row: Tensor, x: Tensor, looks: int, near: Tensor | None = None) -> None:
@@ -179,7 +219,8 @@ def walk(ends: Ends, row: Tensor, x: Tensor, looks: int, near: Tensor | None = N
     """
     at_boundary = torch.full_like(row, near is not None, dtype=torch.bool)
     radius = best = torch.full_like(ends.margin[row], math.inf) if near is None else near
-    reach = ends.reach[row]
+    # Without clip the reach is a guess: flips beyond it are not to be lost.
+    reach = ends.reach[row] if near is None else torch.maximum(ends.reach[row], near)
     mean = torch.zeros_like(x) if ends.p == math.inf else None
     growths = _GROWTHS_OF_L1 if ends.p == 1 else _GROWTHS
     for look in range(looks):
