@@ -55,9 +55,9 @@ _FORETOLD, _TIMES = 0.6, 4.0
 #: Share of the images at which a search without gradients has to win.
 _BEATEN = 0.5
 _FIX = (
-    "do not trust scores of it, those of first order least: they believe these gradients. Remove "
-    "what changes in steps or saturates, or pass gradients around it by cx.BPDA. Where nothing "
-    "does, as in some networks that are trained to be proved robust, take the bracket"
+    "do not trust scores of it, those of first order least: they believe these gradients. Pass "
+    "gradients around what changes in steps or saturates, by cx.BPDA, or leave that out. If the "
+    "model has no such part, as some that are trained to be proved robust, take the bracket"
 )
 _FIX_OF_BPDA = (
     "gradients that pass straight through a transformation are rough here: take scores for rough "

@@ -22,14 +22,16 @@ def add_settings(command: argparse.ArgumentParser) -> None:
     _add_samples(how)
 
 
-def add_norm(how: argparse._ArgumentGroup) -> None:
+def add_norm(
+    how: argparse._ArgumentGroup, which: str = "1, 2, inf (L1, L2, Linf) or another p of at least 1"
+) -> None:
     """Add the norms."""
     how.add_argument(
         "--norm",
         nargs="+",
         default=["2"],
         metavar="P",
-        help="1, 2, inf (L1, L2, Linf) or another p of at least 1",
+        help=which,
     )
 
 

@@ -51,7 +51,7 @@ def add(commands: Any) -> None:
     add_model(validate)
     add_images(validate, LIMIT)
     how = validate.add_argument_group("scores and attacks")
-    add_norm(how)
+    add_norm(how, "1, 2, inf (L1, L2, Linf)")
     _add_budgets(how)
     add_seed(how)
     add_machine(validate)
@@ -135,8 +135,11 @@ def run(args: argparse.Namespace) -> int:
     if args.limit is None and args.sample is None:
         args.limit = LIMIT
     model, source, out = load(args), open_from(args), Path(args.out)
-    begun = partial(durable.write, out / "config.yaml", config.encode())
+    keep = partial(durable.write, out / "config.yaml", config.encode())
+    # One that is refused further on is not to change what goes on.
+    begun = (lambda: None) if (out / "config.yaml").exists() else keep
     found = validated(model, source, out, asked, chosen, args.workers, tell, show=True, begun=begun)
+    keep()
     _print(found)
     say(f"Results: {out}")
     return max(outcome(read_scores(out / name)) for name in ESTIMATORS)

@@ -82,7 +82,18 @@ def fmn(p: float, gradients: int) -> Any:
     """Return Foolbox's FMN of a norm."""
     zoo = foolbox().attacks
     kinds = {1.0: zoo.L1FMNAttack, 2.0: zoo.L2FMNAttack, math.inf: zoo.LInfFMNAttack}
-    return kinds[p](steps=gradients)
+    attack = kinds[p](steps=gradients)
+    if p == 2:
+        attack.project = _onto_l2_balls
+    return attack
+
+
+def _onto_l2_balls(x: Any, x0: Any, epsilon: Any) -> Any:
+    """Project eagerpy's points [N, *shape] onto balls [N]; Foolbox 3.3.4 leaves them, by a slip."""
+    way = (x - x0).raw
+    far = way.flatten(1).norm(dim=1).clamp(min=1e-12)
+    share = (epsilon.raw / far).clamp(max=1).view(-1, *[1] * (way.dim() - 1))
+    return x0 + type(x)(way * share)
 
 
 def _from_start(attack: Any, work: Work) -> Tensor:

@@ -36,6 +36,8 @@ BRACKET, OTHER_NORMS = "bracket", "flips of other norms"
 _FEW = 10
 #: A rank correlation that orders pictures, and the share of a good upper end that is near.
 _ORDERS, _MOST = 0.9, 0.9
+#: A ratio that two digits tell from 1.
+_SEEN = 1.01
 #: The share of pictures on which attacks have to come as near as the bracket to confirm it.
 _CONFIRM = 0.5
 #: How far an attack without gradients may end, in nearest flips, and still rival one with them.
@@ -116,8 +118,9 @@ class Validation:
         if flagged:
             said.append(
                 f"{flagged} of {int(self.rows['attacked'].sum())} rows have a flag of gradient "
-                "masking: their scores say nothing, and nearer flips than their upper ends may "
-                "well exist."
+                "masking: their scores say nothing. Nearer flips than their upper ends may well "
+                "exist, so that ratios to the nearest are larger than they seem. clever-ext check "
+                "says what to do."
             )
         return said
 
@@ -149,8 +152,8 @@ class Validation:
         if never:
             yield f"{of}: never above a known flip: {_joined(never)}."
         above = [
-            f"{each['score']} on {each['above']} of {each['pictures']} (up to {each['high']:.2f} "
-            "times)"
+            f"{each['score']} on {each['above']} of {each['pictures']} (up to "
+            f"{each['high']:{'.2f' if each['high'] >= _SEEN else '.3f'}} times)"
             for each in scores
             if each["above"]
         ]

@@ -57,6 +57,9 @@ def test_options_from_a_file_and_back(small, capsys):  # noqa: ARG001
     assert kept["attacks"] == ["FMN", "boundary"]
     assert options["model"] == kept["model"]
     assert main(["validate", "--config", "v/config.yaml"]) == 0
+    for others in (["--attack-gradients", "21"], ["--max-gradients", "21"]):  # refused, late
+        assert main([*COMMAND, *others, "--out", "v"]) == 2
+        assert yaml.safe_load(Path("v/config.yaml").read_text()) == kept
 
 
 def test_refusals_come_before_any_work(small, monkeypatch, capsys):  # noqa: ARG001

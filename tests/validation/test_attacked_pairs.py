@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from clever_ext.validation.attacks import ATTACKS, distances_of
+from clever_ext.validation.attacks import ATTACKS, distances_of, fmn
 from clever_ext.validation.pair import Pair, Work, nearest_starts
 
 DUAL = {1.0: math.inf, 2.0: 2.0, math.inf: 1.0}
@@ -106,3 +106,14 @@ def test_on_a_linear_network_attacks_end_at_the_exact_distance(p):
     best = np.min(reached, axis=0)
     assert np.median(best / exact) <= 1.01
     assert (best <= 1.2 * exact).all()
+
+
+def test_steps_of_fmn_in_l2_end_on_its_balls():
+    ep = pytest.importorskip("eagerpy")
+    x, way = torch.rand(3, 2, 2, 2), torch.randn(3, 2, 2, 2)
+    radii = torch.tensor([0.1, 0.5, 100.0])
+    projected = fmn(2.0, 10).project(
+        x=ep.astensor(x + way), x0=ep.astensor(x), epsilon=ep.astensor(radii)
+    )
+    moved = (projected.raw - x).flatten(1).norm(dim=1)
+    torch.testing.assert_close(moved, torch.minimum(radii, way.flatten(1).norm(dim=1)))
