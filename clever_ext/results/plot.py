@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: From so many times on, an axis has labels of decades alone.
+_FEW_DECADES = 300
 #: Of scores that are drawn against a truth, in their order.
 _MARKERS, _COLORS = ("o", "^", "x", "v"), ("#969696", "#08519c", "#d95f0e", "#6baed6")
 
@@ -293,6 +295,8 @@ def against(
     'log'
     """
     ax = _axes(ax)
+    from matplotlib import ticker  # _axes says what to do where it is missing
+
     known = np.isfinite(truth) & (truth > 0)
     for marker, color, (name, values) in zip(_MARKERS, _COLORS, scores.items(), strict=False):
         ax.plot(truth[known], values[known], marker, color=color, ms=5, alpha=0.85, label=name)
@@ -300,6 +304,13 @@ def against(
         ends = [truth[known].min() / 1.5, truth[known].max() * 1.5]
         ax.plot(ends, ends, "-", color="black", lw=0.8, zorder=0)
     ax.set(xscale="log", yscale="log", ylabel="score")
+    for axis in (ax.xaxis, ax.yaxis):  # matplotlib's own labels of less than a decade overlap
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(
+            ticker.LogLocator(subs=(1, 2, 5) if high < _FEW_DECADES * low else (1,))
+        )
+        axis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(ticker.NullFormatter())
     ax.legend(fontsize=7)
     ax.grid(alpha=0.3)
     return ax
