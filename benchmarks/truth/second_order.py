@@ -26,7 +26,7 @@ from side_by_side import arguments, parsed, quantity, share, show, write
 from torch import Tensor, nn
 
 import clever_ext as cx
-from clever_ext.validation.attacks import by_foolbox, foolbox
+from clever_ext.validation.attacks import by_foolbox, fmn, foolbox
 from clever_ext.validation.pair import Work
 from truth.paper_networks import Trained, fitted, load
 
@@ -174,9 +174,8 @@ def _scores(work: Work, **how: Any) -> Floats:
 
 def attacked(work: Work) -> Floats:
     """Return the distances of the nearest flips of Foolbox's DDN and FMN."""
-    zoo = foolbox().attacks
     torch.manual_seed(0)
-    each = [zoo.DDNAttack(steps=STEPS), zoo.L2FMNAttack(steps=STEPS)]
+    each = [foolbox().attacks.DDNAttack(steps=STEPS), fmn(2.0, STEPS)]
     nearest: Floats = np.min([work.distances(by_foolbox(a, work), 2.0) for a in each], axis=0)
     return nearest
 
